@@ -1,0 +1,51 @@
+"""What a user may have got wrong, as one plain sentence: what, where, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["BadInput", "MidiError", "MusegenError", "TrainingDiverged", "did_you_mean"]
+
+
+class MusegenError(Exception):
+    """Root of every error that musegen raises on purpose. The command line prints its text alone."""
+
+    exit_code = 1
+
+
+class BadInput(MusegenError):
+    """Wrong use or bad input: the message says what is wrong, where, and what to do. Exit code 2."""
+
+    exit_code = 2
+
+
+class TrainingDiverged(MusegenError):
+    """A loss or a gradient became NaN or infinite. The last good checkpoint is kept. Exit code 1."""
+
+
+class MidiError(BadInput):
+    """A MIDI file that cannot be used. Pickles across processes, which is how workers report it.
+
+    Attributes:
+        path: the file.
+        reason: a short phrase, as written to ``skipped.csv``.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``' Did you mean "x"?'`` for the closest known word, else the list of known ones."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f' Did you mean "{close[0]}"?'
+    return f" Known: {', '.join(known)}." if known else ""
