@@ -1,0 +1,54 @@
+"""musegen: every deep generative model family on every kind of data.
+
+    run = musegen.train("vae", "pianoroll", out="runs/band", steps=5000)
+    model = musegen.load("runs/band")
+    model.write(model.sample(8, seed=0), "out/")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from musegen.errors import BadInput, MidiError, MusegenError, TrainingDiverged
+
+if TYPE_CHECKING:
+    from musegen.model import Model, load
+    from musegen.training import resume, train
+
+__all__ = [
+    "BadInput",
+    "MidiError",
+    "Model",
+    "MusegenError",
+    "TrainingDiverged",
+    "domains",
+    "families",
+    "load",
+    "resume",
+    "train",
+]
+
+_HOME = {"train": "musegen.training", "resume": "musegen.training", "load": "musegen.model", "Model": "musegen.model"}
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import; what needs it is imported on first use, so that `musegen --help` answers at once.
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def families() -> list[str]:
+    """Names of the families installed."""
+    from musegen.plugins import registry
+
+    return list(registry().families)
+
+
+def domains() -> list[str]:
+    """Names of the domains installed."""
+    from musegen.plugins import registry
+
+    return list(registry().domains)

@@ -1,0 +1,189 @@
+"""The Domain contract: what a plugin supplies for one kind of data.
+
+A domain says what a sample is, how likely one is given a decoder's output, which networks suit it, and how real files
+become samples and samples files. It imports no family and touches no optimiser: one encoder and one decoder serve
+every family, which adds its own heads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from torch import Tensor, nn
+
+from musegen.data.dataset import Dataset
+from musegen.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Autoregressive", "Data", "Decoder", "Discriminator", "Domain", "Encoder", "Spec", "Wanted"]
+
+Norm = Literal["batch", "spectral", "none"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a sample is.
+
+    Args:
+        shape: of one sample, S.
+        axes: a name per axis, with its unit.
+        likelihood: p(x|z) given a decoder's output.
+        classes: names of the class labels; empty if there are none.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    likelihood: Likelihood
+    classes: tuple[str, ...] = ()
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """Shape of a decoder's output for one sample."""
+        return self.likelihood.params_shape(self.shape)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Wanted: x ``(B, *S)`` → features ``(B, F)``; the module has an attribute ``n_features`` F."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Wanted: code ``(B, n_code)`` → likelihood parameters ``(B, *params_shape)``."""
+
+    n_code: int
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """Wanted: x ``(B, *S)`` → (features ``(B, F)``, logit ``(B,)``); it has an attribute ``n_features`` F.
+
+    Args:
+        norm: ``batch`` normalisation, ``spectral`` normalisation of every layer, or ``none``. A gradient penalty
+            is defined per example and therefore excludes ``batch`` (Gulrajani et al. 2017, section 4).
+    """
+
+    norm: Norm = "batch"
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """Wanted: x ``(B, *S)`` → likelihood parameters ``(B, *params_shape)`` of each cell given the earlier ones."""
+
+
+Wanted = Encoder | Decoder | Discriminator | Autoregressive
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as a domain opened it.
+
+    Args:
+        splits: ``train``, ``valid``, ``test``; a split may be missing.
+        fingerprint: SHA-256 over the content: a resumed run refuses other data.
+        description: one line for people.
+        skipped: files left out, and why.
+    """
+
+    splits: dict[str, Dataset]
+    fingerprint: str
+    description: str
+    skipped: Sequence[tuple[str, str]] = field(default=())
+
+
+class Domain(ABC):
+    """One kind of data.
+
+    ``cls(config)`` is enough to build networks and to write samples, so a trained model needs no data; ``open`` also
+    reads data, and fills in those options that data decide (tracks, sizes).
+
+    Attributes:
+        name, summary: identifier and one line.
+        Config: a frozen dataclass of ``option`` fields.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def open(cls, config: Any, source: Path | None, cache: Path) -> tuple[Self, Data]:
+        """Read ``source`` (None: the data that ship with musegen).
+
+        Args:
+            config: its ``Config``, as the user set it.
+            source: a file or folder.
+            cache: a folder of the run for whatever is worth keeping, such as a packed store; may not exist yet.
+
+        Returns:
+            The domain with a complete config, and its data on the CPU.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec: ...
+
+    def network(self, wanted: Wanted) -> nn.Module:
+        """Build what a family asked for."""
+        match wanted:
+            case Encoder():
+                return self.encoder(wanted)
+            case Decoder():
+                return self.decoder(wanted)
+            case Discriminator():
+                return self.discriminator(wanted)
+            case Autoregressive():
+                return self.autoregressive(wanted)
+
+    @abstractmethod
+    def encoder(self, wanted: Encoder) -> nn.Module: ...
+
+    @abstractmethod
+    def decoder(self, wanted: Decoder) -> nn.Module: ...
+
+    @abstractmethod
+    def discriminator(self, wanted: Discriminator) -> nn.Module: ...
+
+    def autoregressive(self, wanted: Autoregressive) -> nn.Module:
+        raise TypeError(f"the domain {self.name!r} has no autoregressive networks")
+
+    @abstractmethod
+    def read(self, path: Path) -> Tensor:
+        """A user's file as samples ``(n, *S)``, n ≥ 1: a long piece gives several.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+
+    @abstractmethod
+    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
+        """Write samples ``(n, *S)`` in the native format, one file each, as ``folder/names[i].suffix``."""
+
+    @abstractmethod
+    def picture(self, samples: Tensor) -> Image:
+        """All samples ``(n, *S)`` in one picture."""
+
+    def audio(self, samples: Tensor) -> tuple[Any, int] | None:
+        """Sound of samples: a list of float arrays (channels, frames) in [−1, 1], and the rate in Hz; None if silent by nature."""
+        return None
+
+    @abstractmethod
+    def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
+        """Figures that compare samples with reference data, both ``(n, *S)``."""
+
+    @abstractmethod
+    def synthetic(self, n: int, seed: int = 0) -> Data:
+        """Made-up data with the spec's shape, for tests: n training examples, and some for validation and test."""

@@ -1,0 +1,284 @@
+"""The engine: moves players.
+
+It knows no objective and no domain. One step drains the family's ``updates`` and, at each yield, takes the gradient of
+that loss with respect to that player's parameters alone and moves them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musegen.config import RunConfig
+from musegen.data.dataset import Batch
+from musegen.errors import BadInput, TrainingDiverged
+from musegen.family import Family, Losses
+
+__all__ = ["Engine", "choose_device", "learning_rate_factor"]
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one.
+
+    Raises:
+        BadInput: no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInput(f'There is no device "{name}": use auto, cpu, cuda or cuda:N.') from None
+    if device.type not in ("cpu", "cuda"):
+        raise BadInput(f'The device "{name}" is not supported: use auto, cpu, cuda or cuda:N.')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadInput(f'The device "{name}" is not there ({torch.cuda.device_count()} CUDA devices): use auto or cpu.')
+    return device
+
+
+def learning_rate_factor(config: RunConfig, step: int) -> float:
+    """What the learning rate of step ``step`` (from 0) is multiplied by: warm-up times schedule."""
+    warm = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
+    progress = step / config.steps
+    match config.schedule:
+        case "linear":
+            return warm * max(0.0, 1 - progress)
+        case "cosine":
+            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        case _:
+            return warm
+
+
+class Engine:
+    """Optimisers, stepping, precision, moving averages and the metrics of a run.
+
+    Args:
+        family: on its device already.
+        config: of the run.
+    """
+
+    def __init__(self, family: Family, config: RunConfig) -> None:
+        self.family, self.config, self.device = family, config, family.device
+        self.step_count = 0
+        self.parameters = {name: family.parameters_of(name) for name in family.players}
+        self.optimisers = {
+            name: torch.optim.Adam(
+                self.parameters[name],
+                lr=config.learning_rate or player.learning_rate,
+                betas=player.betas,
+                fused=True,
+            )
+            for name, player in family.players.items()
+        }
+        self._base_rate = {name: o.param_groups[0]["lr"] for name, o in self.optimisers.items()}
+        self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
+        self._autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=config.precision == "bf16" and self.device.type == "cuda"
+        )
+        self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
+        self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
+        self._history: list[tuple[int, str, float]] = []  # on the host, since the last log point
+
+    def step(self, batches: Iterable[Batch]) -> None:
+        """One step of the algorithm. Gradients of several batches are averaged (gradient accumulation)."""
+        family = self.family
+        family.train()
+        family.step = self.step_count
+        if not self._constant_rate:
+            factor = learning_rate_factor(self.config, self.step_count)
+            for name, optimiser in self.optimisers.items():
+                optimiser.param_groups[0]["lr"] = factor * self._base_rate[name]
+        # Accumulation runs one generator per batch in lockstep, so that every player moves once on all batches.
+        generators = [family.updates(batch) for batch in batches]
+        while (players := [self._differentiate(g, len(generators)) for g in generators])[0] is not None:
+            if len(set(players)) > 1:
+                raise RuntimeError(f"gradient accumulation needs the same order of players in every batch, not {players}")
+            self._move(players[0])
+        self.step_count += 1
+        if self.average is not None:
+            self._update_average()
+
+    def _differentiate(self, generator: Iterator[tuple[str, Losses]], n_batches: int) -> str | None:
+        """Run the family up to its next yield and add that loss's gradient; None at the end of the step."""
+        with self._autocast:
+            update = next(generator, None)
+        if update is None:
+            return None
+        player, losses = update
+        loss = losses["loss"] / n_batches if n_batches > 1 else losses["loss"]
+        loss.backward(inputs=self.parameters[player])
+        self._pending.append((self.step_count, player, {name: value.detach() for name, value in losses.items()}))
+        return player
+
+    def _move(self, player: str) -> None:
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
+        self.optimisers[player].step()
+        self.optimisers[player].zero_grad(set_to_none=True)
+
+    def _update_average(self) -> None:
+        assert self.average is not None
+        # Early on the average forgets its random start faster (as in Karras et al. 2022's warm-up of the decay).
+        decay = min(self.config.ema, (1 + self.step_count) / (10 + self.step_count))
+        state = self.family.state_dict()
+        smooth = [name for name, t in state.items() if t.is_floating_point()]
+        torch._foreach_lerp_([self.average[n] for n in smooth], [state[n] for n in smooth], 1 - decay)
+        for name in state.keys() - set(smooth):
+            self.average[name].copy_(state[name])
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Family]:
+        """The family in evaluation mode, with the moving average of its weights if there is one."""
+        own = None
+        if self.average is not None:
+            own = {name: t.detach().clone() for name, t in self.family.state_dict().items()}
+            self.family.load_state_dict(self.average)
+        self.family.eval()
+        try:
+            yield self.family
+        finally:
+            if own is not None:
+                self.family.load_state_dict(own)
+            self.family.train()
+
+    def _fetch(self) -> list[tuple[int, str, float]]:
+        """Move pending metrics to the host, in one transfer, and check them."""
+        if self._pending:
+            keys = [(step, f"{player}/{name}") for step, player, losses in self._pending for name in losses]
+            values = torch.stack([v.float() for _, _, losses in self._pending for v in losses.values()]).tolist()
+            self._pending.clear()
+            for (step, key), value in zip(keys, values, strict=True):
+                if not math.isfinite(value):
+                    player, name = key.split("/", 1)
+                    raise TrainingDiverged(
+                        f"Training stopped: {name} of the player {player} became {value} at step {step}. "
+                        "The last good checkpoint is kept; a lower learning_rate or clip_norm=1 may help."
+                    )
+                self._history.append((step, key, value))
+        return self._history
+
+    def collect(self) -> dict[str, float]:
+        """Means of the metrics since the last call, as ``player/name``.
+
+        Raises:
+            TrainingDiverged: a loss was NaN or infinite; names the player and the first such step.
+        """
+        values: dict[str, list[float]] = {}
+        for _, key, value in self._fetch():
+            values.setdefault(key, []).append(value)
+        self._history = []
+        return {key: sum(v) / len(v) for key, v in values.items()}
+
+    def check(self) -> None:
+        """Refuse to save what is not finite: losses so far, and weights.
+
+        Raises:
+            TrainingDiverged: names the player and the step.
+        """
+        self._fetch()
+        for player, parameters in self.parameters.items():
+            norms = torch._foreach_norm(parameters, float("inf"))
+            if not torch.stack(norms).isfinite().all():
+                raise TrainingDiverged(
+                    f"Training stopped: weights of the player {player} became NaN or infinite by step {self.step_count}. "
+                    "The last good checkpoint is kept; a lower learning_rate or clip_norm=1 may help."
+                )
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Means over examples of what ``updates`` reports, with nobody moving."""
+        totals: dict[str, Tensor] = {}
+        n_examples = 0
+        with self.averaged() as family:
+            for batch in batches:
+                n_examples += len(batch)
+                seen: dict[str, list[Tensor]] = {}
+                with self._autocast:
+                    for player, losses in family.updates(batch):
+                        for name, value in losses.items():
+                            seen.setdefault(f"{player}/{name}", []).append(value.float())
+                for key, values in seen.items():
+                    totals[key] = totals.get(key, torch.zeros((), device=self.device)) + len(batch) * sum(values) / len(values)
+        return {key: float(total) / n_examples for key, total in totals.items()}
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that the next step depends on, as groups of tensors."""
+        optimisers = {
+            f"{player}/{i}/{name}": torch.as_tensor(value)
+            for player, optimiser in self.optimisers.items()
+            for i, slots in optimiser.state_dict()["state"].items()
+            for name, value in slots.items()
+        }
+        rng = {"cpu": torch.get_rng_state(), **_host_rng_state()}
+        if self.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        parts = {"weights": self.family.state_dict(), "optimisers": optimisers, "rng": rng}
+        return parts | ({"average": self.average} if self.average is not None else {})
+
+    @property
+    def history(self) -> list[tuple[int, str, float]]:
+        """Metrics since the last log point, as (step, key, value): part of the state, so that logs resume exactly too."""
+        return self._fetch()
+
+    def load_state(self, parts: dict[str, dict[str, Tensor]], step: int, history: list[Any] = ()) -> None:  # type: ignore[assignment]
+        """Continue exactly where ``state`` was taken.
+
+        Raises:
+            BadInput: the weights do not fit this family and configuration.
+        """
+        load_weights(self.family, parts["weights"])
+        slots: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.optimisers}
+        for key, value in parts["optimisers"].items():
+            player, index, name = key.rsplit("/", 2)
+            slots[player].setdefault(int(index), {})[name] = value
+        for player, optimiser in self.optimisers.items():
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots[player]})
+        if self.average is not None:
+            self.average = {name: t.to(self.device) for name, t in parts["average"].items()}
+        torch.set_rng_state(parts["rng"]["cpu"].cpu())
+        _set_host_rng_state(parts["rng"])
+        if self.device.type == "cuda" and "cuda" in parts["rng"]:
+            torch.cuda.set_rng_state(parts["rng"]["cuda"].cpu(), self.device)
+        self.step_count = step
+        self._history = [(int(s), str(key), float(value)) for s, key, value in history]
+
+
+def _host_rng_state() -> dict[str, Tensor]:
+    """Python's and numpy's generators as tensors: a plugin may use them."""
+    _, words, gauss = random.getstate()
+    legacy = np.random.get_state(legacy=False)
+    state = legacy["state"]  # type: ignore[call-overload]
+    return {
+        "python": torch.tensor(words, dtype=torch.int64),
+        "python_gauss": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
+        "numpy": torch.from_numpy(state["key"].astype(np.int64)),
+        "numpy_rest": torch.tensor([state["pos"], legacy["has_gauss"], legacy["gauss"]], dtype=torch.float64),  # type: ignore[call-overload]
+    }
+
+
+def _set_host_rng_state(rng: dict[str, Tensor]) -> None:
+    gauss = float(rng["python_gauss"])
+    random.setstate((3, tuple(rng["python"].tolist()), None if math.isnan(gauss) else gauss))
+    position, has_gauss, cached = rng["numpy_rest"].tolist()
+    key = rng["numpy"].cpu().numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))
+
+
+def load_weights(family: Family, weights: dict[str, Tensor]) -> None:
+    """Load weights into a family.
+
+    Raises:
+        BadInput: they do not fit.
+    """
+    try:
+        family.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[-1].strip()
+        raise BadInput(f"The weights do not fit the family {family.name} as configured: {detail}") from None

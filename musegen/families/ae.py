@@ -1,0 +1,76 @@
+"""Autoencoder.
+
+A deterministic code z = e(x) and a decoder trained to give x back (Rumelhart, Hinton & Williams 1986; the deep form of
+Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647):
+
+    L(θ, φ; x) = −log p_θ(x | z = e_φ(x))
+
+in nats, summed over the cells of x, mean over the batch. θ is ``decoder``, φ is ``encoder`` and ``code``. With linear
+networks and a Gaussian likelihood of fixed σ the decoder spans the principal subspace of the data (Baldi & Hornik 1989).
+
+There is no p(z): the family encodes and reconstructs but does not sample. Deviation from Hinton & Salakhutdinov: no
+layer-wise pretraining, which Adam and today's initialisations made unnecessary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from musegen.data.dataset import Batch
+from musegen.domain import Decoder, Encoder, Spec, Wanted
+from musegen.family import Capabilities, Family, Losses, Player
+from musegen.graph import Edge, Graph, Node
+from musegen.options import option
+
+__all__ = ["AE"]
+
+
+@dataclass(frozen=True)
+class AEConfig:
+    latent_dim: int = option(32, "dimensions of the code z", ge=1)
+
+
+class AE(Family):
+    name = "ae"
+    title = "Autoencoder"
+    paper = "Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647"
+    objective = "L = −log p(x | z),  z = e(x)"
+    Config = AEConfig
+    capabilities = Capabilities(sample=False, encode=True, decode=True, reconstruct=True)
+    monitor = "loss"
+
+    def __init__(self, config: AEConfig, spec: Spec, networks: dict[str, Any]) -> None:
+        super().__init__(config, spec, networks)
+        self.code = nn.Linear(self.encoder.n_features, config.latent_dim)
+
+    @classmethod
+    def networks(cls, config: AEConfig, spec: Spec) -> dict[str, Wanted]:
+        return {"encoder": Encoder(), "decoder": Decoder(config.latent_dim)}
+
+    @classmethod
+    def graph(cls, config: AEConfig) -> Graph:
+        return Graph(
+            nodes=(Node("z", "code", "deterministic code"), Node("x", "observed", "data")),
+            edges=(
+                Edge("x", "z", "deterministic", "z = e(x)", ("encoder", "code")),
+                Edge("z", "x", "generative", "p(x|z)", ("decoder",)),
+            ),
+        )
+
+    @property
+    def players(self) -> dict[str, Player]:
+        return {"autoencoder": Player(("encoder", "code", "decoder"))}
+
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        params = self.decoder(self.encode(batch.x))
+        yield "autoencoder", {"loss": -self.likelihood.log_prob(params, batch.x).mean()}
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.code(self.encoder(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.likelihood.mean(self.decoder(z))

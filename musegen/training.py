@@ -1,0 +1,305 @@
+"""A run from its first step to its last: data, checkpoints, validation, samples, logs, interruption.
+
+    run = train("vae", "image", out="runs/digits", steps=2000, latent_dim=10)
+    run = resume("runs/digits", steps=4000)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from musegen.checkpoint import newest_checkpoint, prune, save_checkpoint
+from musegen.config import load_yaml
+from musegen.data.dataset import Batches, generator_for
+from musegen.domain import Data, Domain
+from musegen.engine import Engine, choose_device
+from musegen.errors import BadInput, MusegenError
+from musegen.family import build
+from musegen.progress import Progress, TensorBoard
+from musegen.runs import NewRun, Resolved, Run, resolve
+
+__all__ = ["Interrupted", "resume", "train"]
+
+NOT_OPTIONS = ("format", "family", "domain", "data")
+
+
+class Interrupted(MusegenError):
+    """A first Ctrl-C or SIGTERM: the step was finished and the run saved.
+
+    Attributes:
+        exit_code: 130 or 143.
+    """
+
+    def __init__(self, signal_number: int, run: Run, step: int) -> None:
+        super().__init__(f'Interrupted at step {step}; saved. Go on with: musegen resume "{run.path}"')
+        self.exit_code = 128 + signal_number
+
+
+def train(
+    family: str,
+    domain: str,
+    *,
+    out: str | Path,
+    data: str | Path | None = None,
+    config: str | Path | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Train a family on a domain.
+
+    Args:
+        family, domain: names; see ``musegen families`` and ``musegen domains``.
+        out: the run folder to create.
+        data: a file or folder; the domain's own data if not given.
+        config: a YAML file of options; ``options`` win over it.
+        overwrite: replace an older run of that name.
+        quiet: no progress on the terminal.
+        options: of the run, the family and the domain alike.
+
+    Raises:
+        BadInput: what, where, what to do. Nothing is left behind.
+        TrainingDiverged: a loss became NaN or infinite; the last good checkpoint is kept.
+        Interrupted: by a signal; the run is saved.
+    """
+    from_file: Mapping[str, Any] = load_yaml(Path(config)) if config is not None else {}
+    data = data if data is not None else from_file.get("data")
+    merged = {name: value for name, value in from_file.items() if name not in NOT_OPTIONS} | options
+    asked = resolve(family, domain, merged, data)
+    device = choose_device(asked.run.device)
+    with NewRun(out, overwrite) as new:
+        opened, splits = asked.domain.open(asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data")
+        resolved = replace(asked, domain_config=opened.config)
+        draft = Run(new.temporary)
+        draft.write_config(resolved)
+        draft.write_environment(splits.fingerprint, splits.description)
+        draft.write_skipped(splits.skipped)
+        session = Session(draft, resolved, opened, splits, device, quiet)
+        session.prepare()
+        session.run = new.commit()
+    session.fit()
+    return session.run
+
+
+def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
+    """Continue a run exactly where its newest intact checkpoint was taken.
+
+    Args:
+        path: the run folder.
+        options: of the run that may change: ``steps``, ``minutes``, ``device`` and how often to log, save and sample.
+
+    Raises:
+        BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, or nothing left to do.
+    """
+    run = Run.open(path)
+    resolved = run.config()
+    fixed = set(options) - {"steps", "minutes", "device", "early_stop", "tensorboard", "samples"} - {
+        name for name in options if name.endswith("_every")
+    }
+    if fixed:
+        raise BadInput(f'"{fixed.pop()}" cannot change in the middle of a run: start a new one with musegen train.')
+    flat = {k: v for k, v in resolved.as_dict().items() if k not in NOT_OPTIONS} | {k: v for k, v in options.items() if v is not None}
+    resolved = resolve(resolved.family.name, resolved.domain.name, flat, resolved.data)
+    device = choose_device(resolved.run.device)
+    parts, manifest = newest_checkpoint(run.checkpoints)
+    if manifest["step"] >= resolved.run.steps:
+        raise BadInput(f"The run {path} has done its {manifest['step']} steps: give more with --steps N.")
+    source = None if resolved.data is None else Path(resolved.data)
+    opened, splits = resolved.domain.open(resolved.domain_config, source, run.path / "data")
+    if splits.fingerprint != run.environment()["data"]["sha256"]:
+        raise BadInput(f"The data of {path} have changed since it was started: restore them, or start a new run.")
+    session = Session(run, resolved, opened, splits, device, quiet)
+    session.engine.load_state(parts, manifest["step"], manifest["state"]["history"])
+    session.best = manifest["state"]["best"]
+    run.rewind_metrics(manifest["step"])
+    run.write_config(resolved)
+    session.fit()
+    return run
+
+
+class Session:
+    """What training holds in memory."""
+
+    def __init__(self, run: Run, resolved: Resolved, domain: Domain, data: Data, device: torch.device, quiet: bool) -> None:
+        self.run, self.resolved, self.domain, self.quiet = run, resolved, domain, quiet
+        config = self.config = resolved.run
+        if config.early_stop and resolved.family.monitor is None:
+            raise BadInput(f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.')
+        # Weights, like everything random, follow from the seed.
+        torch.manual_seed(config.seed)
+        if config.precision == "float32":
+            torch.set_float32_matmul_precision("highest")
+        family = build(resolved.family, resolved.family_config, domain).to(device)
+        self.engine = Engine(family, config)
+        train = data.splits["train"].to(device)
+        self.batches = Batches(train, config.batch_size * family.minibatches, config.seed, device)
+        valid = data.splits.get("valid")
+        self.valid = None
+        if valid is not None and len(valid) and config.validate_every:
+            self.valid = Batches(valid.to(device), config.batch_size * family.minibatches, config.seed, device)
+        elif config.early_stop:
+            raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
+        self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
+        self._signal: int | None = None  # the first one that came
+
+    def prepare(self) -> None:
+        """Everything that can fail for a new run fails here, before the run folder gets its name."""
+        try:
+            self.engine.family.prepare(self.batches[0])
+            # One dry evaluation finds sizes that do not fit before anything is written.
+            with self.seeded():
+                self.engine.evaluate([self.batches[0]])
+        except RuntimeError as error:
+            if "shape" in str(error) or "size" in str(error):
+                raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
+            raise
+
+    def seeded(self) -> Any:
+        """A scope in which draws follow from the seed and leave the training's generators alone."""
+        return _Seeded(self.config.seed, self.engine.device)
+
+    def fit(self) -> None:
+        """Train until the last step, the time limit, early stopping or a signal."""
+        engine, config = self.engine, self.config
+        stop_at = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
+        board = TensorBoard(self.run.path / "tensorboard") if config.tensorboard else None
+        if engine.step_count == 0:
+            self.save()
+        with _Signals(self), Progress(config.steps, engine.step_count, self.quiet) as progress, self.run.metrics_path.open("a") as log:
+
+            def record(kind: str, metrics: dict[str, float], **extra: float) -> None:
+                log.write(json.dumps({"step": engine.step_count, "kind": kind, **metrics, **extra}) + "\n")
+                log.flush()
+                progress.show(metrics if kind == "train" else {f"{kind} {key}": value for key, value in metrics.items()})
+                if board is not None:
+                    board.scalars(kind, metrics, engine.step_count)
+
+            last = False
+            while not (last or self._signal):
+                engine.step(self.batches[engine.step_count * config.accumulate + i] for i in range(config.accumulate))
+                progress.advance()
+                last = engine.step_count >= config.steps or time.monotonic() > stop_at
+
+                def due(every: int) -> bool:
+                    return bool(every) and (engine.step_count % every == 0 or last)
+
+                if due(config.log_every):
+                    record("train", engine.collect(), steps_per_s=progress.rate)
+                if self.valid is not None and due(config.validate_every) and self.validate(record):
+                    last = True
+                if due(config.sample_every):
+                    self.write_samples(board)
+                if last or self._signal or due(config.checkpoint_every):
+                    self.save()
+        if board is not None:
+            board.close()
+        if self._signal is not None:
+            raise Interrupted(self._signal, self.run, engine.step_count)
+
+    def validate(self, record: Callable[..., None]) -> bool:
+        """Evaluate; keep the best checkpoint; True when it is time to stop early."""
+        assert self.valid is not None
+        with self.seeded():
+            metrics = self.engine.evaluate(self.valid.once(self.config.validate_examples))
+        record("valid", metrics)
+        monitor = self.resolved.family.monitor
+        if monitor is None:
+            return False
+        value = next(value for key, value in metrics.items() if key.endswith(f"/{monitor}"))
+        if self.best["value"] is None or value < self.best["value"]:
+            self.best = {"value": value, "step": self.engine.step_count, "since": 0}
+            self.save()
+        else:
+            self.best = {**self.best, "since": self.best["since"] + 1}
+        return bool(self.config.early_stop) and self.best["since"] >= self.config.early_stop
+
+    @torch.no_grad()
+    def write_samples(self, board: TensorBoard | None) -> None:
+        """Samples in the native format and as a picture; reconstructions where a family cannot sample."""
+        step, n = self.engine.step_count, self.config.samples
+        folder = self.run.path / "samples" / f"step_{step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.seeded(), self.engine.averaged() as family:
+            if family.capabilities.sample:
+                samples = family.sample(n)
+            else:
+                source = self.valid if self.valid is not None else self.batches
+                samples = family.reconstruct(next(source.once()).x[:n])
+        samples = samples.float().cpu()
+        self.domain.write(samples, folder, [f"sample_{i:03d}" for i in range(len(samples))])
+        picture = self.domain.picture(samples)
+        picture.save(folder / "picture.png")
+        if board is not None:
+            board.media(picture, self.domain.audio(samples[:4]), step)
+
+    def save(self) -> None:
+        """Write a checkpoint; then drop those that nobody needs.
+
+        Raises:
+            TrainingDiverged: something is not finite; nothing is written.
+            BadInput: the disk is full or read-only; earlier checkpoints are intact.
+        """
+        self.engine.check()
+        state = {"history": self.engine.history, "best": self.best, "config": self.resolved.as_dict()}
+        try:
+            save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
+        except OSError as error:
+            raise BadInput(
+                f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
+                f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
+            ) from error
+        prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
+
+
+class _Seeded:
+    """Fork torch's generators and seed them."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.seed, self.device = seed, device
+        devices = [device] if device.type == "cuda" else []
+        self.fork = torch.random.fork_rng(devices=devices)
+
+    def __enter__(self) -> None:
+        self.fork.__enter__()
+        torch.manual_seed(generator_for(torch.device("cpu"), self.seed, 3).initial_seed())
+
+    def __exit__(self, *error: Any) -> None:
+        self.fork.__exit__(*error)
+
+
+class _Signals:
+    """First Ctrl-C or SIGTERM: finish the step and save. A second one stops at once."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self.handle)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.session._signal is not None:
+            self.restore()
+            os.kill(os.getpid(), number)
+        self.session._signal = number
+
+    def restore(self) -> None:
+        for number, previous in self.previous.items():
+            signal.signal(number, previous)
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()

@@ -1,0 +1,177 @@
+"""The image domain: MNIST, Larochelle's static binarisation of it, or a folder of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musegen.data.bundled import bundled
+from musegen.data.dataset import ArrayDataset
+from musegen.domain import Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.errors import BadInput
+from musegen.likelihood import Bernoulli, Gaussian, Likelihood
+from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.options import option
+from musegen_image import networks, pictures
+from musegen_image.data import binarise, read_mnist, read_pictures, read_static_binarised, split_indices
+from musegen_image.metrics import compare
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["ImageDomain"]
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    networks: Literal["mlp", "dcgan"] = option("mlp", "preset of networks")
+    widths: list[int] = option([400, 400], "widths of the mlp's hidden layers, from the picture to the code")
+    channels: int = option(32, "channels of the dcgan networks' outermost layer", ge=1)
+    binarisation: Literal["none", "threshold", "dynamic", "static"] = option(
+        "dynamic", "none: grey; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA)"
+    )
+    size: int = option(28, "height and width of a picture; a folder's pictures are scaled and cropped to it", ge=4, unit="pixels")
+    colour: Literal["auto", "grey", "rgb"] = option("auto", "auto: rgb if any picture of the folder has colour")
+    classes: list[str] = option([], "names of the classes; found in the data if not given")
+
+    def __post_init__(self) -> None:
+        if not self.widths or any(width < 1 for width in self.widths):
+            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [400, 400].")
+
+
+class ImageDomain(Domain):
+    name = "image"
+    summary = "pictures: MNIST, or a folder of your own"
+    Config = ImageConfig
+    config: ImageConfig
+
+    @classmethod
+    def open(cls, config: ImageConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
+        if config.binarisation == "static":
+            return cls._open_static(config, source)
+        if source is None or _holds_mnist(source):
+            return cls._open_mnist(config, source)
+        return cls._open_pictures(config, source)
+
+    @classmethod
+    def _open_mnist(cls, config: ImageConfig, source: Path | None) -> tuple[Self, Data]:
+        if config.size != 28:
+            raise BadInput(f"size={config.size} does not fit MNIST, whose digits are 28 pixels wide: use size=28.")
+        if config.colour == "rgb":
+            raise BadInput("colour=rgb does not fit MNIST, which is grey: use colour=grey.")
+        config = replace(config, colour="grey", classes=[str(digit) for digit in range(10)])
+        splits = read_mnist(source if source is not None else bundled("mnist"))
+        arrays = {split: (images[:, None], labels.astype(np.int64)) for split, (images, labels) in splits.items()}
+        return cls(config), cls._data(config, arrays, f"MNIST, binarisation {config.binarisation}")
+
+    @classmethod
+    def _open_static(cls, config: ImageConfig, source: Path | None) -> tuple[Self, Data]:
+        if source is None:
+            raise BadInput("binarisation=static needs DATA: the folder of binarized_mnist_{train,valid,test}.amat.")
+        if config.size != 28 or config.colour == "rgb":
+            raise BadInput("binarisation=static is MNIST: use size=28 and colour=grey.")
+        config = replace(config, colour="grey", classes=[])
+        arrays = {split: (255 * images[:, None], None) for split, images in read_static_binarised(source).items()}
+        return cls(config), cls._data(config, arrays, "MNIST, static binarisation (Larochelle & Murray 2011)")
+
+    @classmethod
+    def _open_pictures(cls, config: ImageConfig, source: Path) -> tuple[Self, Data]:
+        images, labels, classes, skipped = read_pictures(source, config.size, config.colour)
+        x = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)  # (N, C, H, W)
+        config = replace(config, colour="grey" if x.shape[1] == 1 else "rgb", classes=list(classes))
+        arrays = {}
+        for split, index in split_indices(len(x)).items():
+            arrays[split] = (x[index], None if labels is None else labels[index].astype(np.int64))
+        description = f"{len(x)} pictures of {source.name}, binarisation {config.binarisation}"
+        return cls(config), cls._data(config, arrays, description, skipped)
+
+    @classmethod
+    def _data(
+        cls,
+        config: ImageConfig,
+        arrays: dict[str, tuple[np.ndarray, np.ndarray | None]],
+        description: str,
+        skipped: Sequence[tuple[str, str]] = (),
+    ) -> Data:
+        digest, splits = hashlib.sha256(), {}
+        transform = None if config.binarisation in ("none", "static") else partial(binarise, how=config.binarisation)
+        for split, (images, labels) in arrays.items():
+            images = np.ascontiguousarray(images)
+            digest.update(images.tobytes())
+            label = None if labels is None else torch.from_numpy(labels)
+            splits[split] = ArrayDataset(torch.from_numpy(images), label, _as_transform(transform))
+        return Data(splits, digest.hexdigest(), description, [(str(path), reason) for path, reason in skipped])
+
+    @cached_property
+    def spec(self) -> Spec:
+        c = self.config
+        likelihood: Likelihood = Bernoulli()
+        if c.binarisation == "none":
+            likelihood = Gaussian(sigma_min=0.05, bounds=(0.0, 1.0))
+        channels = 3 if c.colour == "rgb" else 1
+        return Spec(
+            (channels, c.size, c.size),
+            ("channel", "row (pixels, from the top)", "column (pixels, from the left)"),
+            likelihood,
+            tuple(c.classes),
+        )
+
+    def encoder(self, wanted: Encoder) -> nn.Module:
+        if self.config.networks == "dcgan":
+            return networks.DCGANEncoder(self.spec.shape, self.config.channels)
+        return MLPEncoder(self.spec.shape, self.config.widths)
+
+    def decoder(self, wanted: Decoder) -> nn.Module:
+        if self.config.networks == "dcgan":
+            return networks.DCGANDecoder(wanted.n_code, self.spec.params_shape, self.config.channels)
+        return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths)
+
+    def discriminator(self, wanted: Discriminator) -> nn.Module:
+        if self.config.networks == "dcgan":
+            return networks.DCGANDiscriminator(self.spec.shape, self.config.channels, wanted.norm)
+        return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
+
+    def read(self, path: Path) -> Tensor:
+        channels, size, _ = self.spec.shape
+        x = torch.as_tensor(pictures.read_image(path, size, channels))
+        return (x if self.config.binarisation == "none" else (x > 0.5).float())[None]
+
+    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
+        return pictures.write_images(samples, folder, names)
+
+    def picture(self, samples: Tensor) -> Image:
+        return pictures.grid(samples)
+
+    def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
+        return compare(samples, reference)
+
+    def synthetic(self, n: int, seed: int = 0) -> Data:
+        """Filled rectangles at random places: structure that a model can learn in seconds."""
+        rng = np.random.default_rng(seed)
+        channels, size, _ = self.spec.shape
+        arrays: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        for split, count in (("train", n), ("valid", max(4, n // 8)), ("test", max(4, n // 8))):
+            corner = rng.integers(0, size // 2, (count, 2, 1))
+            side = rng.integers(size // 4, size // 2 + 1, (count, 2, 1))
+            inside = (np.arange(size) >= corner) & (np.arange(size) < corner + side)  # (N, axis, size)
+            box = inside[:, 0, :, None] & inside[:, 1, None, :]
+            images = np.repeat(255 * box[:, None].astype(np.uint8), channels, 1)
+            label = rng.integers(0, len(self.spec.classes), count) if self.spec.classes else None
+            arrays[split] = (images, label)
+        return self._data(self.config, arrays, f"{n} synthetic rectangles")
+
+
+def _holds_mnist(source: Path) -> bool:
+    return source.is_dir() and any(source.glob("train-images*idx3-ubyte*"))
+
+
+def _as_transform(transform: partial[Tensor] | None):  # type: ignore[no-untyped-def]
+    return None if transform is None else lambda x, generator: transform(x, generator=generator)

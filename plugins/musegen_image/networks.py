@@ -1,0 +1,110 @@
+"""DCGAN networks for pictures (Radford et al. 2016, 1511.06434), for any size that halves down to 4–8 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from musegen.domain import Norm
+from musegen.errors import BadInput
+from musegen.networks import normalised
+
+__all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "halvings"]
+
+
+def halvings(size: int) -> int:
+    """How often a side is halved: 28 → 14 → 7 is 2, 32 → 16 → 8 → 4 is 3.
+
+    Raises:
+        BadInput: the size does not halve down to 8 pixels or fewer.
+    """
+    n, side = 0, size
+    while side % 2 == 0 and side > 4:
+        n, side = n + 1, side // 2
+    if side > 8 or n == 0:
+        near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
+        raise BadInput(f"size={size} does not fit the dcgan networks, which halve it down to 4–8 pixels: use size={near}, or networks=mlp.")
+    return n
+
+
+def _initialise(module: nn.Module) -> None:
+    """N(0, 0.02) weights, as in section 3 of the paper; batch normalisation around 1."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+class DCGANDecoder(nn.Module):
+    """z ``(B, n)`` → parameters ``(B, *params_shape)``: transposed convolutions, batch normalisation, ReLU.
+
+    Args:
+        n_code: n.
+        params_shape: ``(…, H, W)``; what stands before H and W becomes channels of the last layer.
+        channels: of the last hidden layer; each earlier one has twice as many.
+    """
+
+    def __init__(self, n_code: int, params_shape: Sequence[int], channels: int) -> None:
+        super().__init__()
+        *planes, size, _ = params_shape
+        n = halvings(size)
+        side, width = size >> n, channels << (n - 1)
+        n_planes = 1
+        for plane in planes:
+            n_planes *= plane
+        layers: list[nn.Module] = [nn.Linear(n_code, width * side * side), nn.Unflatten(1, (width, side, side))]
+        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        for i in range(n):
+            last = i == n - 1
+            out = n_planes if last else width // 2
+            layers.append(nn.ConvTranspose2d(width, out, 4, stride=2, padding=1))  # side -> 2 · side
+            layers += [] if last else [nn.BatchNorm2d(out), nn.ReLU()]
+            width = out
+        self.layers = nn.Sequential(*layers)
+        self.params_shape = tuple(params_shape)
+        self.apply(_initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z).reshape(-1, *self.params_shape)  # (B, planes, H, W) -> (B, *params_shape)
+
+
+class _Trunk(nn.Module):
+    """x ``(B, C, H, W)`` → features ``(B, F)``: strided convolutions, leaky ReLU."""
+
+    def __init__(self, shape: Sequence[int], channels: int, norm: Norm) -> None:
+        super().__init__()
+        width_in, size, _ = shape
+        n, layers = halvings(size), []
+        for i in range(n):
+            out = channels << i
+            layers += normalised(nn.Conv2d(width_in, out, 4, stride=2, padding=1), norm, out, first=i == 0)
+            layers.append(nn.LeakyReLU(0.2))
+            width_in = out
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.n_features = width_in * (size >> n) ** 2
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class DCGANEncoder(_Trunk):
+    """x ``(B, C, H, W)`` → features ``(B, F)``; the discriminator's trunk, as in most VAEs built on DCGAN."""
+
+    def __init__(self, shape: Sequence[int], channels: int) -> None:
+        super().__init__(shape, channels, "batch")
+
+
+class DCGANDiscriminator(nn.Module):
+    """x ``(B, C, H, W)`` → (features ``(B, F)``, logit ``(B,)``)."""
+
+    def __init__(self, shape: Sequence[int], channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.trunk = _Trunk(shape, channels, norm)
+        self.n_features = self.trunk.n_features
+        self.logit = normalised(nn.Linear(self.n_features, 1), "spectral" if norm == "spectral" else "none", 1)[0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(x)
+        return features, self.logit(features).squeeze(1)
