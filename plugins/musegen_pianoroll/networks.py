@@ -57,31 +57,32 @@ class ComposerDecoder(nn.Module):
         n_code: n.
         shape: ``(planes, steps, pitches)``, planes = tracks × planes per track.
         bars: bars per sample; divides steps.
-        channels: of the layer before the last; earlier ones are wider.
+        channels: of the last hidden layer; each earlier one has twice as many, up to four times.
     """
 
     def __init__(self, n_code: int, shape: Sequence[int], bars: int, channels: int) -> None:
         super().__init__()
         self.bars, self.shape = bars, tuple(shape)
         planes, steps, pitches = shape
-        plan = strides(steps // bars, pitches)
-        width = min(channels << (len(plan) - 1), 8 * channels)
+        *plan, last = strides(steps // bars, pitches)
+        widths = [min(channels << i, 4 * channels) for i in reversed(range(len(plan)))]  # e.g. 256, 128, 64
+        width = widths[0]
         self.temporal = nn.Sequential(
             nn.Linear(n_code, 2 * width), nn.BatchNorm1d(2 * width), nn.ReLU(), nn.Linear(2 * width, bars * width)
         )
         layers: list[nn.Module] = [nn.BatchNorm2d(width), nn.ReLU()]
-        for i, stride in enumerate(plan):
-            out = max(channels, min(width, channels << (len(plan) - 1 - i)))
+        for stride, out in zip(plan, widths, strict=True):
             layers += [nn.ConvTranspose2d(width, out, stride, stride, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
             width = out
-        self.bar = nn.Sequential(*layers)
-        self.head = nn.Conv2d(width, planes, (3, 1), padding=(1, 0))
+        head = nn.ConvTranspose2d(width, planes, last, last)
+        # About one cell in a hundred sounds; starting there spares the first hundred steps.
+        nn.init.constant_(head.bias, -4.0)  # type: ignore[arg-type]
+        self.bar = nn.Sequential(*layers, head)
 
     def forward(self, z: Tensor) -> Tensor:
         planes, steps, pitches = self.shape
         codes = self.temporal(z).view(len(z) * self.bars, -1, 1, 1)  # (B, bars · C) -> (B · bars, C, 1, 1)
-        h = self.bar(codes)  # (B · bars, C, bar_steps, ≥ pitches)
-        h = self.head(h[..., :pitches])  # (B · bars, planes, bar_steps, pitches)
+        h = self.bar(codes)[..., :pitches]  # (B · bars, planes, bar_steps, pitches)
         h = h.view(len(z), self.bars, planes, steps // self.bars, pitches)
         return h.transpose(1, 2).reshape(len(z), planes, steps, pitches)  # bars follow one another in time
 
@@ -98,7 +99,7 @@ class _ComposerTrunk(nn.Module):
         layers: list[nn.Module] = []
         width = planes
         for i, stride in enumerate(plan):
-            out = min(channels << i, 8 * channels)
+            out = min(channels << i, 4 * channels)
             layers += normalised(nn.Conv2d(width, out, stride, stride), norm, out, first=i == 0)
             layers.append(nn.LeakyReLU(0.2))
             width = out

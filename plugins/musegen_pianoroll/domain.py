@@ -1,0 +1,257 @@
+"""The pianoroll domain: multi-track music on a grid of steps and pitches, with frame and onset planes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musegen.data.bundled import bundled
+from musegen.data.packed import WindowDataset, gather_windows
+from musegen.data.store import Store
+from musegen.domain import Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.errors import BadInput
+from musegen.likelihood import Bernoulli
+from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.options import option
+from musegen_pianoroll import networks, output
+from musegen_pianoroll.metrics import measure
+from musegen_pianoroll.roles import TrackSpec, track_specs
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["PianorollDomain"]
+
+
+@dataclass(frozen=True)
+class PianorollConfig:
+    networks: Literal["mlp", "musegan-composer"] = option("musegan-composer", "preset of networks")
+    widths: list[int] = option([512, 256], "widths of the mlp's hidden layers, from the roll to the code")
+    channels: int = option(64, "channels of the composer networks' widest layer in time and pitch", ge=1)
+    tracks: str | dict[str, Any] = option(
+        "band", "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping"
+    )
+    steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
+    bars: int = option(4, "bars per sample", ge=1)
+    metre: str = option("4/4", "time signature of the bars used; others are left out")
+    lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
+    highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
+    planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
+    transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
+    threshold: float = option(0.5, "a cell sounds when its probability is above this", ge=0, lt=1)
+    tempo_bpm: float | None = option(None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute")
+    track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
+
+    def __post_init__(self) -> None:
+        if self.lowest_pitch > self.highest_pitch:
+            raise BadInput(f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them.")
+        if not self.widths or any(width < 1 for width in self.widths):
+            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
+        numerator, denominator = self.signature
+        if numerator * 4 * self.steps_per_beat % denominator:
+            raise BadInput(f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it.")
+
+    @property
+    def signature(self) -> tuple[int, int]:
+        """Numerator and denominator of the metre."""
+        match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32)", self.metre)
+        if match is None:
+            raise BadInput(f'metre="{self.metre}" is no time signature: write it like 4/4 or 6/8.')
+        return int(match[1]), int(match[2])
+
+    @property
+    def bar_steps(self) -> int:
+        numerator, denominator = self.signature
+        return numerator * 4 * self.steps_per_beat // denominator
+
+    @property
+    def n_planes(self) -> int:
+        return 2 if self.planes == "frame+onset" else 1
+
+    @property
+    def pitch_range(self) -> tuple[int, int]:
+        """Lowest pitch, and the one after the highest."""
+        return self.lowest_pitch, self.highest_pitch + 1
+
+
+class PianorollDomain(Domain):
+    name = "pianoroll"
+    summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
+    Config = PianorollConfig
+    config: PianorollConfig
+
+    @classmethod
+    def open(cls, config: PianorollConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
+        source = source if source is not None else bundled("freedoom")
+        store, skipped = cls._store(config, source, cache)
+        tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
+        config = replace(
+            config,
+            steps_per_beat=store.steps_per_beat,
+            tempo_bpm=config.tempo_bpm or round(tempo, 2),
+            track_list=[asdict(track) for track in store.tracks],
+        )
+        domain = cls(config)
+        planes = _model_planes(torch.from_numpy(store.planes), config.n_planes)
+        splits = {}
+        for split in ("train", "valid", "test"):
+            starts = store.windows(config.bars, *config.signature, split=split)
+            splits[split] = domain._dataset(planes, torch.from_numpy(starts), augment=split == "train")
+        if not len(splits["train"]):
+            raise BadInput(
+                f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part: "
+                "use fewer bars, another metre, or more files."
+            )
+        description = f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars"
+        return domain, Data(splits, store.fingerprint, description, skipped)
+
+    @classmethod
+    def _store(cls, config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]]]:
+        """The packed store at ``source``, or one built from the files there and kept in the run's cache."""
+        if (source / "store.json").is_file():
+            return Store.open(source), ()
+        built = cache / "store"
+        if (built / "store.json").is_file():
+            return Store.open(built), ()
+        # Reading MIDI means worker processes; a run on a finished store does not need them.
+        from musegen_pianoroll.build import build_store
+
+        report = build_store(source, built, tracks=config.tracks, steps_per_beat=config.steps_per_beat)
+        return Store.open(built), [(str(path), reason) for path, reason in report.skipped]
+
+    def _dataset(self, planes: Tensor, starts: Tensor, augment: bool) -> WindowDataset:
+        c = self.config
+        drums = torch.tensor([track.is_drum for track in self.tracks])
+        semitones = range(-c.transpose, c.transpose + 1) if augment and c.transpose else ()
+        return WindowDataset(planes, starts, c.bars * c.bar_steps, c.pitch_range, drums, tuple(semitones))
+
+    @cached_property
+    def tracks(self) -> list[TrackSpec]:
+        """The tracks, from the data if some were opened, else from the option."""
+        if self.config.track_list:
+            return [TrackSpec(**track) for track in self.config.track_list]
+        return track_specs(self.config.tracks)
+
+    @cached_property
+    def spec(self) -> Spec:
+        c = self.config
+        return Spec(
+            (len(self.tracks) * c.n_planes, c.bars * c.bar_steps, c.highest_pitch - c.lowest_pitch + 1),
+            ("track × plane", f"step (1/{c.steps_per_beat} beat)", "pitch (MIDI number)"),
+            Bernoulli(),
+        )
+
+    def encoder(self, wanted: Encoder) -> nn.Module:
+        if self.config.networks == "mlp":
+            return MLPEncoder(self.spec.shape, self.config.widths)
+        return networks.ComposerEncoder(self.spec.shape, self.config.bars, self.config.channels)
+
+    def decoder(self, wanted: Decoder) -> nn.Module:
+        if self.config.networks == "mlp":
+            return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths)
+        return networks.ComposerDecoder(wanted.n_code, self.spec.params_shape, self.config.bars, self.config.channels)
+
+    def discriminator(self, wanted: Discriminator) -> nn.Module:
+        if self.config.networks == "mlp":
+            return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
+        return networks.ComposerDiscriminator(self.spec.shape, self.config.bars, self.config.channels, wanted.norm)
+
+    def rolls(self, samples: Tensor) -> Tensor:
+        """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset."""
+        c = self.config
+        x = (samples > c.threshold).unflatten(1, (len(self.tracks), c.n_planes))
+        frame, onset = (x[:, :, 0], x[:, :, 1]) if c.n_planes == 2 else (x[:, :, 0], torch.zeros_like(x[:, :, 0]))
+        rolls = torch.zeros(*frame.shape[:2], 2, frame.shape[2], 128, dtype=torch.bool)
+        rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame | onset, onset], 2)
+        return rolls
+
+    def read(self, path: Path) -> Tensor:
+        """All whole runs of ``bars`` bars of a MIDI file, one after the other."""
+        from musegen_pianoroll.build import read_piece
+
+        c = self.config
+        planes, segments = read_piece(path, self._mapping(), c.steps_per_beat)
+        starts = [
+            first + bar * c.bar_steps
+            for first, n_bars, numerator, denominator in segments
+            if (numerator, denominator) == c.signature
+            for bar in range(0, n_bars - c.bars + 1, c.bars)
+        ]
+        if not starts:
+            raise BadInput(f"{path} has no {c.bars} bars of {c.metre} in a row, which this model works on.")
+        packed = _model_planes(torch.from_numpy(planes), c.n_planes)
+        fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
+        return gather_windows(packed, torch.tensor(starts), c.bars * c.bar_steps, c.pitch_range, None, fixed)
+
+    def _mapping(self) -> str | dict[str, Any]:
+        return self.config.tracks
+
+    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
+        paths = [folder / f"{name}.mid" for name in names]
+        for roll, path in zip(self.rolls(samples).numpy(), paths, strict=True):
+            output.write_midi(
+                roll,
+                path,
+                self.tracks,
+                steps_per_beat=self.config.steps_per_beat,
+                tempo_bpm=self.config.tempo_bpm or 120.0,
+                metre=self.config.signature,
+            )
+        return paths
+
+    def picture(self, samples: Tensor) -> Image:
+        rolls = self.rolls(samples).numpy()
+        return output.contact_sheet(rolls, self.tracks, steps_per_bar=self.config.bar_steps, pitch_range=self.config.pitch_range)
+
+    def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
+        tempo = self.config.tempo_bpm or 120.0
+        rolls = self.rolls(samples).numpy()
+        return [output.synthesise(r, self.tracks, steps_per_beat=self.config.steps_per_beat, tempo_bpm=tempo) for r in rolls], output.SAMPLE_RATE_HZ
+
+    def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
+        """``samples/…`` and ``reference/…`` of ``measure``, per track."""
+        result = {}
+        for name, x in (("samples", samples), ("reference", reference)):
+            measures = measure(self.rolls(x), self.config.bar_steps)
+            for figure, values in vars(measures).items():
+                result |= {f"{name}/{figure}/{t.name}": float(v) for t, v in zip(self.tracks, values, strict=True)}
+        return result
+
+    def synthetic(self, n: int, seed: int = 0) -> Data:
+        """Random scales over steady drums: a few pieces' worth of bars that a model can learn in seconds."""
+        c, rng = self.config, np.random.default_rng(seed)
+        n_steps, n_tracks = c.bars * c.bar_steps, len(self.tracks)
+        counts = {"train": n, "valid": max(4, n // 8), "test": max(4, n // 8)}
+        rolls = np.zeros((sum(counts.values()) * n_steps, n_tracks, 2, 128), bool)
+        step = np.arange(0, len(rolls), 2)
+        for t in range(n_tracks):
+            pitch = c.lowest_pitch + (rng.integers(0, 12, len(step)) + 7 * t) % (c.highest_pitch - c.lowest_pitch + 1)
+            rolls[step, t, :, pitch] = True
+        packed = np.packbits(rolls, axis=-1, bitorder="little")
+        planes = _model_planes(torch.from_numpy(packed), c.n_planes)
+        starts = torch.arange(sum(counts.values())) * n_steps
+        parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
+        splits = {split: self._dataset(planes, part, augment=split == "train") for split, part in parts.items()}
+        return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
+
+
+def _model_planes(planes: Tensor, n_planes: int) -> Tensor:
+    """The planes that a model sees, ``(steps, tracks, P, 16)``.
+
+    With one plane, the last step before a repeated note becomes a rest, as in MuseGAN's data, so that repeats stay
+    apart; only notes of a single step cannot give one away.
+    """
+    if n_planes == 2:
+        return planes
+    frame, onset = planes[:, :, 0], planes[:, :, 1]
+    following = torch.cat([onset[1:], torch.zeros_like(onset[:1])])
+    return (frame & ~(following & ~onset))[:, :, None]
