@@ -104,7 +104,7 @@ class ImageDomain(Domain):
         digest, splits = hashlib.sha256(), {}
         transform = None if config.binarisation in ("none", "static") else partial(binarise, how=config.binarisation)
         for split, (images, labels) in arrays.items():
-            images = np.ascontiguousarray(images)
+            images = np.array(images, order="C")  # writable, which torch insists on
             digest.update(images.tobytes())
             label = None if labels is None else torch.from_numpy(labels)
             splits[split] = ArrayDataset(torch.from_numpy(images), label, _as_transform(transform))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from musegen.data.bundled import bundled
 from musegen.data.packed import WindowDataset, gather_windows
-from musegen.data.store import Store
+from musegen.data.store import Store, StoreTrack
 from musegen.domain import Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
 from musegen.likelihood import Bernoulli
@@ -24,7 +24,7 @@ from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen_pianoroll import networks, output
 from musegen_pianoroll.metrics import measure
-from musegen_pianoroll.roles import TrackSpec, track_specs
+from musegen_pianoroll.roles import track_specs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -135,10 +135,10 @@ class PianorollDomain(Domain):
         return WindowDataset(planes, starts, c.bars * c.bar_steps, c.pitch_range, drums, tuple(semitones))
 
     @cached_property
-    def tracks(self) -> list[TrackSpec]:
+    def tracks(self) -> list[StoreTrack]:
         """The tracks, from the data if some were opened, else from the option."""
         if self.config.track_list:
-            return [TrackSpec(**track) for track in self.config.track_list]
+            return [StoreTrack(**track) for track in self.config.track_list]
         return track_specs(self.config.tracks)
 
     @cached_property

@@ -1,0 +1,69 @@
+"""The data that ship with musegen: where they are, and whether they are whole.
+
+Each data set is a folder with its files, ``README.md`` (source, licence, how it was made) and ``SHA256SUMS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from musegen.errors import BadInput, did_you_mean
+
+__all__ = ["bundled", "verify"]
+
+_PACKAGE = Path(__file__).parents[1]
+_CHECKSUMS = "SHA256SUMS"
+_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<file>[^/\\]+)")  # as sha256sum writes it, without folders
+
+
+def bundled(name: str) -> Path:
+    """Return the folder of a data set that ships with musegen.
+
+    Args:
+        name: the folder's name: ``mnist``, ``chorales``, ``freedoom``.
+
+    Raises:
+        BadInput: there is no such data set, neither in an installed package nor in a source checkout.
+    """
+    # The installed place comes first: beside an installed package, `data` may be anybody's.
+    places = (_PACKAGE / "_data", _PACKAGE.parent / "data")
+    for place in places:
+        if (place / name / _CHECKSUMS).is_file():
+            return place / name
+    known = {found.parent.name for place in places for found in place.glob(f"*/{_CHECKSUMS}")}
+    raise BadInput(
+        f'No data set "{name}" ships with musegen (looked in {places[0]} and {places[1]}).'
+        + did_you_mean(name, known)
+    )
+
+
+def verify(name: str) -> None:
+    """Check every file of a data set that ships with musegen against its SHA-256.
+
+    Args:
+        name: as for ``bundled``.
+
+    Raises:
+        BadInput: there is no such data set, or a file of it, which the message names, is missing or damaged.
+    """
+    folder = bundled(name)
+    for file, expected in _listed(folder / _CHECKSUMS):
+        if not file.is_file():
+            raise BadInput(f"{file} is missing: install musegen again.")
+        with file.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
+                raise BadInput(f"{file} is damaged, its SHA-256 is not {expected}: install musegen again.")
+
+
+def _listed(checksums: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each file that a list of checksums names, with its SHA-256."""
+    lines = checksums.read_text(encoding="utf-8", errors="replace").splitlines()
+    # An empty list would vouch for everything.
+    for line in lines or [""]:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise BadInput(f"{checksums} is damaged: install musegen again.")
+        yield checksums.parent / match["file"], match["digest"]

@@ -1,0 +1,247 @@
+"""The packed store: a corpus of binary rolls, one bit per cell, in a memory-mapped file.
+
+A store is a folder:
+
+    planes.safetensors   one tensor ``planes``, uint8, (total_steps, tracks, 2, 16): per time step and track the frame
+                         plane and the onset plane, 128 pitches bit-packed, pitch p in bit p % 8 of byte p // 8
+    store.json           steps per beat (quarter note), tracks, and per piece where it lies and what it is
+    skipped.csv          files that were left out, and why
+
+Steps come first, so that a window of any length is one contiguous range of bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from musegen.errors import BadInput
+
+__all__ = ["PACKED", "Piece", "Store", "StoreTrack", "StoreWriter"]
+
+FORMAT = 1
+PACKED = 16
+"""Bytes that hold 128 pitches."""
+HEADER_CAP = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoreTrack:
+    """A track of every piece: its name, the General MIDI program it is written with, and whether it is drums."""
+
+    name: str
+    program: int = 0
+    is_drum: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where a piece lies and what it is.
+
+    Attributes:
+        source: name of its file, relative to the folder that was read.
+        sha256: of that file.
+        split: train, valid or test.
+        first_step, n_steps: its range of steps in the store.
+        tempo_bpm: at its beginning; tempos holds every change as (step, beats per minute).
+        segments: stretches of one metre, as (first step in the piece, bars, numerator, denominator).
+        n_notes: per track.
+        programs: General MIDI programs seen, per track.
+    """
+
+    source: str
+    sha256: str
+    split: str
+    first_step: int
+    n_steps: int
+    tempo_bpm: float
+    tempos: list[list[float]] = field(default_factory=list)
+    segments: list[list[int]] = field(default_factory=list)
+    n_notes: list[int] = field(default_factory=list)
+    programs: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store; ``planes`` stays on disk until it is touched."""
+
+    path: Path
+    planes: np.ndarray
+    tracks: list[StoreTrack]
+    pieces: list[Piece]
+    steps_per_beat: int
+    fingerprint: str
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Memory-map a store.
+
+        Raises:
+            BadInput: there is none, it is damaged or truncated, or of another format version.
+        """
+        path = Path(path)
+        try:
+            index = json.loads((path / "store.json").read_bytes())
+            version = index["format"]
+        except FileNotFoundError:
+            raise BadInput(f"There is no store in {path}: build one with musegen data build.") from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise BadInput(f"The store {path} is damaged: store.json cannot be read. Build it again.") from None
+        if version != FORMAT:
+            raise BadInput(f"The store {path} has format {version}, and this musegen reads format {FORMAT}: build it again.")
+        try:
+            tracks = [StoreTrack(**track) for track in index["tracks"]]
+            pieces = [Piece(**piece) for piece in index["pieces"]]
+            steps_per_beat, fingerprint = int(index["steps_per_beat"]), str(index["sha256"])
+            total = int(index["total_steps"])
+        except (KeyError, TypeError, ValueError):
+            raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
+        if steps_per_beat < 1 or any(p.first_step < 0 or p.n_steps < 0 or p.first_step + p.n_steps > total for p in pieces):
+            raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
+        planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
+        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint)
+
+    def windows(
+        self, n_bars: int, numerator: int = 4, denominator: int = 4, split: str = "train", stride_bars: int = 1
+    ) -> np.ndarray:
+        """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``."""
+        bar = numerator * 4 * self.steps_per_beat // denominator
+        starts = [
+            piece.first_step + first + bar * np.arange(0, bars - n_bars + 1, stride_bars)
+            for piece in self.pieces
+            if piece.split == split
+            for first, bars, n, d in piece.segments
+            if (n, d) == (numerator, denominator) and bars >= n_bars
+        ]
+        return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Files left out when the store was built, and why."""
+        file = self.path / "skipped.csv"
+        if not file.is_file():
+            return []
+        rows = list(csv.reader(io.StringIO(file.read_text("utf-8", "replace"))))
+        return [(row[0], row[1]) for row in rows[1:] if len(row) == 2]
+
+
+def _map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Memory-map the one tensor, after checking what the header claims against the size of the file."""
+    problem = BadInput(f"The store file {path} is damaged: its size does not fit its index. Build it again.")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (header_size,) = struct.unpack("<Q", file.read(8))
+            if header_size > min(size, HEADER_CAP):
+                raise problem
+            header = json.loads(file.read(header_size))
+        tensor = header["planes"]
+        claimed = (tensor["dtype"], tuple(tensor["shape"]), list(tensor["data_offsets"]))
+    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        raise problem from None
+    n_bytes = math.prod(shape)
+    if claimed != ("U8", shape, [0, n_bytes]) or size != 8 + header_size + n_bytes:
+        raise problem
+    if not n_bytes:
+        return np.zeros(shape, np.uint8)
+    # Copy-on-write: nothing reaches the file, and torch takes the array without complaining that it is read-only.
+    return np.memmap(path, np.uint8, "c", 8 + header_size, shape)
+
+
+class StoreWriter:
+    """Writes a store piece by piece, with memory for one piece; nothing appears under its name before it is complete.
+
+    Use it as a context manager, ``add`` pieces in a fixed order, then ``finish``.
+
+    Args:
+        path: the folder to create.
+        overwrite: replace an older store of that name, once the new one is complete.
+
+    Raises:
+        BadInput: the folder exists, or cannot be written.
+    """
+
+    def __init__(self, path: Path, tracks: Sequence[StoreTrack], steps_per_beat: int, overwrite: bool = False) -> None:
+        self.path, self.tracks, self.steps_per_beat = Path(path), list(tracks), steps_per_beat
+        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            if not overwrite:
+                raise BadInput(f"{path} exists: choose another --out, or add --overwrite.")
+            if not (self.path / "store.json").is_file():
+                raise BadInput(f"{path} is no store, so --overwrite leaves it alone: choose another --out.")
+        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        self.pieces: list[Piece] = []
+        self.total = 0
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        try:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.temporary.mkdir(parents=True)
+            self._raw = (self.temporary / "planes.raw").open("wb")
+        except OSError as error:
+            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
+        return self
+
+    def add(self, planes: np.ndarray, piece: dict[str, Any]) -> None:
+        """Append a piece.
+
+        Args:
+            planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
+            piece: the fields of ``Piece`` but its place.
+        """
+        if planes.dtype != np.uint8 or planes.shape[1:] != (len(self.tracks), 2, PACKED):
+            raise ValueError(f"planes of shape {planes.shape} and type {planes.dtype} do not fit the store")
+        content = np.ascontiguousarray(planes).tobytes()
+        self._raw.write(content)
+        self._digest.update(content)
+        self.pieces.append(Piece(first_step=self.total, n_steps=len(planes), **piece))
+        self.total += len(planes)
+
+    def finish(self, skipped: Iterable[tuple[str, str]] = ()) -> None:
+        """Write header and index, and give the store its name."""
+        self._raw.close()
+        shape = [self.total, len(self.tracks), 2, PACKED]
+        header = json.dumps({"planes": {"dtype": "U8", "shape": shape, "data_offsets": [0, math.prod(shape)]}}).encode()
+        header += b" " * (-len(header) % 8)
+        with (self.temporary / "planes.safetensors").open("wb") as out:
+            out.write(struct.pack("<Q", len(header)) + header)
+            with (self.temporary / "planes.raw").open("rb") as raw:
+                shutil.copyfileobj(raw, out, 1 << 22)
+            out.flush()
+            os.fsync(out.fileno())
+        (self.temporary / "planes.raw").unlink()
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["path", "reason"])
+        writer.writerows(skipped)
+        (self.temporary / "skipped.csv").write_text(text.getvalue(), "utf-8", "surrogateescape")
+        index = {
+            "format": FORMAT,
+            "steps_per_beat": self.steps_per_beat,
+            "total_steps": self.total,
+            "sha256": self._digest.hexdigest(),
+            "tracks": [asdict(track) for track in self.tracks],
+            "pieces": [asdict(piece) for piece in self.pieces],
+        }
+        with (self.temporary / "store.json").open("w", encoding="utf-8") as file:
+            json.dump(index, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.temporary.replace(self.path)
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""Writing pictures: single files and grids."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from musegen.checkpoint import write_atomically
+from musegen_image.data import open_picture
+
+__all__ = ["grid", "read_image", "save_png", "to_uint8", "write_images"]
+
+
+def to_uint8(images: Tensor | np.ndarray) -> np.ndarray:
+    """``(N, C, H, W)`` in [0, 1] → uint8 ``(N, H, W, 3)``; values outside are clipped, NaN is black."""
+    x = np.nan_to_num(np.asarray(images, np.float64)).clip(0, 1)
+    x = np.rint(255 * x).astype(np.uint8).transpose(0, 2, 3, 1)
+    return np.repeat(x, 3, -1) if x.shape[-1] == 1 else x
+
+
+def grid(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 2) -> Image.Image:
+    """Pictures ``(N, C, H, W)`` in [0, 1], row by row in one; as square as it gets unless ``columns`` is given."""
+    tiles = to_uint8(images)
+    n, height, width, _ = tiles.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, 3), 128, np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = pad + i // columns * (height + pad), pad + i % columns * (width + pad)
+        sheet[y : y + height, x : x + width] = tile
+    zoom = max(1, 56 // height)  # small digits are hard to see at their own size
+    return Image.fromarray(sheet).resize((sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.NEAREST)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
+def write_images(images: Tensor | np.ndarray, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Each of ``(N, C, H, W)`` in [0, 1] as ``folder/name.png``, grey ones as grey."""
+    grey = images.shape[1] == 1
+    paths = []
+    for tile, name in zip(to_uint8(images), names, strict=True):
+        paths.append(folder / f"{name}.png")
+        save_png(Image.fromarray(tile[..., 0] if grey else tile), paths[-1])
+    return paths
+
+
+def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+    """A picture as float32 ``(C, size, size)`` in [0, 1], scaled to cover and cropped around its centre.
+
+    Raises:
+        BadInput: it is no picture.
+    """
+    picture = open_picture(path)
+    picture = ImageOps.fit(picture.convert("L") if channels == 1 else picture, (size, size), Image.Resampling.LANCZOS)
+    x = np.asarray(picture, np.float32) / 255
+    return x[None] if channels == 1 else np.ascontiguousarray(x.transpose(2, 0, 1))

@@ -1,0 +1,171 @@
+"""Reading MIDI files of strangers.
+
+``check_midi_bytes`` walks every event before a parser sees the file: parsers hang, crash or fill the memory on some
+malformed files. symusic then does the parsing; it can still crash, which is why ``build`` reads files in worker
+processes.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from musegen.errors import MidiError
+
+__all__ = ["Score", "ScoreTrack", "check_midi_bytes", "read_score"]
+
+SIZE_CAP_BYTES = 16 << 20
+NOTE_CAP = 1_000_000
+BEAT_CAP = 50_000
+"""Longest piece, in quarter notes: about seven hours at 120 beats per minute."""
+
+_DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
+
+
+@dataclass(frozen=True)
+class ScoreTrack:
+    """One track of a file: notes are int64 ``(n, 4)`` rows of start tick, end tick, pitch, velocity."""
+
+    name: str
+    program: int
+    is_drum: bool
+    notes: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """A MIDI file in ticks. Tempos are (tick, beats per minute), time signatures (tick, numerator, denominator)."""
+
+    ticks_per_beat: int
+    tempos: list[tuple[int, float]]
+    time_signatures: list[tuple[int, int, int]]
+    tracks: list[ScoreTrack]
+
+
+def check_midi_bytes(data: bytes, path: Path) -> None:
+    """Check structure and size of a file before any parser sees it.
+
+    Refuses type 2 (independent sequences, which have no common time) and SMPTE divisions (which have no beats).
+
+    Raises:
+        MidiError: what is wrong.
+    """
+    if len(data) > SIZE_CAP_BYTES:
+        raise MidiError(path, f"is larger than {SIZE_CAP_BYTES >> 20} MB")
+    if data[:4] != b"MThd":
+        raise MidiError(path, "is empty" if not data else "is no MIDI file")
+    if len(data) < 14:
+        raise MidiError(path, "ends inside its header")
+    length, kind, n_tracks, division = struct.unpack(">IHHH", data[4:14])
+    if length < 6 or kind > 2:
+        raise MidiError(path, "has a damaged header")
+    if kind == 2:
+        raise MidiError(path, "is of type 2, independent sequences, which is not supported")
+    if division & 0x8000:
+        raise MidiError(path, "counts time in SMPTE frames instead of beats, which is not supported")
+    if division == 0:
+        raise MidiError(path, "has no ticks per beat")
+    position, seen, n_notes = 8 + length, 0, 0
+    while position + 8 <= len(data) and seen < n_tracks:
+        tag, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "big")
+        position += 8
+        if position + size > len(data):
+            raise MidiError(path, "ends in the middle of a track")
+        if tag == b"MTrk":  # other chunks are to be ignored, says the standard
+            ticks, notes = _check_track(data, position, position + size, path)
+            seen, n_notes = seen + 1, n_notes + notes
+            if ticks > BEAT_CAP * division:
+                raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
+            if n_notes > NOTE_CAP:
+                raise MidiError(path, f"has more than {NOTE_CAP:,} notes")
+        position += size
+    if seen < n_tracks:
+        raise MidiError(path, f"has {seen} tracks where its header promises {n_tracks}")
+
+
+def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int, int]:
+    """Walk the events of one track; returns its length in ticks and its number of note-ons."""
+
+    def quantity(at: int) -> tuple[int, int]:
+        value = 0
+        for i in range(at, min(at + 4, end)):
+            value = value << 7 | data[i] & 0x7F
+            if data[i] < 0x80:
+                return value, i + 1
+        raise MidiError(path, "has a length or time of more than four bytes" if at + 4 <= end else "ends inside an event")
+
+    ticks, notes, status = 0, 0, 0
+    while position < end:
+        delta, position = (data[position], position + 1) if data[position] < 0x80 else quantity(position)
+        ticks += delta
+        if position >= end:
+            raise MidiError(path, "ends inside an event")
+        byte = data[position]
+        if byte >= 0x80:
+            position += 1
+            if byte in (0xFF, 0xF0, 0xF7):
+                meta = -1
+                if byte == 0xFF:
+                    if position >= end:
+                        raise MidiError(path, "ends inside an event")
+                    meta, position = data[position], position + 1
+                length, position = quantity(position)
+                if position + length > end:
+                    raise MidiError(path, "ends inside an event")
+                if meta == 0x58 and (length < 2 or data[position] == 0 or data[position + 1] > 6):
+                    raise MidiError(path, "has an impossible time signature")
+                if meta == 0x51 and length != 3:
+                    raise MidiError(path, "has an impossible tempo")
+                position += length
+                if meta == 0x2F:
+                    break
+                continue
+            if byte > 0xF0:
+                raise MidiError(path, "has an event that files must not have")
+            status = byte
+        elif status == 0:
+            raise MidiError(path, "has data without an event")
+        n_data = _DATA_BYTES[status >> 4]
+        if position + n_data > end:
+            raise MidiError(path, "ends inside an event")
+        if data[position] > 0x7F or (n_data == 2 and data[position + 1] > 0x7F):
+            raise MidiError(path, "has an event with damaged data")
+        notes += status >> 4 == 0x9 and data[position + 1] > 0
+        position += n_data
+    return ticks, notes
+
+
+def read_score(data: bytes, path: Path) -> Score:
+    """Parse the bytes of a MIDI file. Notes without an end are dropped by the parser; lengths are at least 0.
+
+    Call it in a worker process for files of strangers: the parser is compiled code.
+
+    Raises:
+        MidiError: the file cannot be used.
+    """
+    check_midi_bytes(data, path)
+    from symusic import Score as Parsed
+
+    try:
+        parsed = Parsed.from_midi(data)
+        tempos = parsed.tempos.numpy()
+        metres = parsed.time_signatures.numpy()
+        tracks = []
+        for track in parsed.tracks:
+            arrays = track.notes.numpy()
+            start, pitch = arrays["time"].astype(np.int64), arrays["pitch"].astype(np.int64)
+            end = start + np.maximum(arrays["duration"].astype(np.int64), 0)
+            notes = np.stack([start, end, pitch, arrays["velocity"].astype(np.int64)], 1)
+            valid = (start >= 0) & (pitch >= 0) & (pitch < 128)
+            tracks.append(ScoreTrack(str(track.name), int(track.program) & 0x7F, bool(track.is_drum), notes[valid]))
+    except Exception as error:  # whatever the parser makes of a file that passed the checks
+        raise MidiError(path, f"cannot be parsed ({type(error).__name__})") from None
+    return Score(
+        int(parsed.ticks_per_quarter),
+        [(int(t), 6e7 / int(us)) for t, us in zip(tempos["time"], tempos["mspq"], strict=True) if us > 0],
+        [(int(t), int(n), int(d)) for t, n, d in zip(*(metres[k] for k in ("time", "numerator", "denominator")), strict=True)],
+        tracks,
+    )

@@ -1,0 +1,182 @@
+"""From rolls to MIDI files, sound and pictures.
+
+A roll is bool ``(tracks, 2, steps, 128)``, planes frame and onset. A frame that rises without an onset begins a note too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from musegen.checkpoint import write_atomically
+from musegen.data.store import StoreTrack
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["SAMPLE_RATE_HZ", "contact_sheet", "notes_of", "picture", "synthesise", "write_midi"]
+
+SAMPLE_RATE_HZ = 44_100
+VELOCITY = 90
+PEAK = 10 ** (-1 / 20)
+"""−1 dBFS: louder sound is scaled down to it."""
+
+COLOURS = ("#4e79a7", "#e15759", "#59a14f", "#f28e2b", "#b07aa1", "#76b7b2", "#edc948", "#9c755f")
+
+
+def notes_of(roll: np.ndarray) -> np.ndarray:
+    """Notes of a roll as int64 ``(n, 4)`` rows of track, pitch, start step, end step, sorted in that order."""
+    frame, onset = roll[:, 0].transpose(0, 2, 1), roll[:, 1].transpose(0, 2, 1)  # (tracks, 128, steps)
+    frame = frame | onset
+    before = np.concatenate([np.zeros_like(frame[..., :1]), frame[..., :-1]], -1)
+    begins = onset | (frame & ~before)
+    # A note ends where its frame stops or where the next one begins; each start has exactly one such end after it.
+    ends = np.concatenate([before, frame[..., -1:]], -1) & ~np.concatenate([frame & ~begins, np.zeros_like(frame[..., :1])], -1)
+    track, pitch, start = np.nonzero(begins)
+    end = np.nonzero(ends)[2]
+    return np.stack([track, pitch, start, end], 1).astype(np.int64)
+
+
+def write_midi(
+    roll: np.ndarray,
+    path: Path,
+    tracks: Sequence[StoreTrack],
+    *,
+    steps_per_beat: int,
+    tempo_bpm: float = 120.0,
+    metre: tuple[int, int] = (4, 4),
+) -> None:
+    """Write a roll as a MIDI file, exact on the grid, whole or not at all.
+
+    Args:
+        roll: bool ``(tracks, 2, steps, 128)``.
+        tracks: names, programs, drums.
+        steps_per_beat: steps per quarter note.
+    """
+    import pretty_midi
+
+    ticks_per_step = max(1, 480 // steps_per_beat)
+    midi = pretty_midi.PrettyMIDI(resolution=ticks_per_step * steps_per_beat, initial_tempo=tempo_bpm)
+    midi.time_signature_changes.append(pretty_midi.TimeSignature(*metre, 0))
+    for track in tracks:
+        midi.instruments.append(pretty_midi.Instrument(track.program, track.is_drum, track.name))
+    step_s = 60 / tempo_bpm / steps_per_beat
+    for track, pitch, start, end in notes_of(roll).tolist():
+        midi.instruments[track].notes.append(pretty_midi.Note(VELOCITY, pitch, start * step_s, end * step_s))
+    content = io.BytesIO()
+    midi.write(content)
+    write_atomically(path, content.getvalue())
+
+
+@cache
+def _synthesiser() -> Any:
+    """General MIDI through the soundfont that pretty_midi's wheel carries."""
+    from importlib.resources import files
+
+    from symusic import Synthesizer
+
+    return Synthesizer(sf_path=str(files("pretty_midi") / "TimGM6mb.sf2"), sample_rate=SAMPLE_RATE_HZ)
+
+
+def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat: int, tempo_bpm: float) -> np.ndarray:
+    """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent."""
+    from symusic import Note, Score, Tempo, TimeSignature, Track
+
+    score = Score(steps_per_beat)
+    score.tempos.append(Tempo(0, qpm=tempo_bpm))
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    notes = notes_of(roll)
+    if not len(notes):
+        return np.zeros((2, SAMPLE_RATE_HZ), np.float32)
+    for i, track in enumerate(tracks):
+        _, pitch, start, end = notes[notes[:, 0] == i].T
+        part = Track(track.name, track.program, track.is_drum)
+        part.notes = Note.from_numpy(
+            start.astype(np.int32), (end - start).astype(np.int32), pitch.astype(np.int8), np.full(len(start), VELOCITY, np.int8)
+        )
+        score.tracks.append(part)
+    sound = np.asarray(_synthesiser().render(score, stereo=True), np.float32)
+    peak = float(np.abs(sound).max(initial=0.0))
+    return sound * (PEAK / peak) if peak > PEAK else sound
+
+
+def picture(
+    roll: np.ndarray,
+    tracks: Sequence[StoreTrack],
+    *,
+    steps_per_bar: int,
+    pitch_range: tuple[int, int] | None = None,
+    width: int = 900,
+) -> Image:
+    """A roll as a picture: time to the right, pitch upward, one colour per track, onsets darker, a line per bar and per C.
+
+    Args:
+        pitch_range: lowest pitch and the one after the highest; by default what sounds, in whole octaves.
+        width: of the grid, in pixels, about.
+    """
+    from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+    low, high = pitch_range or _sounding_range(roll)
+    n_steps = roll.shape[2]
+    cell_w, cell_h = max(2, width // n_steps), 4
+    canvas = np.full((high - low, n_steps, 3), 255.0)
+    black_keys = np.isin(np.arange(low, high) % 12, (1, 3, 6, 8, 10))
+    canvas[black_keys] = 246.0
+    for i in range(len(tracks)):
+        colour = np.array(ImageColor.getrgb(COLOURS[i % len(COLOURS)]), float)
+        frame, onset = roll[i, 0, :, low:high].T, roll[i, 1, :, low:high].T
+        canvas[frame | onset] = 0.55 * colour + 0.45 * 255
+        canvas[onset] = colour
+    grid = np.repeat(np.repeat(canvas[::-1].astype(np.uint8), cell_h, 0), cell_w, 1)
+    left, top, font = 34, 20, ImageFont.load_default()
+    image = Image.new("RGB", (left + grid.shape[1] + 6, top + grid.shape[0] + 6), "white")
+    image.paste(Image.fromarray(grid), (left, top))
+    draw = ImageDraw.Draw(image)
+    for step in range(0, n_steps + 1, steps_per_bar):
+        x = left + step * cell_w
+        draw.line([(x, top), (x, top + grid.shape[0])], fill="#777777" if step % steps_per_bar == 0 else "#dddddd")
+    for pitch in range(low + (-low) % 12, high, 12):
+        y = top + (high - pitch) * cell_h
+        draw.line([(left, y), (left + grid.shape[1], y)], fill="#cccccc")
+        draw.text((6, y - 11), f"C{pitch // 12 - 1}", fill="#555555", font=font)
+    x = left
+    for i, track in enumerate(tracks):
+        draw.rectangle([x, 6, x + 10, 16], fill=COLOURS[i % len(COLOURS)])
+        draw.text((x + 14, 5), track.name, fill="#333333", font=font)
+        x += 28 + int(draw.textlength(track.name, font=font))
+    return image
+
+
+def contact_sheet(
+    rolls: np.ndarray,
+    tracks: Sequence[StoreTrack],
+    *,
+    steps_per_bar: int,
+    pitch_range: tuple[int, int] | None = None,
+    columns: int = 2,
+) -> Image:
+    """Several rolls ``(n, tracks, 2, steps, 128)`` in one picture."""
+    from PIL import Image
+
+    pitch_range = pitch_range or _sounding_range(rolls.any(0))
+    width = 900 if len(rolls) == 1 else 560
+    tiles = [picture(r, tracks, steps_per_bar=steps_per_bar, pitch_range=pitch_range, width=width) for r in rolls]
+    columns = min(columns, len(tiles))
+    w, h = tiles[0].size
+    sheet = Image.new("RGB", (columns * (w + 8), -(-len(tiles) // columns) * (h + 8)), "white")
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile, (i % columns * (w + 8), i // columns * (h + 8)))
+    return sheet
+
+
+def _sounding_range(roll: np.ndarray) -> tuple[int, int]:
+    """Whole octaves around what sounds; two octaves around middle C for silence."""
+    pitches = np.flatnonzero(roll.any((0, 1, 2)))
+    if not len(pitches):
+        return 48, 72
+    return int(pitches[0]) // 12 * 12, min(128, (int(pitches[-1]) // 12 + 1) * 12)
