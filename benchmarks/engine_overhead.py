@@ -116,7 +116,8 @@ def main() -> None:
     for run in (hand, engine):
         seconds(run, LOG_EVERY, device)  # warm up
     pairs = [
-        (seconds(hand, arguments.steps, device), seconds(engine, arguments.steps, device)) for _ in range(arguments.rounds)
+        (seconds(hand, arguments.steps, device), seconds(engine, arguments.steps, device))
+        for _ in range(arguments.rounds)
     ]
     ratios = sorted(e / h for h, e in pairs)
     result = {

@@ -1,8 +1,8 @@
 """musegen: every deep generative model family on every kind of data.
 
-    run = musegen.train("vae", "pianoroll", out="runs/band", steps=5000)
-    model = musegen.load("runs/band")
-    model.write(model.sample(8, seed=0), "out/")
+run = musegen.train("vae", "pianoroll", out="runs/band", steps=5000)
+model = musegen.load("runs/band")
+model.write(model.sample(8, seed=0), "out/")
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ __all__ = [
     "train",
 ]
 
-_HOME = {"train": "musegen.training", "resume": "musegen.training", "load": "musegen.model", "Model": "musegen.model"}
+_HOME = {
+    "train": "musegen.training",
+    "resume": "musegen.training",
+    "load": "musegen.model",
+    "Model": "musegen.model",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -137,7 +137,9 @@ def _check_format(version: Any, path: Path) -> None:
         )
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def load_checkpoint(
+    path: Path, device: torch.device | str = "cpu"
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Parts and manifest of one checkpoint, every byte checked against its hash.
 
     Raises:
@@ -159,7 +161,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[dic
     return parts, manifest
 
 
-def newest_checkpoint(folder: Path, device: torch.device | str = "cpu") -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def newest_checkpoint(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The newest checkpoint that is intact; a damaged one falls back to the one before it.
 
     Raises:
@@ -181,7 +185,10 @@ def prune(folder: Path, keep: set[int], last: int = 2) -> None:
             # Without its manifest it no longer counts, so a kill in the middle of deleting leaves no half checkpoint.
             (path / "manifest.json").unlink()
             shutil.rmtree(path)
-    for leftover in [*folder.glob(".step_*.tmp"), *(p for p in folder.glob("step_*") if not (p / "manifest.json").exists())]:
+    for leftover in [
+        *folder.glob(".step_*.tmp"),
+        *(p for p in folder.glob("step_*") if not (p / "manifest.json").exists()),
+    ]:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -204,7 +211,11 @@ def _tensor_digest(tensors: Tensors) -> str:
 
 def save_model_file(path: Path, weights: Tensors, config: Mapping[str, Any]) -> None:
     """Write weights and configuration as one safetensors file."""
-    header = {"format": str(FORMAT), "config": json.dumps(config, sort_keys=True), "sha256": _tensor_digest(weights)}
+    header = {
+        "format": str(FORMAT),
+        "config": json.dumps(config, sort_keys=True),
+        "sha256": _tensor_digest(weights),
+    }
     write_atomically(path, _serialise(weights, {"musegen": json.dumps(header)}))
 
 

@@ -29,11 +29,18 @@ class RunConfig:
     steps: int = option(10_000, "training steps; one step is one pass through the family's algorithm", ge=1)
     batch_size: int = option(64, "examples per minibatch", ge=1)
     learning_rate: float | None = option(None, "Adam's learning rate for every player (default: the paper's)", gt=0)
-    schedule: Literal["constant", "linear", "cosine"] = option("constant", "course of the learning rate, to 0 at the last step")
+    schedule: Literal["constant", "linear", "cosine"] = option(
+        "constant", "course of the learning rate, to 0 at the last step"
+    )
     lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0", ge=0)
     clip_norm: float | None = option(None, "largest gradient norm of a player; longer gradients are scaled down", gt=0)
     accumulate: int = option(1, "batches whose gradients are averaged into one step", ge=1)
-    ema: float = option(0.0, "decay of the moving average of weights used for samples and validation; 0 turns it off", ge=0, lt=1)
+    ema: float = option(
+        0.0,
+        "decay of the moving average of weights used for samples and validation; 0 turns it off",
+        ge=0,
+        lt=1,
+    )
     seed: int = option(0, "seed of everything random", ge=0)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
@@ -70,10 +77,13 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
     hints = get_type_hints(config_class)
     definitions: dict[str, Any] = {
-        name: (Annotated[hints[name], pydantic.Field(**f.metadata.get("bounds", {}))], None) for name, f in fields.items()
+        name: (Annotated[hints[name], pydantic.Field(**f.metadata.get("bounds", {}))], None)
+        for name, f in fields.items()
     }
     model = pydantic.create_model(
-        config_class.__name__, __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()), **definitions
+        config_class.__name__,
+        __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()),
+        **definitions,
     )
     try:
         checked = model(**values)
@@ -92,7 +102,7 @@ def describe(config_class: type) -> list[dict[str, str]]:
     rows = []
     hints = get_type_hints(config_class)
     for f in dataclasses.fields(config_class):
-        default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[misc]
+        default = f.default if f.default is not dataclasses.MISSING else f.default_factory()  # type: ignore[operator]
         unit = f" [{f.metadata['unit']}]" if f.metadata.get("unit") else ""
         rows.append(
             {
@@ -171,7 +181,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadInput(f"The file {path} cannot be read: {reason}.") from None
     except yaml.YAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark else ""
+        line = (
+            f", line {error.problem_mark.line + 1}"
+            if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark
+            else ""
+        )
         raise BadInput(f"The file {path}{line} is no valid YAML.") from None
     if values is None:
         return {}

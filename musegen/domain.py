@@ -8,7 +8,7 @@ every family, which adds its own heads.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -91,7 +91,7 @@ class Data:
         skipped: files left out, and why.
     """
 
-    splits: dict[str, Dataset]
+    splits: Mapping[str, Dataset]
     fingerprint: str
     description: str
     skipped: Sequence[tuple[str, str]] = field(default=())
@@ -179,6 +179,13 @@ class Domain(ABC):
     def audio(self, samples: Tensor) -> tuple[Any, int] | None:
         """Sound of samples: a list of float arrays (channels, frames) in [−1, 1], and the rate in Hz; None if silent by nature."""
         return None
+
+    def calibrate(self, samples: Tensor, reference: Tensor) -> Any:
+        """After training: the config with whatever the writing of samples takes from samples of the model.
+
+        A threshold that turns probabilities into notes, for example. Both ``(n, *S)``; the default changes nothing.
+        """
+        return self.config
 
     @abstractmethod
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:

@@ -80,7 +80,9 @@ class Engine:
         self._base_rate = {name: o.param_groups[0]["lr"] for name, o in self.optimisers.items()}
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
         self._autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=config.precision == "bf16" and self.device.type == "cuda"
+            self.device.type,
+            torch.bfloat16,
+            enabled=config.precision == "bf16" and self.device.type == "cuda",
         )
         self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
         self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
@@ -99,7 +101,9 @@ class Engine:
         generators = [family.updates(batch) for batch in batches]
         while (players := [self._differentiate(g, len(generators)) for g in generators])[0] is not None:
             if len(set(players)) > 1:
-                raise RuntimeError(f"gradient accumulation needs the same order of players in every batch, not {players}")
+                raise RuntimeError(
+                    f"gradient accumulation needs the same order of players in every batch, not {players}"
+                )
             self._move(players[0])
         self.step_count += 1
         if self.average is not None:
@@ -183,7 +187,8 @@ class Engine:
             TrainingDiverged: names the player and the step.
         """
         self._fetch()
-        for player, parameters in self.parameters.items():
+        for player, own in self.parameters.items():
+            parameters: list[Tensor] = list(own)
             norms = torch._foreach_norm(parameters, float("inf"))
             if not torch.stack(norms).isfinite().all():
                 raise TrainingDiverged(
@@ -205,7 +210,9 @@ class Engine:
                         for name, value in losses.items():
                             seen.setdefault(f"{player}/{name}", []).append(value.float())
                 for key, values in seen.items():
-                    totals[key] = totals.get(key, torch.zeros((), device=self.device)) + len(batch) * sum(values) / len(values)
+                    totals[key] = totals.get(key, torch.zeros((), device=self.device)) + len(batch) * sum(values) / len(
+                        values
+                    )
         return {key: float(total) / n_examples for key, total in totals.items()}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
@@ -253,13 +260,13 @@ class Engine:
 def _host_rng_state() -> dict[str, Tensor]:
     """Python's and numpy's generators as tensors: a plugin may use them."""
     _, words, gauss = random.getstate()
-    legacy = np.random.get_state(legacy=False)
-    state = legacy["state"]  # type: ignore[call-overload]
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002
+    state = legacy["state"]
     return {
         "python": torch.tensor(words, dtype=torch.int64),
         "python_gauss": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
         "numpy": torch.from_numpy(state["key"].astype(np.int64)),
-        "numpy_rest": torch.tensor([state["pos"], legacy["has_gauss"], legacy["gauss"]], dtype=torch.float64),  # type: ignore[call-overload]
+        "numpy_rest": torch.tensor([state["pos"], legacy["has_gauss"], legacy["gauss"]], dtype=torch.float64),
     }
 
 
@@ -268,7 +275,7 @@ def _set_host_rng_state(rng: dict[str, Tensor]) -> None:
     random.setstate((3, tuple(rng["python"].tolist()), None if math.isnan(gauss) else gauss))
     position, has_gauss, cached = rng["numpy_rest"].tolist()
     key = rng["numpy"].cpu().numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))
+    np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002
 
 
 def load_weights(family: Family, weights: dict[str, Tensor]) -> None:

@@ -47,7 +47,9 @@ class Capabilities:
 
     def table(self) -> dict[str, str]:
         """One word per capability, for ``musegen families``."""
-        return {name: value if isinstance(value, str) else ("yes" if value else "–") for name, value in vars(self).items()}
+        return {
+            name: value if isinstance(value, str) else ("yes" if value else "–") for name, value in vars(self).items()
+        }
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ class Graph:
                 if end not in names:
                     raise ValueError(f"edge {edge.source} → {edge.target} names no node {end!r}")
         if drawn != networks:
-            raise ValueError(f"networks without an edge: {networks - drawn}; edges without a network: {drawn - networks}")
+            raise ValueError(
+                f"networks without an edge: {networks - drawn}; edges without a network: {drawn - networks}"
+            )
         moved = {n for player in players.values() for n in player}
         if not moved <= networks:
             raise ValueError(f"players move networks that do not exist: {moved - networks}")
@@ -105,7 +107,13 @@ class Graph:
         """The graph as lines: variables, then edges."""
         width = max(len(node.name) for node in self.nodes)
         lines = [f"  {node.name:<{width}}  {node.role:<10} {node.meaning}" for node in self.nodes]
-        arrows = {"generative": "──▶", "inference": "╌╌▶", "deterministic": "──▶", "adversarial": "··▶", "prior": "──▶"}
+        arrows = {
+            "generative": "──▶",
+            "inference": "╌╌▶",
+            "deterministic": "──▶",
+            "adversarial": "··▶",
+            "prior": "──▶",
+        }
         lines.append("")
         for e in self.edges:
             by = f"   [{', '.join(e.networks)}]" if e.networks else ""
@@ -135,7 +143,7 @@ class Graph:
         columns, gap_x, gap_y, radius = self._layers(), 230, 130, 30
         rows = max(len(column) for column in columns)
         width, height = gap_x * len(columns) + 60, gap_y * rows + 130
-        at = {}
+        at: dict[str, tuple[float, float]] = {}
         for i, column in enumerate(columns):
             for j, name in enumerate(column):
                 at[name] = (gap_x * i + 130, 60 + gap_y * (j + (rows - len(column)) / 2 + 0.5))

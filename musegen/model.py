@@ -1,8 +1,8 @@
 """A trained model, ready to use: family, domain and weights together.
 
-    model = musegen.load("runs/band")
-    x = model.sample(8, seed=0)
-    model.write(x, "out/")
+model = musegen.load("runs/band")
+x = model.sample(8, seed=0)
+model.write(x, "out/")
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from musegen.checkpoint import checkpoints, load_checkpoint, load_model_file, newest_checkpoint, save_model_file
+from musegen.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    load_model_file,
+    newest_checkpoint,
+    save_model_file,
+)
 from musegen.domain import Domain
 from musegen.engine import choose_device, load_weights
 from musegen.errors import BadInput
@@ -147,7 +153,7 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
     if path.is_dir():
         run = Run.open(path)
         resolved = run.config()
-        parts, manifest = _choose_checkpoint(run, checkpoint)
+        parts, _ = _choose_checkpoint(run, checkpoint)
         weights = parts.get("average", parts["weights"])
     elif path.is_file():
         weights, config = load_model_file(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -33,7 +34,7 @@ class MLPEncoder(nn.Module):
     def __init__(self, shape: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         sizes = [math.prod(shape), *widths]
-        layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+        layers = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
         self.layers = nn.Sequential(*layers)
         self.n_features = sizes[-1]
 
@@ -47,7 +48,7 @@ class MLPDecoder(nn.Module):
     def __init__(self, n_code: int, params_shape: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         sizes = [n_code, *reversed(widths)]
-        layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+        layers = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(params_shape)))
         self.params_shape = tuple(params_shape)
 
@@ -62,7 +63,7 @@ class MLPDiscriminator(nn.Module):
         super().__init__()
         sizes = [math.prod(shape), *widths]
         layers: list[nn.Module] = []
-        for n, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for n, (i, o) in enumerate(pairwise(sizes)):
             layers += [*normalised(nn.Linear(i, o), norm, o, first=n == 0), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
         self.logit = normalised(nn.Linear(sizes[-1], 1), "spectral" if norm == "spectral" else "none", 1)[0]

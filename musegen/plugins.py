@@ -82,7 +82,7 @@ class Registry:
         self._domains: dict[str, tuple[Offer, str]] = {}
         self.found: list[Found] = []
         # Several environments on sys.path may show one distribution twice; the first one wins, as with imports.
-        unique = {(p.name, p.value): p for p in reversed(sorted(points, key=lambda p: p.name))}
+        unique = {(p.name, p.value): p for p in sorted(points, key=lambda p: p.name, reverse=True)}
         for point in sorted(unique.values(), key=lambda p: p.name):
             self._load(point)
 
@@ -112,7 +112,9 @@ class Registry:
                 implementation = getattr(plugin, hook, None)
                 for offer in implementation() if implementation is not None else ():
                     if offer.name in table:
-                        raise ValueError(f'the name "{offer.name}" is already taken by the plugin "{table[offer.name][1]}"')
+                        raise ValueError(
+                            f'the name "{offer.name}" is already taken by the plugin "{table[offer.name][1]}"'
+                        )
                     new.append((table, offer))
         except BaseException:
             self._manager.unregister(plugin)

@@ -35,7 +35,13 @@ class Progress:
         self._task: Any = None
         if not quiet and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
@@ -80,7 +86,10 @@ class Progress:
 
     def show(self, metrics: dict[str, float]) -> None:
         """Metrics for the next refresh: each player's, without repeating the player's name."""
-        shown = {name.rsplit("/", 1)[0] if name.endswith("/loss") else name.rsplit("/", 1)[-1]: v for name, v in metrics.items()}
+        shown = {
+            name.rsplit("/", 1)[0] if name.endswith("/loss") else name.rsplit("/", 1)[-1]: v
+            for name, v in metrics.items()
+        }
         self.text = "  ".join(f"{name} {value:.4g}" for name, value in list(shown.items())[:5])
         if self._bar is not None:
             self._bar.update(self._task, text=self.text)
@@ -88,7 +97,9 @@ class Progress:
     def _line(self) -> None:
         left = (self.total - self.done) / self.rate if self.rate else 0.0
         print(
-            f"step {self.done}/{self.total}  {self.rate:.1f} steps/s  {left:.0f} s left  {self.text}", file=sys.stderr, flush=True
+            f"step {self.done}/{self.total}  {self.rate:.1f} steps/s  {left:.0f} s left  {self.text}",
+            file=sys.stderr,
+            flush=True,
         )
 
 
@@ -103,7 +114,9 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise BadInput("TensorBoard is not installed: pip install 'musegen[tensorboard]', or leave tensorboard off.") from None
+            raise BadInput(
+                "TensorBoard is not installed: pip install 'musegen[tensorboard]', or leave tensorboard off."
+            ) from None
         self.writer = SummaryWriter(str(folder))
 
     def scalars(self, kind: str, metrics: dict[str, float], step: int) -> None:

@@ -1,12 +1,12 @@
 """Run folders: what a training run leaves on disk.
 
-    config.yaml        complete, resolved: enough to train again
-    environment.json   versions, plugins, git state, arguments, data hash
-    metrics.jsonl      one JSON object per log point and per validation
-    checkpoints/       see ``musegen.checkpoint``
-    samples/step_N/    samples in the domain's native format, and a picture
-    skipped.csv        files of the data that were left out, and why
-    data/              what the domain keeps, such as a packed store
+config.yaml        complete, resolved: enough to train again
+environment.json   versions, plugins, git state, arguments, data hash
+metrics.jsonl      one JSON object per log point and per validation
+checkpoints/       see ``musegen.checkpoint``
+samples/step_N/    samples in the domain's native format, and a picture
+skipped.csv        files of the data that were left out, and why
+data/              what the domain keeps, such as a packed store
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from musegen.checkpoint import write_atomically
 from musegen.config import FORMAT, RunConfig, load_yaml, split_options, validate
 from musegen.errors import BadInput
 from musegen.plugins import registry
+
+if TYPE_CHECKING:
+    from musegen.domain import Domain
+    from musegen.family import Family
 
 __all__ = ["Resolved", "Run", "resolve"]
 
@@ -37,8 +41,8 @@ __all__ = ["Resolved", "Run", "resolve"]
 class Resolved:
     """A validated configuration: the classes chosen and an instance of each one's ``Config``."""
 
-    family: type
-    domain: type
+    family: type[Family]
+    domain: type[Domain]
     run: RunConfig
     family_config: Any
     domain_config: Any
@@ -166,7 +170,10 @@ class Run:
             "musegen": _version("musegen"),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: _version(name) for name in ("torch", "numpy", "pretty_midi", "pypianoroll", "symusic", "safetensors")},
+            "packages": {
+                name: _version(name)
+                for name in ("torch", "numpy", "pretty_midi", "pypianoroll", "symusic", "safetensors")
+            },
             "plugins": [dataclasses.asdict(found) for found in registry().found],
             "git": _git_state(),
             "arguments": sys.argv,
@@ -202,7 +209,9 @@ class NewRun:
             if not overwrite:
                 raise BadInput(f"The folder {path} exists: choose another --out, resume it, or add --overwrite.")
             if not (self.path / "config.yaml").is_file():
-                raise BadInput(f"The folder {path} is no run of musegen, so --overwrite leaves it alone: choose another --out.")
+                raise BadInput(
+                    f"The folder {path} is no run of musegen, so --overwrite leaves it alone: choose another --out."
+                )
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
 
     def __enter__(self) -> NewRun:
@@ -235,8 +244,17 @@ def _git_state() -> dict[str, Any] | None:
     """Commit and cleanliness of the checkout that musegen runs from; None outside one."""
     folder = Path(__file__).parent
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}

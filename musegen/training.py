@@ -1,7 +1,7 @@
 """A run from its first step to its last: data, checkpoints, validation, samples, logs, interruption.
 
-    run = train("vae", "image", out="runs/digits", steps=2000, latent_dim=10)
-    run = resume("runs/digits", steps=4000)
+run = train("vae", "image", out="runs/digits", steps=2000, latent_dim=10)
+run = resume("runs/digits", steps=4000)
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from musegen.progress import Progress, TensorBoard
 from musegen.runs import NewRun, Resolved, Run, resolve
 
 __all__ = ["Interrupted", "resume", "train"]
+
+CALIBRATION_EXAMPLES = 512
+"""Samples and training examples that ``Domain.calibrate`` gets to see."""
 
 NOT_OPTIONS = ("format", "family", "domain", "data")
 
@@ -80,7 +83,9 @@ def train(
     asked = resolve(family, domain, merged, data)
     device = choose_device(asked.run.device)
     with NewRun(out, overwrite) as new:
-        opened, splits = asked.domain.open(asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data")
+        opened, splits = asked.domain.open(
+            asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data"
+        )
         resolved = replace(asked, domain_config=opened.config)
         draft = Run(new.temporary)
         draft.write_config(resolved)
@@ -101,16 +106,20 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
         options: of the run that may change: ``steps``, ``minutes``, ``device`` and how often to log, save and sample.
 
     Raises:
-        BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, or nothing left to do.
+        BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do.
     """
     run = Run.open(path)
     resolved = run.config()
-    fixed = set(options) - {"steps", "minutes", "device", "early_stop", "tensorboard", "samples"} - {
-        name for name in options if name.endswith("_every")
-    }
+    fixed = (
+        set(options)
+        - {"steps", "minutes", "device", "early_stop", "tensorboard", "samples"}
+        - {name for name in options if name.endswith("_every")}
+    )
     if fixed:
         raise BadInput(f'"{fixed.pop()}" cannot change in the middle of a run: start a new one with musegen train.')
-    flat = {k: v for k, v in resolved.as_dict().items() if k not in NOT_OPTIONS} | {k: v for k, v in options.items() if v is not None}
+    flat = {k: v for k, v in resolved.as_dict().items() if k not in NOT_OPTIONS} | {
+        k: v for k, v in options.items() if v is not None
+    }
     resolved = resolve(resolved.family.name, resolved.domain.name, flat, resolved.data)
     device = choose_device(resolved.run.device)
     parts, manifest = newest_checkpoint(run.checkpoints)
@@ -132,11 +141,15 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
 class Session:
     """What training holds in memory."""
 
-    def __init__(self, run: Run, resolved: Resolved, domain: Domain, data: Data, device: torch.device, quiet: bool) -> None:
+    def __init__(
+        self, run: Run, resolved: Resolved, domain: Domain, data: Data, device: torch.device, quiet: bool
+    ) -> None:
         self.run, self.resolved, self.domain, self.quiet = run, resolved, domain, quiet
         config = self.config = resolved.run
         if config.early_stop and resolved.family.monitor is None:
-            raise BadInput(f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.')
+            raise BadInput(
+                f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.'
+            )
         # Weights, like everything random, follow from the seed.
         torch.manual_seed(config.seed)
         if config.precision == "float32":
@@ -177,23 +190,30 @@ class Session:
         board = TensorBoard(self.run.path / "tensorboard") if config.tensorboard else None
         if engine.step_count == 0:
             self.save()
-        with _Signals(self), Progress(config.steps, engine.step_count, self.quiet) as progress, self.run.metrics_path.open("a") as log:
+        with (
+            _Signals(self),
+            Progress(config.steps, engine.step_count, self.quiet) as progress,
+            self.run.metrics_path.open("a") as log,
+        ):
 
             def record(kind: str, metrics: dict[str, float], **extra: float) -> None:
                 log.write(json.dumps({"step": engine.step_count, "kind": kind, **metrics, **extra}) + "\n")
                 log.flush()
-                progress.show(metrics if kind == "train" else {f"{kind} {key}": value for key, value in metrics.items()})
+                progress.show(
+                    metrics if kind == "train" else {f"{kind} {key}": value for key, value in metrics.items()}
+                )
                 if board is not None:
                     board.scalars(kind, metrics, engine.step_count)
 
             last = False
+
+            def due(every: int) -> bool:
+                return bool(every) and (engine.step_count % every == 0 or last)
+
             while not (last or self._signal):
                 engine.step(self.batches[engine.step_count * config.accumulate + i] for i in range(config.accumulate))
                 progress.advance()
                 last = engine.step_count >= config.steps or time.monotonic() > stop_at
-
-                def due(every: int) -> bool:
-                    return bool(every) and (engine.step_count % every == 0 or last)
 
                 if due(config.log_every):
                     record("train", engine.collect(), steps_per_s=progress.rate)
@@ -205,6 +225,7 @@ class Session:
                     self.save()
         if board is not None:
             board.close()
+        self.calibrate()
         if self._signal is not None:
             raise Interrupted(self._signal, self.run, engine.step_count)
 
@@ -224,6 +245,25 @@ class Session:
         else:
             self.best = {**self.best, "since": self.best["since"] + 1}
         return bool(self.config.early_stop) and self.best["since"] >= self.config.early_stop
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Let the domain adjust how samples are written, and keep that in the run's config."""
+        if not self.resolved.family.capabilities.sample:
+            return
+        n = CALIBRATION_EXAMPLES
+        with self.seeded(), self.engine.averaged() as family:
+            samples = torch.cat([family.sample(64).float().cpu() for _ in range(n // 64)])
+        index = torch.randperm(
+            len(self.batches.dataset), generator=generator_for(torch.device("cpu"), self.config.seed, 4)
+        )[:n]
+        reference = self.batches.dataset.gather(
+            index.to(self.engine.device), generator_for(self.engine.device, self.config.seed, 4)
+        ).x
+        config = self.domain.calibrate(samples, reference.float().cpu())
+        if config != self.domain.config:
+            self.resolved = replace(self.resolved, domain_config=config)
+            self.run.write_config(self.resolved)
 
     @torch.no_grad()
     def write_samples(self, board: TensorBoard | None) -> None:

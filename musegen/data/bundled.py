@@ -35,8 +35,7 @@ def bundled(name: str) -> Path:
             return place / name
     known = {found.parent.name for place in places for found in place.glob(f"*/{_CHECKSUMS}")}
     raise BadInput(
-        f'No data set "{name}" ships with musegen (looked in {places[0]} and {places[1]}).'
-        + did_you_mean(name, known)
+        f'No data set "{name}" ships with musegen (looked in {places[0]} and {places[1]}).' + did_you_mean(name, known)
     )
 
 

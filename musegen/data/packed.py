@@ -27,7 +27,12 @@ def unpack_pitches(packed: Tensor) -> Tensor:
 
 
 def gather_windows(
-    planes: Tensor, starts: Tensor, n_steps: int, pitch_range: tuple[int, int], transpose: Tensor | None, fixed: Tensor
+    planes: Tensor,
+    starts: Tensor,
+    n_steps: int,
+    pitch_range: tuple[int, int],
+    transpose: Tensor | None,
+    fixed: Tensor,
 ) -> Tensor:
     """Windows as a float tensor.
 

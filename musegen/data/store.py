@@ -100,7 +100,9 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise BadInput(f"The store {path} is damaged: store.json cannot be read. Build it again.") from None
         if version != FORMAT:
-            raise BadInput(f"The store {path} has format {version}, and this musegen reads format {FORMAT}: build it again.")
+            raise BadInput(
+                f"The store {path} has format {version}, and this musegen reads format {FORMAT}: build it again."
+            )
         try:
             tracks = [StoreTrack(**track) for track in index["tracks"]]
             pieces = [Piece(**piece) for piece in index["pieces"]]
@@ -108,13 +110,20 @@ class Store:
             total = int(index["total_steps"])
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
-        if steps_per_beat < 1 or any(p.first_step < 0 or p.n_steps < 0 or p.first_step + p.n_steps > total for p in pieces):
+        if steps_per_beat < 1 or any(
+            p.first_step < 0 or p.n_steps < 0 or p.first_step + p.n_steps > total for p in pieces
+        ):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
         return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint)
 
     def windows(
-        self, n_bars: int, numerator: int = 4, denominator: int = 4, split: str = "train", stride_bars: int = 1
+        self,
+        n_bars: int,
+        numerator: int = 4,
+        denominator: int = 4,
+        split: str = "train",
+        stride_bars: int = 1,
     ) -> np.ndarray:
         """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``."""
         bar = numerator * 4 * self.steps_per_beat // denominator

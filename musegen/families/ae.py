@@ -42,6 +42,8 @@ class AE(Family):
     Config = AEConfig
     capabilities = Capabilities(sample=False, encode=True, decode=True, reconstruct=True)
     monitor = "loss"
+    encoder: Any
+    decoder: Any
 
     def __init__(self, config: AEConfig, spec: Spec, networks: dict[str, Any]) -> None:
         super().__init__(config, spec, networks)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +118,8 @@ class GAN(Family):
     objective = "min_G max_D  E_x log D(x) + E_z log(1 − D(G(z)))   (and four other losses)"
     Config = GANConfig
     capabilities = Capabilities(decode=True)
+    generator: Any
+    discriminator: Any
 
     def __init__(self, config: GANConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__(config, spec, networks)
@@ -165,7 +167,11 @@ class GAN(Family):
             losses = {"loss": loss, "real_logit": real_logit.mean(), "fake_logit": fake_logit.mean()}
             if c.loss == "wasserstein-gp":
                 penalty = gradient_penalty(self.discriminator, real.x, fake).mean()
-                losses |= {"loss": loss + c.gradient_penalty * penalty, "penalty": penalty, "wasserstein": -loss}
+                losses |= {
+                    "loss": loss + c.gradient_penalty * penalty,
+                    "penalty": penalty,
+                    "wasserstein": -loss,
+                }
             yield "discriminator", losses
 
         _, logit = self.discriminator(self.generate(-(-len(batch) // c.critic_steps)))

@@ -89,6 +89,8 @@ class VAE(Family):
     Config = VAEConfig
     capabilities = Capabilities(encode=True, decode=True, reconstruct=True, log_prob="bound")
     monitor = "nelbo"
+    encoder: Any
+    decoder: Any
     baseline: Tensor
 
     def __init__(self, config: VAEConfig, spec: Spec, networks: dict[str, Any]) -> None:

@@ -18,7 +18,15 @@ from torch import Tensor
 
 from musegen.errors import BadInput
 
-__all__ = ["binarise", "open_picture", "read_idx", "read_mnist", "read_pictures", "read_static_binarised", "split_indices"]
+__all__ = [
+    "binarise",
+    "open_picture",
+    "read_idx",
+    "read_mnist",
+    "read_pictures",
+    "read_static_binarised",
+    "split_indices",
+]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_CAP_BYTES = 1 << 30
@@ -68,7 +76,9 @@ def _unzip(raw: bytes, path: Path) -> bytes:
             content = file.read(4)
             if len(content) == 4:
                 content += file.read(4 * content[3])
-                shape = np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4") if len(content) == 4 + 4 * content[3] else ()
+                shape = (
+                    np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4") if len(content) == 4 + 4 * content[3] else ()
+                )
                 size = np.dtype(IDX_TYPES.get(content[2], ">u1")).itemsize * math.prod(int(n) for n in shape)
                 content += file.read(min(size, IDX_CAP_BYTES) + 1)
             return content
@@ -91,7 +101,9 @@ def read_mnist(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         images[part] = _read_part(folder, f"{part}-images", "idx3-ubyte", sums)
         labels[part] = _read_part(folder, f"{part}-labels", "idx1-ubyte", sums)
         if images[part].ndim != 3 or images[part].shape[1:] != (28, 28) or labels[part].shape != images[part].shape[:1]:
-            raise BadInput(f"The {part} files in {folder} do not belong together: images {images[part].shape}, labels {labels[part].shape}.")
+            raise BadInput(
+                f"The {part} files in {folder} do not belong together: images {images[part].shape}, labels {labels[part].shape}."
+            )
     n = max(1, len(images["train"]) - N_VALID)
     return {
         "train": (images["train"][:n], labels["train"][:n]),
@@ -139,7 +151,9 @@ def _read_matlab(path: Path) -> np.ndarray:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise BadInput(f"{path} is a MATLAB file, which needs scipy: pip install scipy, or use the text files.") from None
+        raise BadInput(
+            f"{path} is a MATLAB file, which needs scipy: pip install scipy, or use the text files."
+        ) from None
     try:
         return np.asarray(loadmat(path)["X"])
     except Exception as error:  # loadmat raises whatever a damaged file leads it to
@@ -207,7 +221,8 @@ def open_picture(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path) as file:
+                picture: Image.Image = file
                 if picture.width * picture.height > PIXEL_CAP:
                     raise BadInput(f"{path} has {picture.width} × {picture.height} pixels, more than {PIXEL_CAP:,}.")
                 picture = ImageOps.exif_transpose(picture)
@@ -223,17 +238,25 @@ def open_picture(path: Path) -> Image.Image:
     except BadInput:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no picture, or a damaged one"
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.strerror else "it is no picture, or a damaged one"
+        )
         raise BadInput(f"{path} cannot be read: {reason}.") from None
 
 
-def split_indices(n: int, seed: int = 0, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> dict[str, np.ndarray]:
+def split_indices(
+    n: int, seed: int = 0, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> dict[str, np.ndarray]:
     """Shuffle 0 … n−1 and split it; every split has at least one when n ≥ 3, else all go to training."""
     order = np.random.default_rng(seed).permutation(n)
     if n < 3:
         return {"train": order, "valid": order[:0], "test": order[:0]}
     n_valid, n_test = (max(1, round(fraction * n)) for fraction in fractions[1:])
-    return {"train": order[n_valid + n_test :], "valid": order[:n_valid], "test": order[n_valid : n_valid + n_test]}
+    return {
+        "train": order[n_valid + n_test :],
+        "valid": order[:n_valid],
+        "test": order[n_valid : n_valid + n_test],
+    }
 
 
 def binarise(x: Tensor, how: Literal["none", "threshold", "dynamic"], generator: torch.Generator) -> Tensor:

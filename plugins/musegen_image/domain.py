@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -36,9 +36,15 @@ class ImageConfig:
     widths: list[int] = option([400, 400], "widths of the mlp's hidden layers, from the picture to the code")
     channels: int = option(32, "channels of the dcgan networks' outermost layer", ge=1)
     binarisation: Literal["none", "threshold", "dynamic", "static"] = option(
-        "dynamic", "none: grey; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA)"
+        "dynamic",
+        "none: grey; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA)",
     )
-    size: int = option(28, "height and width of a picture; a folder's pictures are scaled and cropped to it", ge=4, unit="pixels")
+    size: int = option(
+        28,
+        "height and width of a picture; a folder's pictures are scaled and cropped to it",
+        ge=4,
+        unit="pixels",
+    )
     colour: Literal["auto", "grey", "rgb"] = option("auto", "auto: rgb if any picture of the folder has colour")
     classes: list[str] = option([], "names of the classes; found in the data if not given")
 
@@ -97,17 +103,17 @@ class ImageDomain(Domain):
     def _data(
         cls,
         config: ImageConfig,
-        arrays: dict[str, tuple[np.ndarray, np.ndarray | None]],
+        arrays: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
         description: str,
         skipped: Sequence[tuple[str, str]] = (),
     ) -> Data:
         digest, splits = hashlib.sha256(), {}
-        transform = None if config.binarisation in ("none", "static") else partial(binarise, how=config.binarisation)
+        transform = _transform(config)
         for split, (images, labels) in arrays.items():
             images = np.array(images, order="C")  # writable, which torch insists on
             digest.update(images.tobytes())
             label = None if labels is None else torch.from_numpy(labels)
-            splits[split] = ArrayDataset(torch.from_numpy(images), label, _as_transform(transform))
+            splits[split] = ArrayDataset(torch.from_numpy(images), label, transform)
         return Data(splits, digest.hexdigest(), description, [(str(path), reason) for path, reason in skipped])
 
     @cached_property
@@ -173,5 +179,9 @@ def _holds_mnist(source: Path) -> bool:
     return source.is_dir() and any(source.glob("train-images*idx3-ubyte*"))
 
 
-def _as_transform(transform: partial[Tensor] | None):  # type: ignore[no-untyped-def]
-    return None if transform is None else lambda x, generator: transform(x, generator=generator)
+def _transform(config: ImageConfig) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    """How a batch is binarised when it is gathered."""
+    how = config.binarisation
+    if how == "none" or how == "static":
+        return None
+    return lambda x, generator: binarise(x, how, generator)

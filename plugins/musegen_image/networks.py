@@ -24,7 +24,9 @@ def halvings(size: int) -> int:
         n, side = n + 1, side // 2
     if side > 8 or n == 0:
         near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
-        raise BadInput(f"size={size} does not fit the dcgan networks, which halve it down to 4–8 pixels: use size={near}, or networks=mlp.")
+        raise BadInput(
+            f"size={size} does not fit the dcgan networks, which halve it down to 4–8 pixels: use size={near}, or networks=mlp."
+        )
     return n
 
 
@@ -53,7 +55,10 @@ class DCGANDecoder(nn.Module):
         n_planes = 1
         for plane in planes:
             n_planes *= plane
-        layers: list[nn.Module] = [nn.Linear(n_code, width * side * side), nn.Unflatten(1, (width, side, side))]
+        layers: list[nn.Module] = [
+            nn.Linear(n_code, width * side * side),
+            nn.Unflatten(1, (width, side, side)),
+        ]
         layers += [nn.BatchNorm2d(width), nn.ReLU()]
         for i in range(n):
             last = i == n - 1

@@ -6,6 +6,7 @@ nothing else. Pieces are written in the order of their names, so the number of w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -85,7 +86,9 @@ class Worker:
             timer.cancel()
         if not header or len(content) < header["size"]:
             self.close()
-            raise MidiError(path, f"took longer than {TIMEOUT_S:.0f} s to read" if late.is_set() else "crashed the reader")
+            raise MidiError(
+                path, f"took longer than {TIMEOUT_S:.0f} s to read" if late.is_set() else "crashed the reader"
+            )
         if "reason" in header:
             raise MidiError(path, header["reason"])
         planes = np.frombuffer(content, np.uint8).reshape(header["n_steps"], -1, 2, PACKED)
@@ -96,10 +99,8 @@ class Worker:
             self.process.kill()
             for pipe in (self.process.stdin, self.process.stdout):
                 if pipe is not None:
-                    try:
+                    with contextlib.suppress(BrokenPipeError):  # a request that the dead process never read
                         pipe.close()
-                    except BrokenPipeError:
-                        pass  # a request that the dead process never read
             self.process.wait()
             self.process = None
 

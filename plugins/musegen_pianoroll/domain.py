@@ -23,7 +23,7 @@ from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen_pianoroll import networks, output
-from musegen_pianoroll.metrics import measure
+from musegen_pianoroll.metrics import measure, onsets_of
 from musegen_pianoroll.roles import track_specs
 
 if TYPE_CHECKING:
@@ -47,18 +47,31 @@ class PianorollConfig:
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
     transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
-    threshold: float = option(0.5, "a cell sounds when its probability is above this", ge=0, lt=1)
-    tempo_bpm: float | None = option(None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute")
+    threshold: Literal["auto"] | float | list[float] = option(
+        "auto",
+        "a cell sounds when its probability is above this, one number or one per track; auto: set at the end of training so "
+        "that samples have as many notes per bar as the data",
+    )
+    tempo_bpm: float | None = option(
+        None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
+    )
     track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
 
     def __post_init__(self) -> None:
         if self.lowest_pitch > self.highest_pitch:
-            raise BadInput(f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them.")
+            raise BadInput(
+                f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
+            )
+        thresholds: Any = [] if self.threshold == "auto" else np.atleast_1d(self.threshold)
+        if any(not 0 <= float(t) < 1 for t in thresholds):
+            raise BadInput(f"threshold={self.threshold} will not do: give numbers from 0 to 1, or auto.")
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
         numerator, denominator = self.signature
         if numerator * 4 * self.steps_per_beat % denominator:
-            raise BadInput(f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it.")
+            raise BadInput(
+                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it."
+            )
 
     @property
     def signature(self) -> tuple[int, int]:
@@ -166,13 +179,53 @@ class PianorollDomain(Domain):
         return networks.ComposerDiscriminator(self.spec.shape, self.config.bars, self.config.channels, wanted.norm)
 
     def rolls(self, samples: Tensor) -> Tensor:
-        """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset."""
+        """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
+
+        Drums are onsets. With two planes a note begins at an onset and sounds as long as its frames go on; frames that no
+        onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes.
+        """
         c = self.config
-        x = (samples > c.threshold).unflatten(1, (len(self.tracks), c.n_planes))
-        frame, onset = (x[:, :, 0], x[:, :, 1]) if c.n_planes == 2 else (x[:, :, 0], torch.zeros_like(x[:, :, 0]))
+        x = samples.unflatten(1, (len(self.tracks), c.n_planes)) > self._thresholds()[:, None, None, None]
+        if c.n_planes == 2:
+            onset = x[:, :, 1]
+            frame = _begun(x[:, :, 0] | onset, onset)
+        else:
+            frame = x[:, :, 0]
+            onset = onsets_of(frame, torch.zeros_like(frame))
+        drums = torch.tensor([track.is_drum for track in self.tracks])
+        frame = torch.where(drums[:, None, None], onset, frame)
         rolls = torch.zeros(*frame.shape[:2], 2, frame.shape[2], 128, dtype=torch.bool)
-        rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame | onset, onset], 2)
+        rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
         return rolls
+
+    def _thresholds(self) -> Tensor:
+        """One per track, ``(tracks,)``."""
+        threshold = self.config.threshold
+        values = torch.tensor(0.5 if threshold == "auto" else threshold).flatten()
+        if len(values) not in (1, len(self.tracks)):
+            raise BadInput(
+                f"threshold has {len(values)} numbers for {len(self.tracks)} tracks: give one, or one per track."
+            )
+        return values.expand(len(self.tracks))
+
+    def calibrate(self, samples: Tensor, reference: Tensor) -> PianorollConfig:
+        """Per track the threshold at which samples have as many notes per bar as the reference."""
+        if self.config.threshold != "auto":
+            return self.config
+        n_planes = self.config.n_planes
+        wanted = self.rolls(reference)[:, :, 1].flatten(2).sum((0, 2)) / len(reference)  # notes per sample and track
+        # With an onset plane the number of notes is the number of its cells above the threshold. A frame plane has no
+        # such rule; its share of sounding cells stands in.
+        cells = samples.unflatten(1, (len(self.tracks), n_planes))[:, :, -1]
+        if n_planes == 1:
+            wanted = reference.unflatten(1, (len(self.tracks), 1))[:, :, 0].flatten(2).sum((0, 2)) / len(reference)
+        thresholds: Any = []
+        for track, per_sample in enumerate(wanted.tolist()):
+            probabilities = cells[:, track].flatten()
+            n_sounding = min(round(per_sample * len(samples)), len(probabilities) - 1)
+            threshold = float(probabilities.kthvalue(len(probabilities) - n_sounding).values)
+            thresholds.append(round(min(threshold, 0.99), 5))
+        return replace(self.config, threshold=thresholds)
 
     def read(self, path: Path) -> Tensor:
         """All whole runs of ``bars`` bars of a MIDI file, one after the other."""
@@ -210,16 +263,20 @@ class PianorollDomain(Domain):
 
     def picture(self, samples: Tensor) -> Image:
         rolls = self.rolls(samples).numpy()
-        return output.contact_sheet(rolls, self.tracks, steps_per_bar=self.config.bar_steps, pitch_range=self.config.pitch_range)
+        return output.contact_sheet(
+            rolls, self.tracks, steps_per_bar=self.config.bar_steps, pitch_range=self.config.pitch_range
+        )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
         tempo = self.config.tempo_bpm or 120.0
         rolls = self.rolls(samples).numpy()
-        return [output.synthesise(r, self.tracks, steps_per_beat=self.config.steps_per_beat, tempo_bpm=tempo) for r in rolls], output.SAMPLE_RATE_HZ
+        return [
+            output.synthesise(r, self.tracks, steps_per_beat=self.config.steps_per_beat, tempo_bpm=tempo) for r in rolls
+        ], output.SAMPLE_RATE_HZ
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         """``samples/…`` and ``reference/…`` of ``measure``, per track."""
-        result = {}
+        result: dict[str, float] = {}
         for name, x in (("samples", samples), ("reference", reference)):
             measures = measure(self.rolls(x), self.config.bar_steps)
             for figure, values in vars(measures).items():
@@ -242,6 +299,14 @@ class PianorollDomain(Domain):
         parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
         splits = {split: self._dataset(planes, part, augment=split == "train") for split, part in parts.items()}
         return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
+
+
+def _begun(frame: Tensor, onset: Tensor) -> Tensor:
+    """Frames in an unbroken run since an onset, bool ``(…, steps, pitches)``."""
+    step = torch.arange(frame.shape[-2])[:, None]
+    last_onset = torch.where(onset, step, -1).cummax(-2).values
+    last_silence = torch.where(frame, -1, step).cummax(-2).values
+    return frame & (last_onset > last_silence)
 
 
 def _model_planes(planes: Tensor, n_planes: int) -> Tensor:

@@ -48,7 +48,17 @@ def read_lpd(data: bytes, path: Path) -> Score:
             tempo = _array(archive, "tempo.npy", path).ravel() if "tempo.npy" in names else np.zeros(0)
     except MidiError:
         raise
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, OSError, RuntimeError, NotImplementedError, RecursionError) as error:
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OSError,
+        RuntimeError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
         raise MidiError(path, f"is no Lakh pianoroll file, or a damaged one ({type(error).__name__})") from None
     bpm = float(tempo[0]) if len(tempo) and np.isfinite(tempo[0]) and tempo[0] > 0 else 120.0
     return Score(resolution, [(0, bpm)], [(0, 4, 4)], tracks)  # LPD has no metres; its bars are 4/4
@@ -77,7 +87,9 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
 
 def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> np.ndarray:
     """Notes ``(n, 4)`` of one sparse matrix: runs of equal velocity down a column."""
-    values, rows, pointers, shape = (_array(archive, f"{stem}_{part}.npy", path) for part in ("data", "indices", "indptr", "shape"))
+    values, rows, pointers, shape = (
+        _array(archive, f"{stem}_{part}.npy", path) for part in ("data", "indices", "indptr", "shape")
+    )
     n_steps, n_pitches = (int(n) for n in shape.ravel())
     rows, pointers, velocity = rows.astype(np.int64), pointers.astype(np.int64), values.astype(np.int64)
     sound = (

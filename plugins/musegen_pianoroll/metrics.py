@@ -70,8 +70,15 @@ def measure(rolls: Tensor, bar_steps: int, lowest_pitch: int = 0) -> BarMeasures
 
 def table(generated: BarMeasures, data: BarMeasures, tracks: Sequence[str]) -> str:
     """Generated beside data, per track, as aligned text."""
-    columns = (("notes per bar", "notes_per_bar", "{:.1f}"), ("pitch classes", "pitch_classes", "{:.2f}"), ("empty bars %", "empty_bars", "{:.0f}"))
-    lines = ["track      " + "".join(f"{title:>24}" for title, _, _ in columns), " " * 11 + f"{'model   data':>24}" * len(columns)]
+    columns = (
+        ("notes per bar", "notes_per_bar", "{:.1f}"),
+        ("pitch classes", "pitch_classes", "{:.2f}"),
+        ("empty bars %", "empty_bars", "{:.0f}"),
+    )
+    lines = [
+        "track      " + "".join(f"{title:>24}" for title, _, _ in columns),
+        " " * 11 + f"{'model   data':>24}" * len(columns),
+    ]
     for i, track in enumerate(tracks):
         cells = []
         for _, name, form in columns:

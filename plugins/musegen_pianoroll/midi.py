@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,9 @@ def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int,
             value = value << 7 | data[i] & 0x7F
             if data[i] < 0x80:
                 return value, i + 1
-        raise MidiError(path, "has a length or time of more than four bytes" if at + 4 <= end else "ends inside an event")
+        raise MidiError(
+            path, "has a length or time of more than four bytes" if at + 4 <= end else "ends inside an event"
+        )
 
     ticks, notes, status = 0, 0, 0
     while position < end:
@@ -150,7 +153,7 @@ def read_score(data: bytes, path: Path) -> Score:
     from symusic import Score as Parsed
 
     try:
-        parsed = Parsed.from_midi(data)
+        parsed: Any = Parsed.from_midi(data)
         tempos = parsed.tempos.numpy()
         metres = parsed.time_signatures.numpy()
         tracks = []
@@ -166,6 +169,9 @@ def read_score(data: bytes, path: Path) -> Score:
     return Score(
         int(parsed.ticks_per_quarter),
         [(int(t), 6e7 / int(us)) for t, us in zip(tempos["time"], tempos["mspq"], strict=True) if us > 0],
-        [(int(t), int(n), int(d)) for t, n, d in zip(*(metres[k] for k in ("time", "numerator", "denominator")), strict=True)],
+        [
+            (int(t), int(n), int(d))
+            for t, n, d in zip(*(metres[k] for k in ("time", "numerator", "denominator")), strict=True)
+        ],
         tracks,
     )

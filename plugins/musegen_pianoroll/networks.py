@@ -12,10 +12,8 @@ over bars, and steps of a bar are upsampled before and between the pitch strides
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,11 +66,18 @@ class ComposerDecoder(nn.Module):
         widths = [min(channels << i, 4 * channels) for i in reversed(range(len(plan)))]  # e.g. 256, 128, 64
         width = widths[0]
         self.temporal = nn.Sequential(
-            nn.Linear(n_code, 2 * width), nn.BatchNorm1d(2 * width), nn.ReLU(), nn.Linear(2 * width, bars * width)
+            nn.Linear(n_code, 2 * width),
+            nn.BatchNorm1d(2 * width),
+            nn.ReLU(),
+            nn.Linear(2 * width, bars * width),
         )
         layers: list[nn.Module] = [nn.BatchNorm2d(width), nn.ReLU()]
         for stride, out in zip(plan, widths, strict=True):
-            layers += [nn.ConvTranspose2d(width, out, stride, stride, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+            layers += [
+                nn.ConvTranspose2d(width, out, stride, stride, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(),
+            ]
             width = out
         head = nn.ConvTranspose2d(width, planes, last, last)
         # About one cell in a hundred sounds; starting there spares the first hundred steps.

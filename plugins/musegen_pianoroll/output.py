@@ -36,7 +36,9 @@ def notes_of(roll: np.ndarray) -> np.ndarray:
     before = np.concatenate([np.zeros_like(frame[..., :1]), frame[..., :-1]], -1)
     begins = onset | (frame & ~before)
     # A note ends where its frame stops or where the next one begins; each start has exactly one such end after it.
-    ends = np.concatenate([before, frame[..., -1:]], -1) & ~np.concatenate([frame & ~begins, np.zeros_like(frame[..., :1])], -1)
+    ends = np.concatenate([before, frame[..., -1:]], -1) & ~np.concatenate(
+        [frame & ~begins, np.zeros_like(frame[..., :1])], -1
+    )
     track, pitch, start = np.nonzero(begins)
     end = np.nonzero(ends)[2]
     return np.stack([track, pitch, start, end], 1).astype(np.int64)
@@ -87,7 +89,7 @@ def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat
     """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent."""
     from symusic import Note, Score, Tempo, TimeSignature, Track
 
-    score = Score(steps_per_beat)
+    score: Any = Score(steps_per_beat)
     score.tempos.append(Tempo(0, qpm=tempo_bpm))
     score.time_signatures.append(TimeSignature(0, 4, 4))
     notes = notes_of(roll)
@@ -95,9 +97,12 @@ def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat
         return np.zeros((2, SAMPLE_RATE_HZ), np.float32)
     for i, track in enumerate(tracks):
         _, pitch, start, end = notes[notes[:, 0] == i].T
-        part = Track(track.name, track.program, track.is_drum)
+        part: Any = Track(track.name, track.program, track.is_drum)
         part.notes = Note.from_numpy(
-            start.astype(np.int32), (end - start).astype(np.int32), pitch.astype(np.int8), np.full(len(start), VELOCITY, np.int8)
+            start.astype(np.int32),
+            (end - start).astype(np.int32),
+            pitch.astype(np.int8),
+            np.full(len(start), VELOCITY, np.int8),
         )
         score.tracks.append(part)
     sound = np.asarray(_synthesiser().render(score, stereo=True), np.float32)
@@ -163,7 +168,7 @@ def contact_sheet(
     """Several rolls ``(n, tracks, 2, steps, 128)`` in one picture."""
     from PIL import Image
 
-    pitch_range = pitch_range or _sounding_range(rolls.any(0))
+    pitch_range = pitch_range or _sounding_range(np.asarray(rolls.any(0)))
     width = 900 if len(rolls) == 1 else 560
     tiles = [picture(r, tracks, steps_per_bar=steps_per_bar, pitch_range=pitch_range, width=width) for r in rolls]
     columns = min(columns, len(tiles))

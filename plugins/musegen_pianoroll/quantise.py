@@ -99,7 +99,11 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int) -> np.ndarray:
 
 
 def _segments(
-    time_signatures: Sequence[tuple[int, int, int]], length: int, ticks_per_beat: int, steps_per_beat: int, path: Path
+    time_signatures: Sequence[tuple[int, int, int]],
+    length: int,
+    ticks_per_beat: int,
+    steps_per_beat: int,
+    path: Path,
 ) -> tuple[list[list[int]], int]:
     """Stretches of one metre, and the number of steps with the last bar filled up.
 

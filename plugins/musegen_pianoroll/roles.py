@@ -23,7 +23,7 @@ BAND = (
 
 VOICES = tuple(StoreTrack(name, 19) for name in ("Soprano", "Alto", "Tenor", "Bass"))
 
-_BAND_PROGRAMS = {range(0, 8): 1, range(24, 32): 2, range(32, 40): 3}
+_BAND_PROGRAMS = {range(8): 1, range(24, 32): 2, range(32, 40): 3}
 _KEYS = {"programs", "names", "program", "drums"}
 
 
@@ -31,8 +31,8 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
     """The tracks that a ``tracks`` option stands for.
 
     Args:
-        tracks: ``band``, ``voices``, or a mapping from a track's name to ``programs`` (General MIDI numbers from 0, or ranges such as
-            "24-31"), ``names`` (parts of a source track's name), ``program`` (to write it with) and ``drums`` (true or false).
+        tracks: ``band``, ``voices``, or a mapping from a track's name to ``programs`` (General MIDI numbers from 0, or
+            ranges such as "24-31"), ``names`` (parts of a source track's name), ``program`` (to write it with) and ``drums`` (true or false).
 
     Raises:
         BadInput: what is wrong with the mapping.
@@ -40,7 +40,9 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
     if isinstance(tracks, str):
         presets = {"band": BAND, "voices": VOICES}
         if tracks not in presets:
-            raise BadInput(f'tracks="{tracks}" is unknown.{did_you_mean(tracks, presets)} Or give a mapping of your own.')
+            raise BadInput(
+                f'tracks="{tracks}" is unknown.{did_you_mean(tracks, presets)} Or give a mapping of your own.'
+            )
         return list(presets[tracks])
     if not 1 <= len(tracks) <= 16:
         raise BadInput(f"tracks has {len(tracks)} entries: a MIDI file has room for 1 to 16.")
@@ -67,7 +69,9 @@ def _programs(name: str, entries: Any) -> set[int]:
         try:
             found |= set(range(int(first), int(last if dash else first) + 1))
         except ValueError:
-            raise BadInput(f'The track "{name}" has programs {entry!r}: write numbers or ranges such as "24-31".') from None
+            raise BadInput(
+                f'The track "{name}" has programs {entry!r}: write numbers or ranges such as "24-31".'
+            ) from None
     if any(not 0 <= program < 128 for program in found):
         raise BadInput(f'The track "{name}" has programs outside 0 to 127.')
     return found

@@ -56,7 +56,8 @@ def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     header = {
         "size": len(content),
         "n_steps": len(piece.planes),
-        "piece": known | {"tempo_bpm": tempo, "tempos": piece.tempos, "segments": piece.segments, "n_notes": piece.n_notes},
+        "piece": known
+        | {"tempo_bpm": tempo, "tempos": piece.tempos, "segments": piece.segments, "n_notes": piece.n_notes},
     }
     return header, content
 

@@ -115,9 +115,7 @@ def test_chorales_are_four_voices_on_the_grid() -> None:
         assert [track.name for track in score.tracks] == VOICES, file.name
         for track in score.tracks:
             notes = sorted(track.notes, key=lambda note: note.time)
-            assert all(a.end <= b.time for a, b in pairwise(notes)), (
-                f"{file.name}: {track.name} overlaps itself"
-            )
+            assert all(a.end <= b.time for a, b in pairwise(notes)), f"{file.name}: {track.name} overlaps itself"
             off_grid += sum(note.time % sixteenth > 0 for note in notes)
     assert (len(files), off_grid) == (351, 5)
 

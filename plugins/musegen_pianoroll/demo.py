@@ -1,0 +1,117 @@
+"""``make demo``: train a small band model on the Freedoom soundtrack for a few minutes, and write new music.
+
+python -m musegen_pianoroll.demo [--out out] [--minutes 4.5] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import soundfile
+import torch
+
+import musegen
+from musegen.data.bundled import bundled
+from musegen.errors import MusegenError
+from musegen_pianoroll.domain import PianorollDomain
+from musegen_pianoroll.metrics import measure, table
+from musegen_pianoroll.output import picture
+
+# What fits into a few minutes on two cores: two bars at sixteenth notes, a small code, a KL weight that leaves the
+# code enough room to tell the pieces apart, and a learning rate that goes to 0 at the end.
+RECIPE = {
+    "bars": 2,
+    "latent_dim": 32,
+    "beta": 0.2,
+    "batch_size": 32,
+    "learning_rate": 3e-3,
+    "lr_warmup_steps": 100,
+    "schedule": "cosine",
+    "validate_every": 0,
+    "sample_every": 0,
+    "checkpoint_every": 2000,
+}
+PILOT_STEPS = 60
+STEPS = (1500, 9000)
+"""Fewest and most training steps, whatever the machine."""
+MEASURED_SAMPLES = 512
+
+
+def affordable_steps(seconds: float, seed: int) -> int:
+    """How many steps fit into ``seconds`` on this machine, from a short pilot run."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = musegen.train(
+            "vae",
+            "pianoroll",
+            out=Path(folder) / "pilot",
+            steps=PILOT_STEPS,
+            log_every=20,
+            seed=seed,
+            quiet=True,
+            **RECIPE,
+        )
+        rate = run.metrics()[-1]["steps_per_s"]
+    return int(min(max(0.9 * rate * seconds, STEPS[0]), STEPS[1])) // 100 * 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train on the Freedoom band pieces and write new music.")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the run and the music")
+    parser.add_argument("--minutes", type=float, default=4.5, help="training time, about")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-n", type=int, default=8, help="pieces to write")
+    arguments = parser.parse_args()
+    out = arguments.out
+    started = time.monotonic()
+
+    print(f"Training a VAE on the Freedoom band pieces ({bundled('freedoom')}).", flush=True)
+    steps = affordable_steps(60 * arguments.minutes, arguments.seed)
+    print(f"This machine does about {steps} steps in {arguments.minutes:g} minutes.", flush=True)
+    musegen.train(
+        "vae", "pianoroll", out=out / "run", steps=steps, seed=arguments.seed, overwrite=True, log_every=100, **RECIPE
+    )
+
+    model = musegen.load(out / "run")
+    domain = model.domain
+    assert isinstance(domain, PianorollDomain)
+    samples = model.sample(arguments.n, seed=arguments.seed)
+    names = [f"band_{i:02d}" for i in range(len(samples))]
+    model.write(samples, out, names)
+    clips, rate_hz = domain.audio(samples)
+    bar_steps, pitch_range = domain.config.bar_steps, domain.config.pitch_range
+    rolls = domain.rolls(samples).numpy()
+    for name, clip, roll in zip(names, clips, rolls, strict=True):
+        soundfile.write(out / f"{name}.wav", clip.T, rate_hz, subtype="PCM_16")
+        picture(roll, domain.tracks, steps_per_bar=bar_steps, pitch_range=pitch_range).save(out / f"{name}.png")
+    domain.picture(samples).save(out / "samples.png")
+
+    print("\nBars of the model beside bars of the data:\n")
+    print(compare(model, domain, out / "run", arguments.seed))
+    print(
+        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. In {out}/: {len(names)} new pieces as {names[0]}.mid, .wav, .png …, "
+        f"all of them in samples.png, the model in run/.\nNext: musegen generate {out}/run -n 16 --out more\n"
+        f"      musegen interpolate {out}/run {out}/{names[0]}.mid {out}/{names[1]}.mid --out between\n"
+        "      musegen train vae pianoroll FOLDER_OF_MIDI_FILES --out runs/mine"
+    )
+
+
+def compare(model: musegen.Model, domain: PianorollDomain, run: Path, seed: int) -> str:
+    """The table of measures per track, samples beside the data that trained the model."""
+    _, data = PianorollDomain.open(domain.config, None, run / "data")
+    train = data.splits["train"]
+    reference = train.gather(torch.arange(len(train)), torch.Generator()).x
+    samples = model.sample(MEASURED_SAMPLES, seed=seed + 1)
+    measures = [measure(domain.rolls(x), domain.config.bar_steps) for x in (samples, reference)]
+    return table(*measures, [track.name for track in domain.tracks])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MusegenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
