@@ -20,6 +20,7 @@ import math
 import os
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -135,6 +136,48 @@ class Store:
             if (n, d) == (numerator, denominator) and bars >= n_bars
         ]
         return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
+
+    def metres(self) -> dict[str, int]:
+        """Bars per metre, the most frequent first."""
+        bars: Counter[str] = Counter()
+        for piece in self.pieces:
+            for _, n_bars, numerator, denominator in piece.segments:
+                bars[f"{numerator}/{denominator}"] += n_bars
+        return dict(bars.most_common())
+
+    def splits(self) -> dict[str, int]:
+        """Pieces per split."""
+        return dict(Counter(piece.split for piece in self.pieces))
+
+    def tempo_range(self) -> tuple[float, float]:
+        """Lowest and highest first tempo, beats per minute."""
+        tempos = [piece.tempo_bpm for piece in self.pieces]
+        return min(tempos, default=0.0), max(tempos, default=0.0)
+
+    def summary(self, chunk_steps: int = 1 << 16) -> list[dict[str, Any]]:
+        """Per track: notes, pitch range, share of steps that sound, share of those with several pitches. Reads in chunks."""
+        n_tracks, total = len(self.tracks), len(self.planes)
+        used, sounding, polyphonic = np.zeros((n_tracks, PACKED), np.uint8), np.zeros(n_tracks), np.zeros(n_tracks)
+        for first in range(0, total, chunk_steps):
+            frame = np.asarray(self.planes[first : first + chunk_steps, :, 0])
+            used |= np.bitwise_or.reduce(frame, 0)
+            count = np.bitwise_count(frame).sum(-1)  # pitches per step and track
+            sounding += (count > 0).sum(0)
+            polyphonic += (count > 1).sum(0)
+        rows = []
+        for i, track in enumerate(self.tracks):
+            pitches = np.flatnonzero(np.unpackbits(used[i], bitorder="little"))
+            rows.append(
+                {
+                    "track": track.name,
+                    "program": "drums" if track.is_drum else track.program,
+                    "notes": sum(piece.n_notes[i] for piece in self.pieces if len(piece.n_notes) > i),
+                    "pitches": f"{pitches[0]} to {pitches[-1]}" if len(pitches) else "none",
+                    "sounding %": round(100 * float(sounding[i]) / max(total, 1), 1),
+                    "polyphonic %": round(100 * float(polyphonic[i]) / max(float(sounding[i]), 1), 1),
+                }
+            )
+        return rows
 
     def skipped(self) -> list[tuple[str, str]]:
         """Files left out when the store was built, and why."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import soundfile
 import torch
@@ -23,7 +24,7 @@ from musegen_pianoroll.output import picture
 
 # What fits into a few minutes on two cores: two bars at sixteenth notes, a small code, a KL weight that leaves the
 # code enough room to tell the pieces apart, and a learning rate that goes to 0 at the end.
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "bars": 2,
     "latent_dim": 32,
     "beta": 0.2,
@@ -92,8 +93,8 @@ def main() -> None:
     print("\nBars of the model beside bars of the data:\n")
     print(compare(model, domain, out / "run", arguments.seed))
     print(
-        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. In {out}/: {len(names)} new pieces as {names[0]}.mid, .wav, .png …, "
-        f"all of them in samples.png, the model in run/.\nNext: musegen generate {out}/run -n 16 --out more\n"
+        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. In {out}/: {len(names)} new pieces, {names[0]}.mid, "
+        f".wav, .png and so on, all of them in samples.png, and the model in run/.\nNext: musegen generate {out}/run -n 16 --out more\n"
         f"      musegen interpolate {out}/run {out}/{names[0]}.mid {out}/{names[1]}.mid --out between\n"
         "      musegen train vae pianoroll FOLDER_OF_MIDI_FILES --out runs/mine"
     )
@@ -105,8 +106,8 @@ def compare(model: musegen.Model, domain: PianorollDomain, run: Path, seed: int)
     train = data.splits["train"]
     reference = train.gather(torch.arange(len(train)), torch.Generator()).x
     samples = model.sample(MEASURED_SAMPLES, seed=seed + 1)
-    measures = [measure(domain.rolls(x), domain.config.bar_steps) for x in (samples, reference)]
-    return table(*measures, [track.name for track in domain.tracks])
+    generated, real = (measure(domain.rolls(x), domain.config.bar_steps) for x in (samples, reference))
+    return table(generated, real, [track.name for track in domain.tracks])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,500 @@
+"""The command line: thin commands over the Python API. torch is imported by the commands that need it, not before."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from musegen.config import RunConfig, describe, load_yaml, parse_assignments
+from musegen.errors import BadInput, MusegenError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from musegen.model import Model
+
+__all__ = ["app", "main"]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"musegen {version('musegen')}"
+
+
+app = App(
+    name="musegen",
+    help="Deep generative models for music and images: every family on every domain.",
+    version=_version,
+    result_action="return_value",
+)
+data_app = App(name="data", help="Build packed stores, and look at them.", result_action="return_value")
+app.command(data_app)
+
+# Every option of a run, as text: conversion and bounds are checked in one place, by musegen.config.
+RunOptions = dataclasses.make_dataclass(
+    "RunOptions",
+    [
+        (
+            field.name,
+            Annotated[
+                (bool if isinstance(field.default, bool) else str) | None, Parameter(help=field.metadata["meaning"])
+            ],
+            dataclasses.field(default=None, kw_only=True),
+        )
+        for field in dataclasses.fields(RunConfig)
+    ],
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
+Assignments = Annotated[
+    list[str],
+    Parameter(name="--set", negative="", help="An option of the family or the domain, as key=value; repeatable."),
+]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def _given(options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in vars(options).items() if value is not None}
+
+
+@app.command
+def train(
+    family: str | None = None,
+    domain: str | None = None,
+    data: Path | None = None,
+    *,
+    out: Path | None = None,
+    set_: Assignments = [],  # noqa: B006
+    config: Path | None = None,
+    overwrite: Flag = False,
+    quiet: Flag = False,
+    options: Annotated[RunOptions, Parameter(name="*")] = RunOptions(),  # type: ignore[valid-type]  # noqa: B008
+) -> None:
+    """Train a family on a domain. With FAMILY and DOMAIN given, --help lists exactly their options.
+
+    Parameters
+    ----------
+    family
+        What to train; see musegen families. May come from --config.
+    domain
+        On what; see musegen domains. May come from --config.
+    data
+        A file or folder; without it, the data that ship with musegen.
+    out
+        The run folder to create; runs/FAMILY-DOMAIN if not given.
+    config
+        A YAML file of options; those on the command line win.
+    overwrite
+        Replace an older run of that name.
+    quiet
+        No progress.
+    """
+    import musegen
+
+    from_file = load_yaml(config) if config is not None else {}
+    family, domain = family or from_file.get("family"), domain or from_file.get("domain")
+    if family is None or domain is None:
+        raise BadInput(
+            "Say what to train on what: musegen train FAMILY DOMAIN, for example musegen train vae pianoroll."
+        )
+    out = out or Path("runs") / f"{family}-{domain}"
+    given = parse_assignments(set_) | _given(options)
+    run = musegen.train(family, domain, data=data, out=out, config=config, overwrite=overwrite, quiet=quiet, **given)
+    _say_next(run.path)
+
+
+@app.command
+def resume(
+    run: Path, *, quiet: Flag = False, options: Annotated[RunOptions, Parameter(name="*")] = RunOptions()
+) -> None:  # type: ignore[valid-type]  # noqa: B008
+    """Continue a run exactly where it stopped.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    quiet
+        No progress.
+    """
+    import musegen
+
+    _say_next(musegen.resume(run, quiet=quiet, **_given(options)).path)
+
+
+def _say_next(run: Path) -> None:
+    shown = os.path.relpath(run)
+    print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
+
+
+Model_ = Annotated[str, Parameter(help="A run folder or a model file.")]
+Out = Annotated[Path, Parameter(help="Folder to write to.")]
+Checkpoint = Annotated[str, Parameter(help="Of a run: best, last, or the number of a step.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")]
+
+
+def _load(model: str, checkpoint: str, device: str) -> Model:
+    import musegen
+
+    return musegen.load(model, checkpoint=checkpoint, device=device)
+
+
+@app.command
+def generate(
+    model: Model_,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="How many samples.")] = 8,
+    out: Out = Path("out"),
+    seed: int = 0,
+    temperature: Annotated[float, Parameter(help="Scales the spread of the prior; below 1 is more typical.")] = 1.0,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Write new samples: files in the domain's native format, sound where there is sound, and one picture of all."""
+    if n < 1:
+        raise BadInput(f"-n {n} will not do: ask for one sample or more.")
+    if temperature < 0:
+        raise BadInput(f"--temperature {temperature} will not do: use 0 or more.")
+    loaded = _load(model, checkpoint, device)
+    names = [f"sample_{i:03d}" for i in range(n)]
+    _write(loaded, loaded.sample(n, seed=seed, temperature=temperature), out, names, overwrite)
+
+
+@app.command
+def reconstruct(
+    model: Model_,
+    files: Annotated[list[Path], Parameter(negative="", consume_multiple=True)],
+    /,
+    *,
+    out: Out = Path("out"),
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Pass files through a model's code and back; the picture shows each original beside its reconstruction."""
+    import torch
+
+    loaded = _load(model, checkpoint, device)
+    parts = [loaded.read(file) for file in files]
+    originals = torch.cat(parts)
+    names = [
+        f"{file.stem}_{i:02d}" if len(part) > 1 else file.stem
+        for file, part in zip(files, parts, strict=True)
+        for i in range(len(part))
+    ]
+    rebuilt = loaded.reconstruct(originals)
+    pairs = torch.stack([originals, rebuilt], 1).flatten(0, 1)[:64]
+    _write(loaded, rebuilt, out, _unique(names), overwrite, shown=pairs)
+
+
+@app.command
+def interpolate(
+    model: Model_,
+    a: Path,
+    b: Path,
+    *,
+    steps: Annotated[int, Parameter(help="How many samples, both ends included.")] = 8,
+    out: Out = Path("out"),
+    spherical: Annotated[bool, Parameter(negative="", help="Along a great circle instead of a straight line.")] = False,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Walk from one file to another in equal steps of the code."""
+    if steps < 2:
+        raise BadInput(f"--steps {steps} will not do: the two ends alone are 2.")
+    loaded = _load(model, checkpoint, device)
+    first, last = (loaded.read(file)[0] for file in (a, b))
+    names = [f"step_{i:02d}" for i in range(steps)]
+    _write(loaded, loaded.interpolate(first, last, steps=steps, spherical=spherical), out, names, overwrite)
+
+
+@app.command
+def export(model: Model_, file: Path, *, checkpoint: Checkpoint = "best") -> None:
+    """Write a model as one file, which every command takes in place of the run folder."""
+    _load(model, checkpoint, "cpu").save(file)
+    print(f"Wrote {file}")
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names with a number behind those that repeat."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return result
+
+
+def _write(
+    model: Model, x: Tensor, out: Path, names: Sequence[str], overwrite: bool, shown: Tensor | None = None
+) -> None:
+    """Native files, sound and a picture; refuses to replace what is there."""
+    taken = [p for name in [*names, "picture"] for p in sorted(out.glob(f"{name}.*"))] if out.is_dir() else []
+    if taken and not overwrite:
+        raise BadInput(f"{taken[0]} exists: choose another --out, or add --overwrite.")
+    paths = model.write(x, out, names)
+    picture = out / "picture.png"
+    model.domain.picture(x if shown is None else shown).save(picture)
+    sound = model.domain.audio(x)
+    if sound is not None:
+        import soundfile
+
+        clips, rate_hz = sound
+        for name, clip in zip(names, clips, strict=True):
+            paths.append(out / f"{name}.wav")
+            soundfile.write(paths[-1], clip.T, rate_hz, subtype="PCM_16")
+    for path in [*paths, picture]:
+        print(path)
+
+
+def _print_table(rows: Sequence[dict[str, Any]], as_json: bool, title: str = "") -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value).replace("[", r"\[") for value in row.values()))
+    Console().print(table)
+
+
+@app.command
+def families(*, json: Json = False) -> None:
+    """List the families and what each can do."""
+    from musegen.plugins import registry
+
+    rows = []
+    for name, offer in registry().families.items():
+        family = offer.load()
+        rows.append({"family": name, **family.capabilities.table(), "title": family.title})  # type: ignore[attr-defined]
+    _print_table(rows, json)
+
+
+@app.command
+def domains(*, json: Json = False) -> None:
+    """List the domains."""
+    from musegen.plugins import registry
+
+    _print_table([{"domain": name, "summary": offer.summary} for name, offer in registry().domains.items()], json)
+
+
+@app.command
+def plugins(*, json: Json = False) -> None:
+    """List the plugins, where they come from, and what is wrong with broken ones."""
+    from musegen.plugins import registry
+
+    rows = [
+        {
+            "plugin": found.name,
+            "status": "BROKEN" if found.problem else "OK",
+            "distribution": f"{found.distribution} {found.version}",
+            "offers": ", ".join(found.offers),
+            "problem": found.problem,
+        }
+        for found in registry().found
+    ]
+    _print_table(rows, json)
+
+
+@app.command
+def explain(
+    family: str, *, svg: Annotated[Path | None, Parameter(help="Draw the graph into this file.")] = None
+) -> None:
+    """Explain a family: objective, paper, players, options, and its graphical model."""
+    import inspect
+
+    from musegen.family import build
+    from musegen.plugins import registry
+
+    family_class = registry().family(family)
+    config = family_class.Config()
+    graph = family_class.graph(config)
+    if svg is not None:
+        from musegen.checkpoint import write_atomically
+
+        try:
+            write_atomically(svg, graph.svg(family_class.title).encode())
+        except OSError as error:
+            raise BadInput(f"{svg} cannot be written: {error.strerror}.") from None
+        print(f"Wrote {svg}")
+        return
+    module = inspect.getmodule(family_class)
+    # The players are those of a real instance, so that what is printed is what trains.
+    domain_class = registry().domain("image") if "image" in registry().domains else None
+    print(f"{family_class.title} ({family})\n{family_class.paper}\n\nObjective\n  {family_class.objective}\n")
+    if domain_class is not None:
+        instance = build(family_class, config, domain_class(domain_class.Config()))
+        print("Players, in the order of their names; each moves its own networks alone")
+        for name, player in instance.players.items():
+            print(f"  {name}: {', '.join(player.networks)}   (Adam {player.learning_rate:g}, β {player.betas})")
+    print(f"\nGraphical model\n{graph.text()}\n")
+    _print_table(describe(family_class.Config), False, "Options")
+    if module is not None and module.__doc__:
+        print(f"\n{inspect.cleandoc(module.__doc__)}")
+
+
+@data_app.command
+def build(
+    domain: str,
+    folder: Path,
+    *,
+    out: Out,
+    tracks: Annotated[str, Parameter(help="band, voices, or a YAML file with a mapping of your own.")] = "band",
+    steps_per_beat: Annotated[int, Parameter(help="Time steps per quarter note.")] = 4,
+    workers: Annotated[int | None, Parameter(help="Reading processes; one per processor if not given.")] = None,
+    overwrite: Flag = False,
+) -> None:
+    """Build a packed store from a folder of MIDI or Lakh pianoroll files."""
+    _need_pianoroll(domain)
+    from musegen_pianoroll.build import build_store
+
+    if not 1 <= steps_per_beat <= 96:
+        raise BadInput(f"--steps-per-beat {steps_per_beat} will not do: use 1 to 96.")
+    mapping: Any = tracks
+    if tracks.endswith((".yaml", ".yml")):
+        mapping = load_yaml(Path(tracks))
+        mapping = mapping.get("tracks", mapping)
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty() or done == total:
+            print(f"\r{done} of {total} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    report = build_store(
+        folder,
+        out,
+        tracks=mapping,
+        steps_per_beat=steps_per_beat,
+        workers=workers,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
+    for name, reason in report.skipped[:5]:
+        print(f"  {name}: {reason}")
+    if report.n_skipped > 5:
+        print(f"  and {report.n_skipped - 5} more, see {out}/skipped.csv")
+
+
+@data_app.command
+def info(store: Path, *, json: Json = False) -> None:
+    """Show what is in a packed store."""
+    from musegen.data.store import Store
+
+    opened = Store.open(store)
+    tracks = opened.summary()
+    pieces = {
+        "pieces": len(opened.pieces),
+        "steps per beat": opened.steps_per_beat,
+        "bars": sum(bars for piece in opened.pieces for _, bars, _, _ in piece.segments),
+        "metres": ", ".join(f"{metre} ({bars} bars)" for metre, bars in opened.metres().items()),
+        "tempo": "{:.0f} to {:.0f} bpm".format(*opened.tempo_range()),
+        "splits": ", ".join(f"{split} {n}" for split, n in opened.splits().items()),
+        "left out": len(opened.skipped()),
+        "sha256": opened.fingerprint,
+    }
+    if json:
+        _print_table([{"store": str(store), **pieces, "tracks": tracks}], True)
+        return
+    for name, value in pieces.items():
+        print(f"{name:<15} {value}")
+    print()
+    _print_table(tracks, False)
+
+
+def _need_pianoroll(domain: str) -> None:
+    if domain != "pianoroll":
+        from musegen.plugins import registry
+
+        known = registry().domains
+        problem = (
+            "reads its files directly and needs no store"
+            if domain in known
+            else "is no domain" + did_you_mean(domain, known)
+        )
+        raise BadInput(f'"{domain}" {problem}; stores are built for pianoroll.')
+
+
+def _pair_help(family: str, domain: str) -> None:
+    """The options of one pair, as three tables."""
+    from musegen.plugins import registry
+
+    family_class, domain_class = registry().family(family), registry().domain(domain)
+    print(f"Usage: musegen train {family} {domain} [DATA] --out RUN [OPTIONS] [--set key=value …]\n")
+    run_rows = [{**row, "option": "--" + row["option"].replace("_", "-")} for row in describe(RunConfig)]
+    _print_table(run_rows, False, "Options of the run (also --config FILE.yaml, --overwrite, --quiet)")
+    print()
+    _print_table(describe(family_class.Config), False, f"--set for the family {family}: {family_class.title}")
+    print()
+    _print_table(describe(domain_class.Config), False, f"--set for the domain {domain}: {domain_class.summary}")
+
+
+def _usage(error: CycloptsError) -> str:
+    """cyclopts' message as one plain line."""
+    return " ".join(str(error).split())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+
+    def run() -> None:
+        pair = arguments[1:3]
+        if (
+            arguments[:1] == ["train"]
+            and {"--help", "-h"} & set(arguments)
+            and len(pair) == 2
+            and not any(p.startswith("-") for p in pair)
+        ):
+            _pair_help(*pair)
+        else:
+            app(arguments, exit_on_error=False, print_error=False)
+
+    return _guarded(run, debug)
+
+
+def _guarded(run: Callable[[], None], debug: bool) -> int:
+    """Run, and turn errors into plain lines on stderr and exit codes."""
+    try:
+        run()
+        sys.stdout.flush()
+    except (MusegenError, CycloptsError) as error:
+        if debug:
+            raise
+        usage = isinstance(error, CycloptsError)
+        print(_usage(error) if usage else str(error), file=sys.stderr)
+        return 2 if isinstance(error, CycloptsError) else error.exit_code
+    except BrokenPipeError:
+        # The reader of our output is gone; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"Something unexpected happened: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
