@@ -53,6 +53,7 @@ RunOptions = dataclasses.make_dataclass(
     ],
 )
 
+Options = Annotated[RunOptions, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 Assignments = Annotated[
     list[str],
@@ -77,7 +78,7 @@ def train(
     config: Path | None = None,
     overwrite: Flag = False,
     quiet: Flag = False,
-    options: Annotated[RunOptions, Parameter(name="*")] = RunOptions(),  # type: ignore[valid-type]  # noqa: B008
+    options: Options = RunOptions(),  # noqa: B008
 ) -> None:
     """Train a family on a domain. With FAMILY and DOMAIN given, --help lists exactly their options.
 
@@ -113,9 +114,7 @@ def train(
 
 
 @app.command
-def resume(
-    run: Path, *, quiet: Flag = False, options: Annotated[RunOptions, Parameter(name="*")] = RunOptions()
-) -> None:  # type: ignore[valid-type]  # noqa: B008
+def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
     """Continue a run exactly where it stopped.
 
     Parameters
@@ -476,9 +475,11 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
     except (MusegenError, CycloptsError) as error:
         if debug:
             raise
-        usage = isinstance(error, CycloptsError)
-        print(_usage(error) if usage else str(error), file=sys.stderr)
-        return 2 if isinstance(error, CycloptsError) else error.exit_code
+        if isinstance(error, CycloptsError):
+            print(_usage(error), file=sys.stderr)
+            return 2
+        print(error, file=sys.stderr)
+        return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,6 +43,8 @@ class MidiError(BadInput):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' Did you mean "x"?'`` for the closest known word, else the list of known ones."""
+    import difflib  # only for a message: everything imports this module, and most runs need no message
+
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:

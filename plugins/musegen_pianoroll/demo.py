@@ -92,12 +92,14 @@ def main() -> None:
 
     print("\nBars of the model beside bars of the data:\n")
     print(compare(model, domain, out / "run", arguments.seed))
+    minutes = (time.monotonic() - started) / 60
     print(
-        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. In {out}/: {len(names)} new pieces, {names[0]}.mid, "
-        f".wav, .png and so on, all of them in samples.png, and the model in run/.\nNext: musegen generate {out}/run -n 16 --out more\n"
-        f"      musegen interpolate {out}/run {out}/{names[0]}.mid {out}/{names[1]}.mid --out between\n"
-        "      musegen train vae pianoroll FOLDER_OF_MIDI_FILES --out runs/mine"
+        f"\nDone in {minutes:.1f} minutes. In {out}/ there are {len(names)} new pieces ({names[0]}.mid, .wav, .png and so on),"
     )
+    print("all of them in samples.png, and the model in run/. Next:")
+    print(f"  musegen generate {out}/run -n 16 --out more")
+    print(f"  musegen interpolate {out}/run {out}/{names[0]}.mid {out}/{names[1]}.mid --out between")
+    print("  musegen train vae pianoroll FOLDER_OF_MIDI_FILES --out runs/mine")
 
 
 def compare(model: musegen.Model, domain: PianorollDomain, run: Path, seed: int) -> str:

@@ -50,7 +50,11 @@ class PianorollConfig:
     threshold: Literal["auto"] | float | list[float] = option(
         "auto",
         "a cell sounds when its probability is above this, one number or one per track; auto: set at the end of training so "
-        "that samples have as many notes per bar as the data",
+        "that samples have as many notes and as many empty bars as the data",
+    )
+    gate: list[float] = option(
+        [],
+        "a track plays in a bar only if some onset there is more probable than this, per track; set with threshold=auto",
     )
     tempo_bpm: float | None = option(
         None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
@@ -185,7 +189,12 @@ class PianorollDomain(Domain):
         onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes.
         """
         c = self.config
-        x = samples.unflatten(1, (len(self.tracks), c.n_planes)) > self._thresholds()[:, None, None, None]
+        cells = samples.unflatten(1, (len(self.tracks), c.n_planes))
+        x = cells > self._per_track(c.threshold)
+        if c.gate:
+            x[:, :, -1] &= (self._bar_peaks(cells) > self._per_track(c.gate)[:, 0, :, 0]).repeat_interleave(
+                c.bar_steps, 2
+            )[..., None]
         if c.n_planes == 2:
             onset = x[:, :, 1]
             frame = _begun(x[:, :, 0] | onset, onset)
@@ -198,34 +207,41 @@ class PianorollDomain(Domain):
         rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
         return rolls
 
-    def _thresholds(self) -> Tensor:
-        """One per track, ``(tracks,)``."""
-        threshold = self.config.threshold
-        values = torch.tensor(0.5 if threshold == "auto" else threshold).flatten()
-        if len(values) not in (1, len(self.tracks)):
+    def _per_track(self, values: str | float | list[float]) -> Tensor:
+        """One number per track, ``(tracks, 1, 1, 1)``; 0.5 while nothing has been calibrated."""
+        numbers = torch.tensor(0.5 if values == "auto" else values).flatten()
+        if len(numbers) not in (1, len(self.tracks)):
             raise BadInput(
-                f"threshold has {len(values)} numbers for {len(self.tracks)} tracks: give one, or one per track."
+                f"threshold has {len(numbers)} numbers for {len(self.tracks)} tracks: give one, or one per track."
             )
-        return values.expand(len(self.tracks))
+        return numbers.expand(len(self.tracks))[:, None, None, None]
+
+    def _bar_peaks(self, cells: Tensor) -> Tensor:
+        """Highest probability of an onset per track and bar: ``(n, tracks, planes, steps, pitches)`` → ``(n, tracks, bars)``."""
+        return cells[:, :, -1].unflatten(2, (-1, self.config.bar_steps)).flatten(3).amax(3)
 
     def calibrate(self, samples: Tensor, reference: Tensor) -> PianorollConfig:
-        """Per track the threshold at which samples have as many notes per bar as the reference."""
-        if self.config.threshold != "auto":
-            return self.config
-        n_planes = self.config.n_planes
-        wanted = self.rolls(reference)[:, :, 1].flatten(2).sum((0, 2)) / len(reference)  # notes per sample and track
-        # With an onset plane the number of notes is the number of its cells above the threshold. A frame plane has no
-        # such rule; its share of sounding cells stands in.
-        cells = samples.unflatten(1, (len(self.tracks), n_planes))[:, :, -1]
-        if n_planes == 1:
-            wanted = reference.unflatten(1, (len(self.tracks), 1))[:, :, 0].flatten(2).sum((0, 2)) / len(reference)
-        thresholds: Any = []
-        for track, per_sample in enumerate(wanted.tolist()):
-            probabilities = cells[:, track].flatten()
-            n_sounding = min(round(per_sample * len(samples)), len(probabilities) - 1)
-            threshold = float(probabilities.kthvalue(len(probabilities) - n_sounding).values)
+        """Per track, the gate and threshold at which samples have the reference's notes per bar and empty bars.
+
+        Cells of a likelihood are independent given the code, so probabilities far below ½ add up to notes that no single
+        cell promises; one threshold for all would silence the tracks that play least.
+        """
+        c = self.config
+        if c.threshold != "auto":
+            return c
+        cells, real = (x.unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
+        peaks, real_peaks = self._bar_peaks(cells), self._bar_peaks(real)
+        thresholds, gates = [], []
+        for track in range(len(self.tracks)):
+            n_empty = round(float((real_peaks[:, track] == 0).double().mean()) * peaks[:, track].numel())
+            gate = float(peaks[:, track].flatten().sort().values[n_empty - 1]) if n_empty else 0.0
+            n_notes = round(float(real[:, track, -1].sum()) / len(real) * len(samples))
+            bars = cells[:, track, -1].unflatten(1, (-1, c.bar_steps)).flatten(2)  # (n, bars, cells of a bar)
+            open_cells = bars[peaks[:, track] > gate].flatten().sort(descending=True).values
+            threshold = float(open_cells[min(n_notes, len(open_cells) - 1)]) if n_notes and len(open_cells) else 0.99
             thresholds.append(round(min(threshold, 0.99), 5))
-        return replace(self.config, threshold=thresholds)
+            gates.append(round(min(gate, 0.99), 5))
+        return replace(c, threshold=thresholds, gate=gates)
 
     def read(self, path: Path) -> Tensor:
         """All whole runs of ``bars`` bars of a MIDI file, one after the other."""

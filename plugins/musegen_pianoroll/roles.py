@@ -32,7 +32,8 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
 
     Args:
         tracks: ``band``, ``voices``, or a mapping from a track's name to ``programs`` (General MIDI numbers from 0, or
-            ranges such as "24-31"), ``names`` (parts of a source track's name), ``program`` (to write it with) and ``drums`` (true or false).
+            ranges such as "24-31"), ``names`` (parts of a source track's name), ``program`` (to write it with) and
+            ``drums`` (true or false).
 
     Raises:
         BadInput: what is wrong with the mapping.
