@@ -53,6 +53,7 @@ RunOptions = dataclasses.make_dataclass(
     ],
 )
 
+RunOptions.__module__ = __name__  # without a module of its own, cyclopts takes the class for a builtin
 Options = Annotated[RunOptions, Parameter(name="*")]  # type: ignore[valid-type]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of a table.")]
 Assignments = Annotated[
