@@ -1,6 +1,6 @@
 """What the engine costs over a hand-written loop of the same VAE on MNIST-shaped data, same run, same weights.
 
-    python benchmarks/engine_overhead.py [--steps 200] [--rounds 9] [--device cpu]
+    python benchmarks/engine_overhead.py [--steps 200] [--rounds 21] [--device cpu]
 
 The rival is what one would write by hand: the same networks, ``loss.backward()``, a fused Adam, one ``item()`` of the loss
 every 50 steps. Both sides gather their batches from the same device-resident data set. Rounds alternate, and the median
@@ -106,7 +106,7 @@ def seconds(run: Callable[[int], None], steps: int, device: torch.device) -> flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200, help="steps per round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "engine_overhead.json")
     arguments = parser.parse_args()

@@ -79,11 +79,8 @@ class Engine:
         }
         self._base_rate = {name: o.param_groups[0]["lr"] for name, o in self.optimisers.items()}
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
-        self._autocast = torch.autocast(
-            self.device.type,
-            torch.bfloat16,
-            enabled=config.precision == "bf16" and self.device.type == "cuda",
-        )
+        bf16 = config.precision == "bf16" and self.device.type == "cuda"
+        self._autocast: Any = torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext()
         self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
         self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
         self._history: list[tuple[int, str, float]] = []  # on the host, since the last log point
@@ -91,7 +88,8 @@ class Engine:
     def step(self, batches: Iterable[Batch]) -> None:
         """One step of the algorithm. Gradients of several batches are averaged (gradient accumulation)."""
         family = self.family
-        family.train()
+        if not family.training:
+            family.train()
         family.step = self.step_count
         if not self._constant_rate:
             factor = learning_rate_factor(self.config, self.step_count)
@@ -99,7 +97,7 @@ class Engine:
                 optimiser.param_groups[0]["lr"] = factor * self._base_rate[name]
         # Accumulation runs one generator per batch in lockstep, so that every player moves once on all batches.
         generators = [family.updates(batch) for batch in batches]
-        while (players := [self._differentiate(g, len(generators)) for g in generators])[0] is not None:
+        while (players := [self._differentiate(g, i, len(generators)) for i, g in enumerate(generators)])[0] is not None:
             if len(set(players)) > 1:
                 raise RuntimeError(
                     f"gradient accumulation needs the same order of players in every batch, not {players}"
@@ -109,14 +107,17 @@ class Engine:
         if self.average is not None:
             self._update_average()
 
-    def _differentiate(self, generator: Iterator[tuple[str, Losses]], n_batches: int) -> str | None:
-        """Run the family up to its next yield and add that loss's gradient; None at the end of the step."""
+    def _differentiate(self, generator: Iterator[tuple[str, Losses]], i: int, n_batches: int) -> str | None:
+        """Run the family on batch i up to its next yield and add that loss's gradient; None at the end of the step."""
         with self._autocast:
             update = next(generator, None)
         if update is None:
             return None
         player, losses = update
         loss = losses["loss"] / n_batches if n_batches > 1 else losses["loss"]
+        if i == 0:
+            # Here rather than after the move: memory that is freed and taken again at once costs no page faults.
+            self.optimisers[player].zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters[player])
         self._pending.append((self.step_count, player, {name: value.detach() for name, value in losses.items()}))
         return player
@@ -125,7 +126,6 @@ class Engine:
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
         self.optimisers[player].step()
-        self.optimisers[player].zero_grad(set_to_none=True)
 
     def _update_average(self) -> None:
         assert self.average is not None

@@ -143,13 +143,13 @@ class VAE(Family):
         score_function = self.config.estimator == "score-function"
         if score_function:
             z = z.detach()
-        log_px, kl = self.log_likelihood(x, z), q.kl()
-        penalty = free_bits_kl(kl, self.config.free_bits) if self.config.free_bits else kl.sum(1).mean()
-        loss = -log_px.mean() + self.beta() * penalty
+        log_px, kl_terms = self.log_likelihood(x, z), q.kl()
+        reconstruction, kl = -log_px.mean(), kl_terms.sum(1).mean()
+        penalty = free_bits_kl(kl_terms, self.config.free_bits) if self.config.free_bits else kl
+        loss = reconstruction + self.beta() * penalty
         if score_function:
             loss = loss - (self.centred(log_px.detach()) * q.log_prob(z)).mean()
-        nelbo = kl.sum(1).mean() - log_px.mean()
-        return {"loss": loss, "nelbo": nelbo, "reconstruction": -log_px.mean(), "kl": kl.sum(1).mean()}
+        return {"loss": loss, "nelbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
     def iwae_losses(self, x: Tensor) -> Losses:
         """−L_K with either estimator."""
