@@ -244,11 +244,11 @@ class Engine:
         slots: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.optimisers}
         for key, value in parts["optimisers"].items():
             player, index, name = key.rsplit("/", 2)
-            slots[player].setdefault(int(index), {})[name] = value
+            slots[player].setdefault(int(index), {})[name] = value.clone()  # torch would adopt the tensor itself
         for player, optimiser in self.optimisers.items():
             optimiser.load_state_dict({**optimiser.state_dict(), "state": slots[player]})
         if self.average is not None:
-            self.average = {name: t.to(self.device) for name, t in parts["average"].items()}
+            self.average = {name: t.to(self.device, copy=True) for name, t in parts["average"].items()}
         torch.set_rng_state(parts["rng"]["cpu"].cpu())
         _set_host_rng_state(parts["rng"])
         if self.device.type == "cuda" and "cuda" in parts["rng"]:

@@ -25,7 +25,7 @@ class TrainingDiverged(MusegenError):
 
 
 class MidiError(BadInput):
-    """A MIDI file that cannot be used. Pickles across processes, which is how workers report it.
+    """A MIDI file that cannot be used.
 
     Attributes:
         path: the file.

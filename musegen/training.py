@@ -32,7 +32,7 @@ from musegen.runs import NewRun, Resolved, Run, resolve
 
 __all__ = ["Interrupted", "resume", "train"]
 
-CALIBRATION_EXAMPLES = 512
+CALIBRATION_EXAMPLES = 1024
 """Samples and training examples that ``Domain.calibrate`` gets to see."""
 
 NOT_OPTIONS = ("format", "family", "domain", "data")

@@ -54,7 +54,7 @@ class PianorollConfig:
     )
     gate: list[float] = option(
         [],
-        "a track plays in a bar only if some onset there is more probable than this, per track; set with threshold=auto",
+        "a track plays in a bar if and only if some onset there is more probable than this; per track, set with threshold=auto",
     )
     tempo_bpm: float | None = option(
         None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
@@ -192,9 +192,10 @@ class PianorollDomain(Domain):
         cells = samples.unflatten(1, (len(self.tracks), c.n_planes))
         x = cells > self._per_track(c.threshold)
         if c.gate:
-            x[:, :, -1] &= (self._bar_peaks(cells) > self._per_track(c.gate)[:, 0, :, 0]).repeat_interleave(
-                c.bar_steps, 2
-            )[..., None]
+            peaks = self._bar_peaks(cells)
+            plays = peaks > self._per_track(c.gate)[:, 0, :, 0]
+            peaks, plays = (bars.repeat_interleave(c.bar_steps, 2)[..., None] for bars in (peaks, plays))
+            x[:, :, -1] = plays & (x[:, :, -1] | (cells[:, :, -1] == peaks))
         if c.n_planes == 2:
             onset = x[:, :, 1]
             frame = _begun(x[:, :, 0] | onset, onset)
@@ -224,7 +225,8 @@ class PianorollDomain(Domain):
         """Per track, the gate and threshold at which samples have the reference's notes per bar and empty bars.
 
         Cells of a likelihood are independent given the code, so probabilities far below ½ add up to notes that no single
-        cell promises; one threshold for all would silence the tracks that play least.
+        cell promises; one threshold for all would silence the tracks that play least. The gate decides which bars play; in
+        each of these the most probable onset sounds, and the threshold decides about the rest.
         """
         c = self.config
         if c.threshold != "auto":
@@ -233,12 +235,14 @@ class PianorollDomain(Domain):
         peaks, real_peaks = self._bar_peaks(cells), self._bar_peaks(real)
         thresholds, gates = [], []
         for track in range(len(self.tracks)):
-            n_empty = round(float((real_peaks[:, track] == 0).double().mean()) * peaks[:, track].numel())
-            gate = float(peaks[:, track].flatten().sort().values[n_empty - 1]) if n_empty else 0.0
+            peak = peaks[:, track].flatten()  # one per bar of all samples
+            n_empty = round(float((real_peaks[:, track] == 0).double().mean()) * len(peak))
+            gate = float(peak.sort().values[n_empty - 1]) if n_empty else 0.0
+            bars = cells[:, track, -1].unflatten(1, (-1, c.bar_steps)).flatten(2).flatten(0, 1)  # (bars, cells)
+            others = bars[peak > gate].sort(descending=True).values[:, 1:].flatten().sort(descending=True).values
             n_notes = round(float(real[:, track, -1].sum()) / len(real) * len(samples))
-            bars = cells[:, track, -1].unflatten(1, (-1, c.bar_steps)).flatten(2)  # (n, bars, cells of a bar)
-            open_cells = bars[peaks[:, track] > gate].flatten().sort(descending=True).values
-            threshold = float(open_cells[min(n_notes, len(open_cells) - 1)]) if n_notes and len(open_cells) else 0.99
+            n_others = max(0, n_notes - int((peak > gate).sum()))
+            threshold = float(others[n_others]) if n_others < len(others) else 0.0
             thresholds.append(round(min(threshold, 0.99), 5))
             gates.append(round(min(gate, 0.99), 5))
         return replace(c, threshold=thresholds, gate=gates)

@@ -144,7 +144,7 @@ def picture(
     draw = ImageDraw.Draw(image)
     for step in range(0, n_steps + 1, steps_per_bar):
         x = left + step * cell_w
-        draw.line([(x, top), (x, top + grid.shape[0])], fill="#777777" if step % steps_per_bar == 0 else "#dddddd")
+        draw.line([(x, top), (x, top + grid.shape[0])], fill="#777777")
     for pitch in range(low + (-low) % 12, high, 12):
         y = top + (high - pitch) * cell_h
         draw.line([(left, y), (left + grid.shape[1], y)], fill="#cccccc")

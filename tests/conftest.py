@@ -1,0 +1,79 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Several test processes share the cores: a thread each, or they stand in each other's way. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Subprocesses of tests find the modules of this folder too.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+
+import torch
+from PIL import Image, ImageDraw
+
+from musegen.data.bundled import bundled
+from musegen.plugins import registry
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+"""Development data beside a checkout; tests that use it skip where it is missing."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def toy_domain() -> None:
+    """The toy domain, registered like a plugin's."""
+    from toy import ToyPlugin
+
+    torch.set_num_threads(1)
+    if "toy" not in registry().domains:
+        registry().register(ToyPlugin(), "tests")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Whatever a test draws without a generator of its own is the same in every run."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip(f"no development data in {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def band_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed store of six Freedoom pieces."""
+    from musegen_pianoroll.build import build_store
+
+    folder = tmp_path_factory.mktemp("midi")
+    for path in sorted(bundled("freedoom").glob("*.mid"))[:6]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    out = tmp_path_factory.mktemp("stores") / "band"
+    build_store(folder, out, workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 grey pictures of discs and squares, in two subfolders."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for kind in ("disc", "square"):
+        (folder / kind).mkdir()
+        for i in range(30):
+            image = Image.new("L", (20, 20))
+            x, y, r = (int(v) for v in rng.integers(3, 8, 3))
+            draw = ImageDraw.Draw(image)
+            shape = draw.ellipse if kind == "disc" else draw.rectangle
+            shape([x, y, x + r, y + r], fill=255)
+            image.save(folder / kind / f"{i:02d}.png")
+    return folder
