@@ -200,8 +200,9 @@ def _read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[
         raise BadInput(f"The file {path} is damaged or is no model file of musegen ({error}).") from None
 
 
-def _tensor_digest(tensors: Tensors) -> str:
-    digest = hashlib.sha256()
+def _model_digest(tensors: Tensors, config: str) -> str:
+    """SHA-256 over weights and configuration."""
+    digest = hashlib.sha256(config.encode())
     for name in sorted(tensors):
         t = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
@@ -211,11 +212,8 @@ def _tensor_digest(tensors: Tensors) -> str:
 
 def save_model_file(path: Path, weights: Tensors, config: Mapping[str, Any]) -> None:
     """Write weights and configuration as one safetensors file."""
-    header = {
-        "format": str(FORMAT),
-        "config": json.dumps(config, sort_keys=True),
-        "sha256": _tensor_digest(weights),
-    }
+    text = json.dumps(config, sort_keys=True)
+    header = {"format": str(FORMAT), "config": text, "sha256": _model_digest(weights, text)}
     write_atomically(path, _serialise(weights, {"musegen": json.dumps(header)}))
 
 
@@ -228,10 +226,11 @@ def load_model_file(path: Path, device: torch.device | str = "cpu") -> tuple[dic
     weights, metadata = _read_tensors(path, device)
     try:
         header = json.loads(metadata["musegen"])
-        version, config = int(header["format"]), json.loads(header["config"])
-    except (KeyError, ValueError, TypeError):
+        version, text = int(header["format"]), str(header["config"])
+        config = dict(json.loads(text))
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise BadInput(f"The file {path} is no model file of musegen: its header has no configuration.") from None
     _check_format(version, path)
-    if header.get("sha256") != _tensor_digest(weights):
-        raise BadInput(f"The model file {path} is damaged: its weights do not match their checksum.")
+    if header.get("sha256") != _model_digest(weights, text):
+        raise BadInput(f"The model file {path} is damaged: its contents do not match their checksum.")
     return weights, config

@@ -152,7 +152,14 @@ class Registry:
             broken = [found.name for found in self.found if found.problem]
             hint = f' Broken plugins: {", ".join(broken)} (see "musegen plugins").' if broken else ""
             raise BadInput(f'There is no {what} "{name}".{did_you_mean(name, offers)}{hint}')
-        return offers[name].load()
+        try:
+            return offers[name].load()
+        except Exception as error:
+            plugin = (self._families if what == "family" else self._domains)[name][1]
+            raise BadInput(
+                f'The {what} "{name}" of the plugin "{plugin}" cannot be loaded ({type(error).__name__}: {error}): '
+                "update or uninstall that plugin."
+            ) from error
 
 
 @cache

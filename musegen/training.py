@@ -25,7 +25,7 @@ from musegen.config import load_yaml
 from musegen.data.dataset import Batches, generator_for
 from musegen.domain import Data, Domain
 from musegen.engine import Engine, choose_device
-from musegen.errors import BadInput, MusegenError
+from musegen.errors import BadInput, MusegenError, TrainingDiverged
 from musegen.family import build
 from musegen.progress import Progress, TensorBoard
 from musegen.runs import NewRun, Resolved, Run, resolve
@@ -173,11 +173,17 @@ class Session:
             self.engine.family.prepare(self.batches[0])
             # One dry evaluation finds sizes that do not fit before anything is written.
             with self.seeded():
-                self.engine.evaluate([self.batches[0]])
+                metrics = self.engine.evaluate([self.batches[0]])
         except RuntimeError as error:
             if "shape" in str(error) or "size" in str(error):
                 raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
             raise
+        for key, value in metrics.items():
+            if not math.isfinite(value):
+                player, name = key.split("/", 1)
+                raise TrainingDiverged(
+                    f"{name} of the player {player} is {value} before the first step: look at the data and the options."
+                )
 
     def seeded(self) -> Any:
         """A scope in which draws follow from the seed and leave the training's generators alone."""
