@@ -111,9 +111,7 @@ class Store:
             total = int(index["total_steps"])
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
-        if steps_per_beat < 1 or any(
-            p.first_step < 0 or p.n_steps < 0 or p.first_step + p.n_steps > total for p in pieces
-        ):
+        if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
         return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint)
@@ -186,6 +184,18 @@ class Store:
             return []
         rows = list(csv.reader(io.StringIO(file.read_text("utf-8", "replace"))))
         return [(row[0], row[1]) for row in rows[1:] if len(row) == 2]
+
+
+def _fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
+    """Whether a piece lies in the store and its bars in the piece, so that no window can reach outside."""
+    try:
+        inside = 0 <= piece.first_step and 0 <= piece.n_steps and piece.first_step + piece.n_steps <= total_steps
+        for first, n_bars, numerator, denominator in piece.segments:
+            bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
+            inside &= rest == 0 and bar > 0 and 0 <= first and 0 <= n_bars and first + n_bars * bar <= piece.n_steps
+        return inside and math.isfinite(piece.tempo_bpm) and piece.tempo_bpm > 0
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False
 
 
 def _map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:

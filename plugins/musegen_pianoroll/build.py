@@ -49,8 +49,8 @@ class BuildReport:
 class Worker:
     """A reading process that is started when needed and replaced when it dies."""
 
-    def __init__(self, tracks: str | dict[str, Any], steps_per_beat: int, command: Sequence[str] = WORKER) -> None:
-        self.tracks, self.steps_per_beat, self.command = tracks, steps_per_beat, command
+    def __init__(self, tracks: str | dict[str, Any], steps_per_beat: int) -> None:
+        self.tracks, self.steps_per_beat = tracks, steps_per_beat
         self.process: subprocess.Popen[bytes] | None = None
 
     def read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -61,7 +61,7 @@ class Worker:
         """
         if self.process is None:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
         process = self.process
         assert process.stdin is not None

@@ -221,7 +221,7 @@ def test_resume_refuses_what_would_change_the_past(tmp_path: Path) -> None:
         musegen.resume(run.path, batch_size=3)
     config = run.path / "config.yaml"
     config.write_text(config.read_text().replace("/first", "/another"))
-    with pytest.raises(BadInput, match="data of .* have changed"):
+    with pytest.raises(BadInput, match=r"data of .* have changed"):
         musegen.resume(run.path, steps=6, quiet=True)
     with pytest.raises(BadInput, match="does not exist"):
         musegen.resume(tmp_path / "nowhere")

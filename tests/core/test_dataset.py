@@ -92,7 +92,7 @@ def test_bit_order_is_little_endian() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.data())
+@given(data=st.data())
 def test_windows_match_a_slow_reference(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     n_tracks, n_planes = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2))

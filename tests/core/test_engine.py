@@ -190,7 +190,9 @@ def test_a_stale_graph_is_an_error() -> None:
             yield "low", {"loss": shared}
             yield "high", {"loss": shared}
 
-    with pytest.raises(RuntimeError, match="backward through the graph a second time|modified by an inplace operation"):
+    with pytest.raises(
+        RuntimeError, match=r"backward through the graph a second time|modified by an inplace operation"
+    ):
         Engine(Stale(), RunConfig(steps=1)).step([ones()])
 
 
