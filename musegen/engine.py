@@ -97,7 +97,9 @@ class Engine:
                 optimiser.param_groups[0]["lr"] = factor * self._base_rate[name]
         # Accumulation runs one generator per batch in lockstep, so that every player moves once on all batches.
         generators = [family.updates(batch) for batch in batches]
-        while (players := [self._differentiate(g, i, len(generators)) for i, g in enumerate(generators)])[0] is not None:
+        while (players := [self._differentiate(g, i, len(generators)) for i, g in enumerate(generators)])[
+            0
+        ] is not None:
             if len(set(players)) > 1:
                 raise RuntimeError(
                     f"gradient accumulation needs the same order of players in every batch, not {players}"

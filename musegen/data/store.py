@@ -84,6 +84,8 @@ class Store:
     pieces: list[Piece]
     steps_per_beat: int
     fingerprint: str
+    mapping: str | dict[str, Any] | None = None
+    """How tracks of files were assigned, in the terms of whoever built the store: new files are read alike."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -109,12 +111,13 @@ class Store:
             pieces = [Piece(**piece) for piece in index["pieces"]]
             steps_per_beat, fingerprint = int(index["steps_per_beat"]), str(index["sha256"])
             total = int(index["total_steps"])
+            mapping = index.get("mapping")
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
         if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
-        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint)
+        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping)
 
     def windows(
         self,
@@ -228,14 +231,22 @@ class StoreWriter:
 
     Args:
         path: the folder to create.
+        mapping: kept as ``Store.mapping``.
         overwrite: replace an older store of that name, once the new one is complete.
 
     Raises:
         BadInput: the folder exists, or cannot be written.
     """
 
-    def __init__(self, path: Path, tracks: Sequence[StoreTrack], steps_per_beat: int, overwrite: bool = False) -> None:
-        self.path, self.tracks, self.steps_per_beat = Path(path), list(tracks), steps_per_beat
+    def __init__(
+        self,
+        path: Path,
+        tracks: Sequence[StoreTrack],
+        steps_per_beat: int,
+        mapping: str | dict[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path, self.tracks, self.steps_per_beat, self.mapping = Path(path), list(tracks), steps_per_beat, mapping
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             if not overwrite:
                 raise BadInput(f"{path} exists: choose another --out, or add --overwrite.")
@@ -293,6 +304,7 @@ class StoreWriter:
             "steps_per_beat": self.steps_per_beat,
             "total_steps": self.total,
             "sha256": self._digest.hexdigest(),
+            "mapping": self.mapping,
             "tracks": [asdict(track) for track in self.tracks],
             "pieces": [asdict(piece) for piece in self.pieces],
         }

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,7 +170,7 @@ def build_store(
     base = folder if folder.is_dir() else folder.parent
     skipped: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
-    with StoreWriter(Path(out), specs, steps_per_beat, overwrite) as writer:
+    with StoreWriter(Path(out), specs, steps_per_beat, tracks, overwrite) as writer:
         results = _read_all(files, tracks, steps_per_beat, workers or os.cpu_count() or 1)
         for done, (path, result) in enumerate(results, 1):
             name = path.relative_to(base).as_posix()

@@ -38,7 +38,8 @@ class PianorollConfig:
     widths: list[int] = option([512, 256], "widths of the mlp's hidden layers, from the roll to the code")
     channels: int = option(64, "channels of the composer networks' widest layer in time and pitch", ge=1)
     tracks: str | dict[str, Any] = option(
-        "band", "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping"
+        "band",
+        "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping; a store brings its own",
     )
     steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
     bars: int = option(4, "bars per sample", ge=1)
@@ -50,11 +51,11 @@ class PianorollConfig:
     threshold: Literal["auto"] | float | list[float] = option(
         "auto",
         "a cell sounds when its probability is above this, one number or one per track; auto: set at the end of training so "
-        "that samples have as many notes and as many empty bars as the data",
+        "that samples have as many notes, and as many bars in which none begins, as the data",
     )
     gate: list[float] = option(
         [],
-        "a track plays in a bar if and only if some onset there is more probable than this; per track, set with threshold=auto",
+        "notes of a track begin in a bar if and only if some onset there is more probable than this; set with threshold=auto",
     )
     tempo_bpm: float | None = option(
         None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
@@ -67,7 +68,7 @@ class PianorollConfig:
                 f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
             )
         thresholds: Any = [] if self.threshold == "auto" else np.atleast_1d(self.threshold)
-        if any(not 0 <= float(t) < 1 for t in thresholds):
+        if any(not 0 <= float(t) <= 1 for t in thresholds):
             raise BadInput(f"threshold={self.threshold} will not do: give numbers from 0 to 1, or auto.")
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
@@ -114,6 +115,7 @@ class PianorollDomain(Domain):
         config = replace(
             config,
             steps_per_beat=store.steps_per_beat,
+            tracks=config.tracks if store.mapping is None else store.mapping,
             tempo_bpm=config.tempo_bpm or round(tempo, 2),
             track_list=[asdict(track) for track in store.tracks],
         )
@@ -222,11 +224,11 @@ class PianorollDomain(Domain):
         return cells[:, :, -1].unflatten(2, (-1, self.config.bar_steps)).flatten(3).amax(3)
 
     def calibrate(self, samples: Tensor, reference: Tensor) -> PianorollConfig:
-        """Per track, the gate and threshold at which samples have the reference's notes per bar and empty bars.
+        """Per track, the gate and threshold at which samples have the reference's notes, and bars in which none begins.
 
         Cells of a likelihood are independent given the code, so probabilities far below ½ add up to notes that no single
-        cell promises; one threshold for all would silence the tracks that play least. The gate decides which bars play; in
-        each of these the most probable onset sounds, and the threshold decides about the rest.
+        cell promises; one threshold for all would silence the tracks that play least. The gate decides in which bars notes
+        begin; in each of these the most probable onset sounds, and the threshold decides about the rest.
         """
         c = self.config
         if c.threshold != "auto":
@@ -236,15 +238,13 @@ class PianorollDomain(Domain):
         thresholds, gates = [], []
         for track in range(len(self.tracks)):
             peak = peaks[:, track].flatten()  # one per bar of all samples
-            n_empty = round(float((real_peaks[:, track] == 0).double().mean()) * len(peak))
-            gate = float(peak.sort().values[n_empty - 1]) if n_empty else 0.0
+            n_open = len(peak) - round(float((real_peaks[:, track] == 0).double().mean()) * len(peak))
+            gates.append(_cut(peak, n_open))
             bars = cells[:, track, -1].unflatten(1, (-1, c.bar_steps)).flatten(2).flatten(0, 1)  # (bars, cells)
-            others = bars[peak > gate].sort(descending=True).values[:, 1:].flatten().sort(descending=True).values
+            plays = peak > gates[-1]
+            others = bars[plays].sort(descending=True).values[:, 1:].flatten()
             n_notes = round(float(real[:, track, -1].sum()) / len(real) * len(samples))
-            n_others = max(0, n_notes - int((peak > gate).sum()))
-            threshold = float(others[n_others]) if n_others < len(others) else 0.0
-            thresholds.append(round(min(threshold, 0.99), 5))
-            gates.append(round(min(gate, 0.99), 5))
+            thresholds.append(_cut(others, max(0, n_notes - int(plays.sum()))))
         return replace(c, threshold=thresholds, gate=gates)
 
     def read(self, path: Path) -> Tensor:
@@ -252,7 +252,7 @@ class PianorollDomain(Domain):
         from musegen_pianoroll.build import read_piece
 
         c = self.config
-        planes, segments = read_piece(path, self._mapping(), c.steps_per_beat)
+        planes, segments = read_piece(path, c.tracks, c.steps_per_beat)
         starts = [
             first + bar * c.bar_steps
             for first, n_bars, numerator, denominator in segments
@@ -264,9 +264,6 @@ class PianorollDomain(Domain):
         packed = _model_planes(torch.from_numpy(planes), c.n_planes)
         fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), c.bars * c.bar_steps, c.pitch_range, None, fixed)
-
-    def _mapping(self) -> str | dict[str, Any]:
-        return self.config.tracks
 
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
         paths = [folder / f"{name}.mid" for name in names]
@@ -319,6 +316,17 @@ class PianorollDomain(Domain):
         parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
         splits = {split: self._dataset(planes, part, augment=split == "train") for split, part in parts.items()}
         return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
+
+
+def _cut(values: Tensor, n: int) -> float:
+    """A number that n of the values lie above; more only where equal values leave no choice, as with a saturated model."""
+    if n == 0:
+        return float(values.max()) if len(values) else 0.0
+    if n >= len(values):
+        return 0.0
+    smallest = values.sort(descending=True).values[n - 1]
+    below = values[values < smallest]
+    return float(below.max()) if len(below) else 0.0
 
 
 def _begun(frame: Tensor, onset: Tensor) -> Tensor:

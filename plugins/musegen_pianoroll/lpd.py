@@ -11,6 +11,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def read_lpd(data: bytes, path: Path) -> Score:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            info = dict(json.loads(_member(archive, "info.json", path)))
+            info: dict[str, Any] = dict(json.loads(_member(archive, "info.json", path)))
             names = set(archive.namelist())
             resolution = int(info.get("resolution", info.get("beat_resolution", 24)))
             if not 1 <= resolution <= 960:

@@ -42,7 +42,7 @@ def test_options_find_their_owner() -> None:
     owners = {"run": RunConfig, "family": VAEConfig}
     mine = split_options({"steps": 5, "beta": 2.0}, owners)
     assert mine == {"run": {"steps": 5}, "family": {"beta": 2.0}}
-    with pytest.raises(BadInput, match='no option "latent_dims". Did you mean "latent_dim"'):
+    with pytest.raises(BadInput, match=r'no option "latent_dims". Did you mean "latent_dim"'):
         split_options({"latent_dims": 5}, owners)
 
 

@@ -83,13 +83,14 @@ def test_windows_match_a_slow_reference(data: st.DataObject, tmp_path_factory: p
         data.draw(st.sampled_from(list(metres))),
         data.draw(st.integers(1, 3)),
     )
-    expected = []
-    for piece in store.pieces:
-        for first, bars, n, d in piece.segments:
-            if piece.split == "train" and (n, d) == metre:
-                for bar in range(0, bars, stride):
-                    if bar + n_bars <= bars:
-                        expected.append(piece.first_step + first + bar * metres[metre])
+    expected = [
+        piece.first_step + first + bar * metres[metre]
+        for piece in store.pieces
+        for first, bars, n, d in piece.segments
+        if piece.split == "train" and (n, d) == metre
+        for bar in range(0, bars, stride)
+        if bar + n_bars <= bars
+    ]
     assert store.windows(n_bars, *metre, stride_bars=stride).tolist() == expected
 
 
@@ -182,11 +183,15 @@ def test_a_failed_build_leaves_the_older_store(tmp_path: Path) -> None:
     before = {p.name: p.read_bytes() for p in path.iterdir()}
     with pytest.raises(BadInput, match="add --overwrite"):
         StoreWriter(path, TRACKS, 4)
-    with pytest.raises(RuntimeError, match="power cut"), StoreWriter(path, TRACKS, 4, overwrite=True) as writer:
-        writer.add(
-            np.zeros((16, 2, 2, 16), np.uint8), {"source": "a", "sha256": "b", "split": "train", "tempo_bpm": 1.0}
-        )
-        raise RuntimeError("power cut")
+
+    def interrupted() -> None:
+        with StoreWriter(path, TRACKS, 4, overwrite=True) as writer:
+            piece = {"source": "a", "sha256": "b", "split": "train", "tempo_bpm": 1.0}
+            writer.add(np.zeros((16, 2, 2, 16), np.uint8), piece)
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        interrupted()
     assert {p.name: p.read_bytes() for p in path.iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
     other = tmp_path / "thesis"

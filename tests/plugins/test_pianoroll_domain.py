@@ -1,0 +1,447 @@
+"""The pianoroll domain: rolls, calibration, metrics, networks, and files out and in again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from midi_files import piece
+from torch import Tensor
+
+from musegen.data.bundled import bundled
+from musegen.data.dataset import Batches
+from musegen.data.store import StoreTrack
+from musegen.domain import Decoder, Discriminator, Encoder
+from musegen.errors import BadInput, MidiError
+from musegen_pianoroll.build import read_piece
+from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+from musegen_pianoroll.metrics import measure, onsets_of, table
+from musegen_pianoroll.networks import strides
+from musegen_pianoroll.output import contact_sheet, notes_of, picture, synthesise, write_midi
+from musegen_pianoroll.roles import BAND
+from musegen_pianoroll.worker import read_file
+
+CPU = torch.device("cpu")
+
+
+def first_batch(domain: PianorollDomain, data: Any, n: int = 64, split: str = "train") -> Tensor:
+    return next(Batches(data.splits[split], n, 0, CPU).once()).x
+
+
+# Files out and in again
+
+
+@st.composite
+def rolls(draw: st.DrawFn) -> np.ndarray:
+    """A valid roll of the band: frame and onset planes, drums one step long."""
+    n_steps = 16 * draw(st.integers(1, 3))
+    roll = np.zeros((5, 2, n_steps, 128), bool)
+    notes = draw(
+        st.lists(
+            st.tuples(st.integers(0, 4), st.integers(0, 127), st.integers(0, n_steps - 1), st.integers(1, 20)),
+            max_size=25,
+        )
+    )
+    for track, pitch, start, length in sorted(notes):
+        end = start + 1 if track == 0 else min(n_steps, start + length)
+        roll[track, 0, start:end, pitch] = True
+        roll[track, 1, start, pitch] = True
+    return roll
+
+
+def slow_notes(roll: np.ndarray) -> list[list[int]]:
+    found = []
+    for track in range(len(roll)):
+        for pitch in range(128):
+            frame, onset = roll[track, 0, :, pitch] | roll[track, 1, :, pitch], roll[track, 1, :, pitch]
+            for start in range(len(frame)):
+                if onset[start] or (frame[start] and (start == 0 or not frame[start - 1])):
+                    end = start + 1
+                    while end < len(frame) and frame[end] and not onset[end]:
+                        end += 1
+                    found.append([track, pitch, start, end])
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(rolls())
+def test_notes_of_a_roll(roll: np.ndarray) -> None:
+    assert notes_of(roll).tolist() == slow_notes(roll)
+
+
+@settings(deadline=None, max_examples=60)
+@given(roll=rolls(), steps_per_beat=st.sampled_from([1, 2, 3, 4, 6, 8, 12, 24, 96]), tempo=st.floats(20, 300))
+def test_roll_to_midi_to_roll_is_exact(
+    roll: np.ndarray, steps_per_beat: int, tempo: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("midi") / "x.mid"
+    write_midi(roll, path, BAND, steps_per_beat=steps_per_beat, tempo_bpm=tempo)
+    if not roll.any():
+        with pytest.raises(MidiError, match="no notes"):
+            read_file(path, "band", steps_per_beat)
+        return
+    found, _ = read_file(path, "band", steps_per_beat)
+    planes = np.unpackbits(found.planes, axis=-1, bitorder="little").astype(bool).transpose(1, 2, 0, 3)
+    length = max(end for *_, end in slow_notes(roll))
+    np.testing.assert_array_equal(planes[:, :, :length], roll[:, :, :length])
+    assert not planes[:, :, length:].any()
+    assert found.tempos[0][1] == pytest.approx(tempo, rel=1e-4)
+
+
+def test_midi_to_store_to_midi_is_exact_for_every_bundled_piece(tmp_path: Path) -> None:
+    """Once on the grid, a piece survives writing and reading: onset, pitch, length and track of every note."""
+    for name, tracks in (("freedoom", "band"), ("chorales", "voices")):
+        files = sorted(bundled(name).glob("*.mid"))[:: 6 if name == "freedoom" else 30]
+        domain = PianorollDomain(PianorollConfig(tracks=tracks))
+        for file in files:
+            first, _ = read_file(file, tracks, 4)
+            roll = np.unpackbits(first.planes, axis=-1, bitorder="little").astype(bool).transpose(1, 2, 0, 3)
+            write_midi(roll, tmp_path / "x.mid", domain.tracks, steps_per_beat=4)
+            again, _ = read_file(tmp_path / "x.mid", tracks, 4)
+            n = min(len(first.planes), len(again.planes))
+            assert np.array_equal(first.planes[:n], again.planes[:n]), file.name
+            assert not first.planes[n:].any()
+            assert first.n_notes == again.n_notes
+
+
+def test_written_midi_says_who_plays(tmp_path: Path) -> None:
+    import pretty_midi
+
+    roll = np.zeros((5, 2, 32, 128), bool)
+    roll[:, :, 0, 60] = True
+    write_midi(roll, tmp_path / "x.mid", BAND, steps_per_beat=4, tempo_bpm=90.0, metre=(4, 4))
+    midi = pretty_midi.PrettyMIDI(str(tmp_path / "x.mid"))
+    assert [(i.name, i.program, i.is_drum) for i in midi.instruments] == [(t.name, t.program, t.is_drum) for t in BAND]
+    assert midi.get_tempo_changes()[1][0] == pytest.approx(90.0, rel=1e-5)
+    assert (midi.time_signature_changes[0].numerator, midi.time_signature_changes[0].denominator) == (4, 4)
+    assert midi.instruments[1].notes[0].end == pytest.approx(60 / 90 / 4)
+
+
+# The domain
+
+
+@pytest.mark.parametrize("planes", ["frame+onset", "frame"])
+def test_data_pass_through_rolls_unchanged(band_store: Path, planes: Any, tmp_path: Path) -> None:
+    domain, data = PianorollDomain.open(PianorollConfig(bars=2, planes=planes), band_store, tmp_path)
+    x = first_batch(domain, data)
+    found = domain.rolls(x)
+    cells = x.unflatten(1, (5, -1)).bool()
+    low, high = domain.config.pitch_range
+    if planes == "frame+onset":
+        # A window may begin inside a held note: its frames have no onset in the window and are left out.
+        assert torch.equal(found[:, :, 1, :, low:high], cells[:, :, 1])
+        assert not (found[:, :, 0, :, low:high] & ~cells[:, :, 0]).any()
+        lost = (cells[:, :, 0] & ~found[:, :, 0, :, low:high]).nonzero()
+        assert all(cells[n, t, 0, : s + 1, p].all() for n, t, s, p in lost.tolist())
+        inside = [i for i in range(len(x)) if not (cells[i, 1:, 0, 0] & ~cells[i, 1:, 1, 0]).any()]
+        assert torch.equal(found[inside][:, :, 0, :, low:high], cells[inside][:, :, 0])
+    else:
+        assert torch.equal(found[:, 1:, 0, :, low:high], cells[:, 1:, 0])
+
+
+def test_windows_are_the_bars_of_the_files(tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    (songs / "a.mid").write_bytes(piece(6))
+    domain, data = PianorollDomain.open(PianorollConfig(bars=2), songs, tmp_path / "cache")
+    assert len(data.splits["train"]) == 5  # six bars hold five windows of two
+    read = domain.read(songs / "a.mid")
+    assert read.shape == (3, *domain.spec.shape)  # and three that do not overlap
+    assert torch.equal(read[0], data.splits["train"].gather(torch.tensor([0]), torch.Generator()).x[0])
+    written = domain.write(read, tmp_path, ["a0", "a1", "a2"])
+    assert torch.equal(torch.cat([domain.read(path) for path in written]), read)
+    assert domain.config.tempo_bpm == 120.0
+
+
+def test_both_networks_and_all_ranges_fit(tmp_path: Path) -> None:
+    for options in (
+        {"networks": "mlp", "widths": [8]},
+        {"networks": "musegan-composer", "channels": 3},
+        {"networks": "musegan-composer", "channels": 3, "lowest_pitch": 60, "highest_pitch": 60, "bars": 1},
+        {
+            "networks": "musegan-composer",
+            "channels": 3,
+            "lowest_pitch": 20,
+            "highest_pitch": 33,
+            "steps_per_beat": 1,
+            "metre": "3/4",
+        },
+        {"networks": "musegan-composer", "channels": 3, "steps_per_beat": 12, "bars": 3, "planes": "frame"},
+        {"networks": "musegan-composer", "channels": 3, "metre": "7/8", "tracks": "voices"},
+    ):
+        domain = PianorollDomain(PianorollConfig(**options))  # type: ignore[arg-type]
+        shape = domain.spec.shape
+        x, z = torch.rand(3, *shape), torch.randn(3, 7)
+        encoder = domain.network(Encoder())
+        assert encoder(x).shape == (3, encoder.n_features)
+        assert domain.network(Decoder(7))(z).shape == (3, *shape)
+        for norm in ("batch", "spectral", "none"):
+            discriminator = domain.network(Discriminator(norm))  # type: ignore[arg-type]
+            features, logit = discriminator(x)
+            assert (features.shape, logit.shape) == ((3, discriminator.n_features), (3,))
+
+
+@given(st.integers(1, 200), st.integers(1, 128))
+def test_strides_cover_a_bar(bar_steps: int, n_pitches: int) -> None:
+    time, pitch = (int(np.prod(factors)) for factors in zip(*strides(bar_steps, n_pitches), strict=True))
+    assert time == bar_steps
+    assert n_pitches <= pitch < n_pitches + 12
+
+
+def test_bars_do_not_see_each_other_in_the_bar_network() -> None:
+    """The decoder's bar network is one for all bars: equal bar codes give equal bars."""
+    domain = PianorollDomain(PianorollConfig(bars=3, channels=4))
+    decoder = domain.network(Decoder(5)).eval()
+    torch.nn.init.zeros_(decoder.temporal[-1].weight)
+    with torch.no_grad():
+        decoder.temporal[-1].bias.copy_(decoder.temporal[-1].bias[: len(decoder.temporal[-1].bias) // 3].repeat(3))
+        x = decoder(torch.randn(2, 5))
+    torch.testing.assert_close(x[:, :, :16], x[:, :, 16:32])
+    torch.testing.assert_close(x[:, :, :16], x[:, :, 32:])
+
+
+def test_single_plane_keeps_repeats_apart() -> None:
+    """With frames alone, the last step before a repeated note becomes a rest, as in MuseGAN's data."""
+    from musegen_pianoroll.domain import _model_planes
+
+    roll = np.zeros((8, 1, 2, 128), bool)
+    roll[0:6, 0, 0, 60] = True
+    roll[[0, 3], 0, 1, 60] = True  # two notes of three steps
+    frame = _model_planes(torch.from_numpy(np.packbits(roll, axis=-1, bitorder="little")), 1)
+    sounding = np.unpackbits(frame.numpy(), axis=-1, bitorder="little")[:, 0, 0, 60]
+    assert sounding.tolist() == [1, 1, 0, 1, 1, 1, 0, 0]
+
+
+# Calibration
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 1000))
+def test_calibrated_samples_have_the_notes_and_the_empty_bars_of_the_data(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    domain = PianorollDomain(PianorollConfig(bars=2, lowest_pitch=48, highest_pitch=71, tracks="band"))
+    shape = domain.spec.shape
+    density = torch.rand(5, 1, generator=generator).repeat_interleave(2, 0)[..., None] * 0.02
+    silent = torch.rand(60, 5, 2, generator=generator) < torch.rand(5, 1, generator=generator)
+    real = (torch.rand(60, *shape, generator=generator) < density).float().unflatten(1, (5, 2))
+    real = real * (~silent).repeat_interleave(16, 2)[:, :, None, :, None]
+    real[:, :, 0] = torch.maximum(real[:, :, 0], real[:, :, 1])
+    samples = torch.rand(60, *shape, generator=generator) ** 4
+    samples[:, ::2] = 0  # frames: no note is held over into a bar where none begins
+    config = domain.calibrate(samples, real.flatten(1, 2))
+    calibrated = measure(PianorollDomain(config).rolls(samples), 16)
+    wanted = measure(domain.rolls(real.flatten(1, 2)), 16)
+    torch.testing.assert_close(calibrated.empty_bars, wanted.empty_bars, atol=0.02, rtol=0)
+    torch.testing.assert_close(calibrated.notes_per_bar, wanted.notes_per_bar, atol=0.05, rtol=0.02)
+
+
+def test_a_saturated_model_is_not_silenced() -> None:
+    """All probabilities 0 or 1, as a late GAN gives them: what sounds must stay, whatever the data's counts."""
+    domain = PianorollDomain(PianorollConfig(bars=1))
+    samples = (torch.rand(50, *domain.spec.shape) < 0.01).float()
+    real = (torch.rand(50, *domain.spec.shape) < 0.002).float()
+    rolls_ = PianorollDomain(domain.calibrate(samples, real)).rolls(samples)
+    assert (measure(rolls_, 16).notes_per_bar > 5).all()
+
+
+def test_a_threshold_that_was_set_is_left_alone() -> None:
+    config = PianorollConfig(threshold=0.3)
+    domain = PianorollDomain(config)
+    x = torch.rand(4, *domain.spec.shape)
+    assert domain.calibrate(x, x) is config
+    assert domain.rolls(torch.full((1, *domain.spec.shape), 0.31)).any()
+    assert not domain.rolls(torch.full((1, *domain.spec.shape), 0.29)).any()
+
+
+def test_one_threshold_per_track() -> None:
+    domain = PianorollDomain(PianorollConfig(threshold=[0.2, 0.4, 0.6, 0.8, 0.9]))
+    sounding = domain.rolls(torch.full((1, *domain.spec.shape), 0.5))[0, :, 1].flatten(1).any(1)
+    assert sounding.tolist() == [True, True, False, False, False]
+    with pytest.raises(BadInput, match="2 numbers for 5 tracks"):
+        PianorollDomain(PianorollConfig(threshold=[0.2, 0.4])).rolls(torch.zeros(1, *domain.spec.shape))
+
+
+# Measures
+
+
+def bars(notes: list[tuple[int, int, int]], n_steps: int = 32) -> Tensor:
+    """One sample, one track, from (pitch, start, end)."""
+    roll = torch.zeros(1, 1, 2, n_steps, 128, dtype=torch.bool)
+    for pitch, start, end in notes:
+        roll[0, 0, 0, start:end, pitch] = True
+        roll[0, 0, 1, start, pitch] = True
+    return roll
+
+
+def test_measures_by_hand() -> None:
+    """Bar 1: a C major triad for half a bar and a C an octave up; bar 2: silence."""
+    found = measure(bars([(60, 0, 8), (64, 0, 8), (67, 0, 8), (72, 8, 12)]), 16)
+    assert float(found.notes_per_bar) == 2.0  # four notes in two bars
+    assert float(found.pitch_classes) == 3.0  # C, E, G in the one bar that sounds; octaves are one class
+    assert float(found.empty_bars) == 0.5
+    assert float(found.polyphony) == pytest.approx(8 / 12)
+
+
+def test_pitch_classes_are_modulo_12_wherever_the_range_begins() -> None:
+    """Neighbouring semitones are different classes; the public code that folds by reshape(12, -1) says otherwise."""
+    octaves = measure(bars([(36, 0, 4), (48, 0, 4), (60, 0, 4)]), 32)
+    semitones = measure(bars([(60, 0, 4), (61, 0, 4), (62, 0, 4)]), 32)
+    assert float(octaves.pitch_classes) == 1.0
+    assert float(semitones.pitch_classes) == 3.0
+    cropped = measure(bars([(60, 0, 4), (72, 0, 4), (61, 0, 4)])[..., 24:108], 32, lowest_pitch=24)
+    assert float(cropped.pitch_classes) == 2.0
+
+
+def test_onsets_count_repeats_and_rises() -> None:
+    frame = torch.zeros(6, 128, dtype=torch.bool)
+    onset = frame.clone()
+    frame[[0, 1, 2, 4], 60] = True
+    onset[[0, 2], 60] = True
+    assert onsets_of(frame, onset)[:, 60].tolist() == [True, False, True, False, True, False]
+
+
+def test_the_table_shows_model_beside_data() -> None:
+    text = table(measure(bars([(60, 0, 4)]), 16), measure(bars([]), 16), ["Lead"])
+    assert "Lead" in text
+    assert "50" in text
+    assert "100" in text
+
+
+# Sound and pictures
+
+
+def test_sound_has_level_and_silence_is_silent() -> None:
+    roll = np.zeros((5, 2, 32, 128), bool)
+    assert not synthesise(roll, BAND, steps_per_beat=4, tempo_bpm=120).any()
+    roll[:, :, ::4, [40, 60, 64, 67]] = True
+    sound = synthesise(roll, BAND, steps_per_beat=4, tempo_bpm=120)
+    assert sound.dtype == np.float32
+    assert sound.shape[0] == 2
+    assert np.isfinite(sound).all()
+    assert 0.05 < np.abs(sound).max() <= 10 ** (-1 / 20) + 1e-6
+    assert np.sqrt((sound**2).mean()) > 0.005
+    assert sound.shape[1] / 44_100 >= 3.5  # two bars at 120 beats per minute last 4 s
+
+
+def test_every_track_is_heard() -> None:
+    for i in range(5):
+        roll = np.zeros((5, 2, 16, 128), bool)
+        roll[i, :, 0, 40] = True
+        assert np.abs(synthesise(roll, BAND, steps_per_beat=4, tempo_bpm=120)).max() > 0.01
+
+
+def test_a_picture_shows_every_track_in_its_colour() -> None:
+    roll = np.zeros((5, 2, 32, 128), bool)
+    for i in range(5):
+        roll[i, :, 3 * i, 40 + 5 * i] = True
+    image = picture(roll, BAND, steps_per_bar=16)
+    colours = {pixel for _, pixel in image.getcolors(1 << 20)}
+    from PIL import ImageColor
+
+    from musegen_pianoroll.output import COLOURS
+
+    grid = np.asarray(image)[20:]  # below the legend
+    for i in range(5):
+        colour = ImageColor.getrgb(COLOURS[i])
+        assert colour in colours
+        assert (grid == colour).all(-1).any()
+    sheet = contact_sheet(np.stack([roll, roll, roll]), BAND, steps_per_bar=16)
+    assert sheet.width > 1000
+    assert picture(np.zeros((5, 2, 16, 128), bool), BAND, steps_per_bar=16).width > 300
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lowest_pitch": 90, "highest_pitch": 50}, "swap them"),
+        ({"threshold": [2.0]}, "from 0 to 1"),
+        ({"metre": "four"}, "no time signature"),
+        ({"metre": "7/16", "steps_per_beat": 1}, "no whole number of steps"),
+        ({"widths": []}, "widths"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        PianorollConfig(**options)
+
+
+def test_too_few_bars(tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    (songs / "a.mid").write_bytes(piece(3))
+    with pytest.raises(BadInput, match="4 bars of 4/4 in a row"):
+        PianorollDomain.open(PianorollConfig(bars=4), songs, tmp_path / "cache")
+    domain = PianorollDomain(PianorollConfig(bars=4))
+    with pytest.raises(BadInput, match="has no 4 bars"):
+        domain.read(songs / "a.mid")
+    (songs / "b.mid").write_bytes(b"x")
+    with pytest.raises(MidiError):
+        domain.read(songs / "b.mid")
+
+
+def test_a_store_brings_its_own_tracks_and_resolution(tmp_path: Path) -> None:
+    from musegen_pianoroll.build import build_store
+
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    (songs / "a.mid").write_bytes(piece(4))
+    mapping = {"Beat": {"drums": True}, "Low": {"programs": ["32-39"]}}
+    build_store(songs, tmp_path / "store", tracks=mapping, steps_per_beat=12)
+    domain, _ = PianorollDomain.open(PianorollConfig(bars=1), tmp_path / "store", tmp_path / "cache")
+    assert domain.spec.shape == (4, 48, 84)
+    assert domain.tracks == [StoreTrack("Beat", 0, True), StoreTrack("Low", 32)]
+    # A trained model is built again from its config alone.
+    assert PianorollDomain(domain.config).spec == domain.spec
+
+
+def test_a_store_with_its_own_mapping_reads_files_by_it(tmp_path: Path) -> None:
+    """What was trained on a store with a mapping of one's own must assign tracks of new files in the same way."""
+    from musegen_pianoroll.build import build_store
+
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    (songs / "a.mid").write_bytes(piece(4))
+    build_store(songs, tmp_path / "store", tracks={"Low": {"programs": ["32-39"]}})
+    domain, data = PianorollDomain.open(PianorollConfig(bars=1), tmp_path / "store", tmp_path / "cache")
+    read = domain.read(songs / "a.mid")
+    assert read.shape == (4, *domain.spec.shape)
+    assert torch.equal(read[0], data.splits["train"].gather(torch.tensor([0]), torch.Generator()).x[0])
+
+
+def test_synthetic_data_look_like_data() -> None:
+    domain = PianorollDomain(PianorollConfig(bars=1))
+    data = domain.synthetic(20)
+    x = first_batch(domain, data, 20)
+    assert x.shape == (20, *domain.spec.shape)
+    assert ((x == 0) | (x == 1)).all()
+    assert 0 < float(x.mean()) < 0.2
+    assert data.fingerprint == domain.synthetic(20).fingerprint != domain.synthetic(20, seed=1).fingerprint
+
+
+def test_metrics_name_every_track(band_store: Path, tmp_path: Path) -> None:
+    domain, data = PianorollDomain.open(PianorollConfig(bars=1), band_store, tmp_path)
+    x = first_batch(domain, data)
+    found = domain.metrics(x, x)
+    assert {key.rsplit("/")[-1] for key in found} == {t.name for t in domain.tracks}
+    assert all(
+        found[f"samples/{key}"] == value or np.isnan(value)
+        for key, value in ((k.removeprefix("reference/"), v) for k, v in found.items() if k.startswith("reference/"))
+    )
+    assert replace(domain.config) == domain.config
+
+
+def test_planes_on_disk_are_read_by_the_file_reader_alike(tmp_path: Path) -> None:
+    (tmp_path / "a.mid").write_bytes(piece(2))
+    planes, segments = read_piece(tmp_path / "a.mid", "band", 4)
+    direct, _ = read_file(tmp_path / "a.mid", "band", 4)
+    np.testing.assert_array_equal(planes, direct.planes)
+    assert segments == direct.segments
