@@ -171,6 +171,8 @@ def _choose_checkpoint(run: Run, checkpoint: str) -> tuple[dict[str, dict[str, T
     if checkpoint == "last":
         return parts, manifest
     step = manifest["state"]["best"]["step"] if checkpoint == "best" else checkpoint
+    if step is not None and not str(step).isdecimal():
+        raise BadInput(f'There is no checkpoint "{checkpoint}": ask for best, last or the number of a step.')
     if step is None or int(step) == manifest["step"]:
         return parts, manifest
     path = run.checkpoints / f"step_{int(step):08d}"

@@ -59,7 +59,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
         raise BadInput(f"The file {path} is no idx file: its first bytes are wrong.")
     dtype, n_dims = np.dtype(IDX_TYPES[content[2]]), content[3]
     header = 4 + 4 * n_dims
-    shape = tuple(int(n) for n in np.frombuffer(content[4:header], ">u4"))
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, min(header, len(content) - 3), 4))
     expected = header + dtype.itemsize * math.prod(shape)
     if len(shape) < n_dims or len(content) != expected:
         problem = "truncated" if len(content) < expected or len(shape) < n_dims else "longer than its header says"
