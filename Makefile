@@ -24,7 +24,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest -n 2 -m 'slow or not slow'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,10 +15,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
 import torch
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from musegen.data.bundled import bundled
 from musegen.plugins import registry
+
+# The same examples in every run, so that a failure is somebody's change and not chance; HYPOTHESIS_PROFILE=random explores.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("random")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Development data beside a checkout; tests that use it skip where it is missing."""

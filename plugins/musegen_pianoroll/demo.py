@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 import torch
 
@@ -20,7 +21,7 @@ from musegen.data.bundled import bundled
 from musegen.errors import MusegenError
 from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.metrics import measure, table
-from musegen_pianoroll.output import picture
+from musegen_pianoroll.output import SAMPLE_RATE_HZ, picture, synthesise, write_midi
 
 # What fits into a few minutes on two cores: two bars at sixteenth notes, a small code, a KL weight that leaves the
 # code enough room to tell the pieces apart, and a learning rate that goes to 0 at the end.
@@ -89,6 +90,7 @@ def main() -> None:
         soundfile.write(out / f"{name}.wav", clip.T, rate_hz, subtype="PCM_16")
         picture(roll, domain.tracks, steps_per_bar=bar_steps, pitch_range=pitch_range).save(out / f"{name}.png")
     domain.picture(samples).save(out / "samples.png")
+    write_walk(model, domain, samples, out)
 
     print("\nBars of the model beside bars of the data:\n")
     print(compare(model, domain, out / "run", arguments.seed))
@@ -96,10 +98,24 @@ def main() -> None:
     print(
         f"\nDone in {minutes:.1f} minutes. In {out}/ there are {len(names)} new pieces ({names[0]}.mid, .wav, .png and so on),"
     )
-    print("all of them in samples.png, and the model in run/. Next:")
+    print(
+        "all of them in samples.png; walk.mid and walk.wav go from the first to the last of them in one longer piece;"
+    )
+    print("and the model is in run/. Next:")
     print(f"  musegen generate {out}/run -n 16 --out more")
     print(f"  musegen interpolate {out}/run {out}/{names[0]}.mid {out}/{names[1]}.mid --out between")
     print("  musegen train vae pianoroll FOLDER_OF_MIDI_FILES --out runs/mine")
+
+
+def write_walk(model: musegen.Model, domain: PianorollDomain, samples: torch.Tensor, out: Path) -> None:
+    """One longer piece: phrases at equal steps of the code, on the way from the first sample to the last."""
+    phrases = domain.rolls(model.interpolate(samples[0], samples[-1], steps=8, spherical=True)).numpy()
+    roll = np.concatenate(list(phrases), 2)  # 8 × (tracks, 2, steps, 128) -> (tracks, 2, 8 · steps, 128)
+    c = domain.config
+    tempo = c.tempo_bpm or 120.0
+    write_midi(roll, out / "walk.mid", domain.tracks, steps_per_beat=c.steps_per_beat, tempo_bpm=tempo)
+    sound = synthesise(roll, domain.tracks, steps_per_beat=c.steps_per_beat, tempo_bpm=tempo)
+    soundfile.write(out / "walk.wav", sound.T, SAMPLE_RATE_HZ, subtype="PCM_16")
 
 
 def compare(model: musegen.Model, domain: PianorollDomain, run: Path, seed: int) -> str:

@@ -42,4 +42,7 @@ def test_the_demo_makes_music(tmp_path: Path) -> None:
         assert np.sqrt((sound**2).mean()) > 0.002
         assert Image.open(tmp_path / "out" / f"band_{i:02d}.png").width > 500
     assert len(contents) == 4
+    walk = pretty_midi.PrettyMIDI(str(tmp_path / "out" / "walk.mid"))
+    assert 25 < walk.get_end_time() < 60  # sixteen bars
+    assert soundfile.info(tmp_path / "out" / "walk.wav").duration > 25
     assert sounding == {"Drums", "Piano", "Guitar", "Bass", "Strings"}
