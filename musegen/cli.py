@@ -264,12 +264,13 @@ def _print_table(rows: Sequence[dict[str, Any]], as_json: bool, title: str = "")
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", header_style="bold", min_width=len(name))
     for row in rows:
         table.add_row(*(str(value).replace("[", r"\[") for value in row.values()))
-    Console().print(table)
+    # A file or a pipe has no width of its own; 80 columns would break what follows there.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 @app.command
@@ -277,11 +278,15 @@ def families(*, json: Json = False) -> None:
     """List the families and what each can do."""
     from musegen.plugins import registry
 
-    rows = []
-    for name, offer in registry().families.items():
-        family = offer.load()
-        rows.append({"family": name, **family.capabilities.table(), "title": family.title})  # type: ignore[attr-defined]
-    _print_table(rows, json)
+    classes: dict[str, Any] = {name: offer.load() for name, offer in registry().families.items()}
+    titles = {name: family.title for name, family in classes.items()}
+    rows = [{"family": name, **family.capabilities.table()} for name, family in classes.items()]
+    if json:
+        _print_table([{**row, "title": titles[row["family"]]} for row in rows], True)
+        return
+    _print_table(rows, False)
+    print()
+    _print_table([{"family": name, "title": title} for name, title in titles.items()], False)
 
 
 @app.command

@@ -28,7 +28,7 @@ from musegen_pianoroll import build
 from musegen_pianoroll.build import build_store, find_files, read_piece
 from musegen_pianoroll.midi import check_midi_bytes, read_score
 from musegen_pianoroll.quantise import quantise, to_steps
-from musegen_pianoroll.roles import BAND, assign, track_specs
+from musegen_pianoroll.roles import assign, track_specs
 from musegen_pianoroll.worker import read_file
 
 HERE = Path("file.mid")
