@@ -21,7 +21,19 @@ from musegen.likelihood import Likelihood
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Autoregressive", "Data", "Decoder", "Discriminator", "Domain", "Encoder", "Spec", "Wanted"]
+__all__ = [
+    "Autoregressive",
+    "Data",
+    "Decoder",
+    "Discriminator",
+    "Domain",
+    "Encoder",
+    "Labelled",
+    "Spec",
+    "Stream",
+    "Target",
+    "Wanted",
+]
 
 Norm = Literal["batch", "spectral", "none"]
 
@@ -81,11 +93,34 @@ Wanted = Encoder | Decoder | Discriminator | Autoregressive
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Wanted beside each batch: labelled examples from a fixed subset of the training data, balanced over classes.
+
+    Args:
+        n: size of the subset.
+    """
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Wanted beside each batch: examples of the domain's second data set, without their labels.
+
+    In validation the labels are there, to report an error, never to choose a checkpoint by.
+    """
+
+
+Stream = Labelled | Target
+
+
+@dataclass(frozen=True)
 class Data:
     """A data set as a domain opened it.
 
     Args:
-        splits: ``train``, ``valid``, ``test``; a split may be missing.
+        splits: ``train``, ``valid``, ``test``; a split may be missing. A second data set, for domain adaptation, is
+            ``target``, ``target_valid``, ``target_test``.
         fingerprint: SHA-256 over the content: a resumed run refuses other data.
         description: one line for people.
         skipped: files left out, and why.

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from musegen.data.dataset import Batch
-from musegen.domain import Domain, Spec, Wanted
+from musegen.domain import Domain, Spec, Stream, Wanted
 from musegen.errors import BadInput
 from musegen.graph import Graph
 
@@ -108,6 +108,12 @@ class Family(nn.Module, ABC):
     @abstractmethod
     def networks(cls, config: Any, spec: Spec) -> dict[str, Wanted]:
         """The networks it wants of the domain, as data: ``{"encoder": Encoder(), …}``."""
+
+    @classmethod
+    def streams(cls, config: Any, spec: Spec) -> dict[str, Stream]:
+        """Further data that it wants beside each batch, as data: ``{"labelled": Labelled(100)}``; they arrive in
+        ``batch.streams``."""
+        return {}
 
     @classmethod
     @abstractmethod

@@ -22,8 +22,8 @@ import torch
 
 from musegen.checkpoint import newest_checkpoint, prune, save_checkpoint
 from musegen.config import load_yaml
-from musegen.data.dataset import Batches, generator_for
-from musegen.domain import Data, Domain
+from musegen.data.dataset import Batches, Dataset, View, balanced_subset, generator_for
+from musegen.domain import Data, Domain, Labelled, Stream, Target
 from musegen.engine import Engine, choose_device
 from musegen.errors import BadInput, MusegenError, TrainingDiverged
 from musegen.family import build
@@ -156,12 +156,17 @@ class Session:
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
         self.engine = Engine(family, config)
-        train = data.splits["train"].to(device)
-        self.batches = Batches(train, config.batch_size * family.minibatches, config.seed, device)
+        n = config.batch_size * family.minibatches
+        wanted = resolved.family.streams(resolved.family_config, domain.spec)
+        streams = {name: _stream(resolved, data, stream).to(device) for name, stream in wanted.items()}
+        self.batches = Batches(data.splits["train"].to(device), n, config.seed, device, streams)
         valid = data.splits.get("valid")
         self.valid = None
         if valid is not None and len(valid) and config.validate_every:
-            self.valid = Batches(valid.to(device), config.batch_size * family.minibatches, config.seed, device)
+            for name, stream in wanted.items():
+                if isinstance(stream, Target) and "target_valid" in data.splits:
+                    streams[name] = data.splits["target_valid"].to(device)
+            self.valid = Batches(valid.to(device), n, config.seed, device, streams)
         elif config.early_stop:
             raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
@@ -307,6 +312,31 @@ class Session:
                 f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
             ) from error
         prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
+
+
+def _stream(resolved: Resolved, data: Data, wanted: Stream) -> Dataset:
+    """The further data that a family wants.
+
+    Raises:
+        BadInput: the domain has no such data as configured.
+    """
+    family, domain = resolved.family.name, resolved.domain.name
+    match wanted:
+        case Target():
+            if "target" not in data.splits:
+                raise BadInput(
+                    f'The family "{family}" needs a second data set, and the domain "{domain}" has none as configured: '
+                    "set its option target."
+                )
+            return View(data.splits["target"], labelled=False)
+        case Labelled(n):
+            train = data.splits["train"]
+            if train.label is None:
+                raise BadInput(f'The family "{family}" needs labels, and these data have none: use data with classes.')
+            try:
+                return View(train, balanced_subset(train.label, n, resolved.run.seed))
+            except ValueError as error:
+                raise BadInput(f"There are not enough labelled examples: {error}. Ask for fewer.") from None
 
 
 class _Seeded:

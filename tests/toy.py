@@ -27,6 +27,7 @@ class ToyConfig:
     widths: list[int] = option([32], "widths of the hidden layers")
     examples: int = option(256, "training examples", ge=1)
     valid: int = option(64, "validation examples", ge=0)
+    target: bool = option(False, "a second data set")
     fault: Literal["none", "nan"] = option("none", "nan: examples that break every loss")
 
 
@@ -75,9 +76,14 @@ class ToyDomain(Domain):
     def synthetic(self, n: int, seed: int = 0) -> Data:
         rng = np.random.default_rng(seed)
         splits, digest = {}, hashlib.sha256()
-        for split, count in (("train", n), ("valid", self.config.valid), ("test", 64)):
+        sizes = {"train": n, "valid": self.config.valid, "test": 64}
+        if self.config.target:
+            sizes |= {"target": n, "target_valid": 64, "target_test": 64}
+        for split, count in sizes.items():
             density = rng.random((count, 1, 1, 1))
             x = (rng.random((count, 1, 4, 4)) < density).astype(np.uint8)
+            if split.startswith("target"):
+                x[..., 0, :] = 1  # the second domain: a bright first row
             digest.update(x.tobytes())
             label = torch.from_numpy((density.ravel() > 0.5).astype(np.int64))
             splits[split] = ArrayDataset(torch.from_numpy(x), label, self._faulty, scale=1)

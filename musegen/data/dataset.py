@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ArrayDataset", "Batch", "Batches", "Dataset", "generator_for"]
+__all__ = ["ArrayDataset", "Batch", "Batches", "Dataset", "View", "balanced_subset", "generator_for"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class Batch:
         x: ``(B, *S)``, floating point.
         index: which examples of the data set, ``(B,)``.
         label: class per example ``(B,)``, int64, if the data have classes.
+        streams: batches of further data that a family asked for (see ``Family.streams``), by name, B examples each.
     """
 
     x: Tensor
     index: Tensor
     label: Tensor | None = None
+    streams: Mapping[str, Batch] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -35,11 +37,22 @@ class Batch:
         size = -(-len(self) // n)
         for first in range(0, len(self), size):
             part = slice(first, first + size)
-            yield Batch(self.x[part], self.index[part], None if self.label is None else self.label[part])
+            yield self[part]
+
+    def __getitem__(self, part: slice) -> Batch:
+        label = None if self.label is None else self.label[part]
+        return Batch(self.x[part], self.index[part], label, {name: b[part] for name, b in self.streams.items()})
 
 
 class Dataset(Protocol):
-    """Examples that live on a device and are gathered there, a batch at a time."""
+    """Examples that live on a device and are gathered there, a batch at a time.
+
+    Attributes:
+        label: class per example ``(N,)``, int64; None without classes.
+    """
+
+    @property
+    def label(self) -> Tensor | None: ...
 
     def __len__(self) -> int: ...
 
@@ -85,6 +98,56 @@ class ArrayDataset:
         return ArrayDataset(self.x.to(device), label, self.transform, self.scale)
 
 
+@dataclass(frozen=True)
+class View:
+    """Some examples of a data set, perhaps without their labels.
+
+    Args:
+        dataset: the whole.
+        chosen: examples to keep, ``(M,)`` int64; None for all.
+        labelled: whether batches show labels.
+    """
+
+    dataset: Dataset
+    chosen: Tensor | None = None
+    labelled: bool = True
+
+    @property
+    def label(self) -> Tensor | None:
+        if not self.labelled or self.dataset.label is None:
+            return None
+        return self.dataset.label if self.chosen is None else self.dataset.label[self.chosen]
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.chosen is None else len(self.chosen)
+
+    def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
+        batch = self.dataset.gather(index if self.chosen is None else self.chosen[index], generator)
+        return batch if self.labelled else replace(batch, label=None)
+
+    def to(self, device: torch.device) -> View:
+        chosen = None if self.chosen is None else self.chosen.to(device)
+        return View(self.dataset.to(device), chosen, self.labelled)
+
+
+def balanced_subset(label: Tensor, n: int, seed: int) -> Tensor:
+    """n examples with the same number of each class, as far as n divides: indices ``(n,)`` of ``label`` ``(N,)``.
+
+    Raises:
+        ValueError: a class has too few examples.
+    """
+    classes = label.unique().tolist()
+    order = torch.randperm(len(label), generator=generator_for(torch.device("cpu"), seed, 5)).to(label.device)
+    chosen = []
+    for i, c in enumerate(classes):
+        wanted = n // len(classes) + (i < n % len(classes))
+        members = order[label[order] == c]
+        if len(members) < wanted:
+            raise ValueError(f"class {c} has {len(members)} examples, fewer than {wanted}")
+        chosen.append(members[:wanted])
+    return torch.cat(chosen)
+
+
 def generator_for(device: torch.device, *key: int) -> torch.Generator:
     """A generator on ``device`` whose seed is a hash of ``key``: the same key, the same draws."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -101,15 +164,31 @@ class Batches:
         dataset: already on ``device``.
         batch_size: B examples per step (minibatch size times minibatches).
         seed: of the run.
+        streams: further data, by name: every batch carries as many of their examples, each in an order of its own.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        streams: Mapping[str, Dataset] | None = None,
+        _stream: int = 0,
+    ) -> None:
         self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, device
+        self._key = (seed, _stream) if _stream else (seed,)
+        self.streams = {
+            name: Batches(stream, batch_size, seed, device, _stream=i)
+            for i, (name, stream) in enumerate(sorted((streams or {}).items()), 1)
+        }
         self._epoch: tuple[int, Tensor] | None = None
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._epoch is None or self._epoch[0] != epoch:
-            order = torch.randperm(len(self.dataset), generator=generator_for(torch.device("cpu"), self.seed, 0, epoch))
+            order = torch.randperm(
+                len(self.dataset), generator=generator_for(torch.device("cpu"), *self._key, 0, epoch)
+            )
             self._epoch = (epoch, order.to(self.device))
         return self._epoch[1]
 
@@ -125,11 +204,15 @@ class Batches:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def __getitem__(self, step: int) -> Batch:
-        return self.dataset.gather(self.index(step), generator_for(self.device, self.seed, 1, step))
+        batch = self.dataset.gather(self.index(step), generator_for(self.device, *self._key, 1, step))
+        if not self.streams:
+            return batch
+        return replace(batch, streams={name: stream[step] for name, stream in self.streams.items()})
 
     def once(self, limit: int | None = None) -> Iterator[Batch]:
         """Every example once, in order (at most ``limit`` of them), with the same draws each time: for validation."""
-        generator = generator_for(self.device, self.seed, 2)
+        generator = generator_for(self.device, *self._key, 2)
         n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
-        for index in torch.arange(n, device=self.device).split(self.batch_size):
-            yield self.dataset.gather(index, generator)
+        for i, index in enumerate(torch.arange(n, device=self.device).split(self.batch_size)):
+            streams = {name: stream[i][: len(index)] for name, stream in self.streams.items()}
+            yield replace(self.dataset.gather(index, generator), streams=streams)

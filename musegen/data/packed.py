@@ -76,6 +76,7 @@ class WindowDataset:
         pitch_range: lowest MIDI pitch, and the one after the highest.
         fixed: tracks that never transpose, ``(tracks,)`` bool.
         transpositions: semitones to choose from when a training batch is augmented; empty for none.
+        label: class of each window, ``(N,)`` int64, if there are classes.
     """
 
     planes: Tensor
@@ -84,6 +85,7 @@ class WindowDataset:
     pitch_range: tuple[int, int]
     fixed: Tensor
     transpositions: Sequence[int] = ()
+    label: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -94,7 +96,9 @@ class WindowDataset:
             choices = torch.tensor(self.transpositions, device=index.device)
             shift = choices[torch.randint(len(choices), (len(index),), generator=generator, device=index.device)]
         x = gather_windows(self.planes, self.starts[index], self.n_steps, self.pitch_range, shift, self.fixed)
-        return Batch(x, index)
+        return Batch(x, index, None if self.label is None else self.label[index])
 
     def to(self, device: torch.device) -> Self:
-        return replace(self, planes=self.planes.to(device), starts=self.starts.to(device), fixed=self.fixed.to(device))
+        label = None if self.label is None else self.label.to(device)
+        planes, starts, fixed = (t.to(device) for t in (self.planes, self.starts, self.fixed))
+        return replace(self, planes=planes, starts=starts, fixed=fixed, label=label)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musegen.data.dataset import ArrayDataset, Batch, Batches, generator_for
+from musegen.data.dataset import ArrayDataset, Batch, Batches, View, balanced_subset, generator_for
 from musegen.data.packed import WindowDataset, gather_windows, unpack_pitches
 
 CPU = torch.device("cpu")
@@ -136,3 +136,42 @@ def test_transposition_is_drawn_from_the_choices_and_spares_drums() -> None:
     assert set(x[:, 0].nonzero()[:, 2].tolist()) == {60}
     assert set(x[:, 1].nonzero()[:, 2].tolist()) == {59, 60, 61}
     assert torch.equal(x, dataset.gather(torch.arange(60), torch.Generator().manual_seed(0)).x)
+
+
+# Streams and views
+
+
+def test_streams_come_beside_each_batch_in_an_order_of_their_own() -> None:
+    main, other = (ArrayDataset(torch.arange(50, dtype=torch.uint8)[:, None], scale=1) for _ in range(2))
+    batches = Batches(main, 10, 0, CPU, {"other": other})
+    seen = [batches[step].streams["other"].index for step in range(5)]
+    assert sorted(torch.cat(seen).tolist()) == list(range(50))
+    assert not torch.equal(batches[0].index, seen[0])
+    plain = Batches(main, 10, 0, CPU)
+    assert torch.equal(plain[3].index, batches[3].index)  # a stream does not change the batches
+    parts = list(batches[0].split(2))
+    assert [len(part.streams["other"]) for part in parts] == [5, 5]
+    assert [len(b.streams["other"]) for b in Batches(main, 20, 0, CPU, {"other": other}).once()] == [20, 20, 10]
+
+
+def test_a_balanced_subset_is_balanced_and_fixed() -> None:
+    label = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    chosen = balanced_subset(label, 31, seed=3)
+    assert label[chosen].bincount().tolist() == [11, 10, 10]
+    assert len(set(chosen.tolist())) == 31
+    assert torch.equal(chosen, balanced_subset(label, 31, seed=3))
+    assert not torch.equal(chosen, balanced_subset(label, 31, seed=4))
+    with pytest.raises(ValueError, match="class 2 has 20 examples"):
+        balanced_subset(label, 90, seed=0)
+
+
+def test_views_choose_and_hide() -> None:
+    whole = ArrayDataset(torch.arange(10, dtype=torch.uint8)[:, None], torch.arange(10), scale=1)
+    some = View(whole, torch.tensor([7, 3]))
+    batch = some.gather(torch.tensor([1, 0]), torch.Generator())
+    assert batch.index.tolist() == batch.label.tolist() == [3, 7]  # type: ignore[union-attr]
+    assert some.label.tolist() == [7, 3]  # type: ignore[union-attr]
+    hidden = View(whole, labelled=False)
+    assert hidden.label is None
+    assert hidden.gather(torch.tensor([1]), torch.Generator()).label is None
+    assert len(hidden) == 10
