@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from musegen.options import option
 from musegen_image import networks, pictures
 from musegen_image.data import binarise, read_mnist, read_pictures, read_static_binarised, split_indices
 from musegen_image.metrics import compare
+from musegen_image.targets import Arrays, add_background, read_optical_digits, read_usps
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,6 +47,11 @@ class ImageConfig:
         unit="pixels",
     )
     colour: Literal["auto", "grey", "rgb"] = option("auto", "auto: rgb if any picture of the folder has colour")
+    target: str = option(
+        "none",
+        "second data set, for domain adaptation: none, optical-digits (scikit-learn's), inverted or background (made from "
+        "these data), or the folder of USPS, of files like MNIST's or of pictures",
+    )
     classes: list[str] = option([], "names of the classes; found in the data if not given")
 
     def __post_init__(self) -> None:
@@ -76,7 +82,7 @@ class ImageDomain(Domain):
         config = replace(config, colour="grey", classes=[str(digit) for digit in range(10)])
         splits = read_mnist(source if source is not None else bundled("mnist"))
         arrays = {split: (images[:, None], labels.astype(np.int64)) for split, (images, labels) in splits.items()}
-        return cls(config), cls._data(config, arrays, f"MNIST, binarisation {config.binarisation}")
+        return cls._finish(config, arrays, f"MNIST, binarisation {config.binarisation}")
 
     @classmethod
     def _open_static(cls, config: ImageConfig, source: Path | None) -> tuple[Self, Data]:
@@ -97,13 +103,56 @@ class ImageDomain(Domain):
         for split, index in split_indices(len(x)).items():
             arrays[split] = (x[index], None if labels is None else labels[index].astype(np.int64))
         description = f"{len(x)} pictures of {source.name}, binarisation {config.binarisation}"
+        return cls._finish(config, arrays, description, skipped)
+
+    @classmethod
+    def _finish(
+        cls, config: ImageConfig, arrays: Arrays, description: str, skipped: Sequence[tuple[str, str]] = ()
+    ) -> tuple[Self, Data]:
+        """The domain and its data, with the second data set if one is wanted."""
+        if config.target != "none":
+            arrays = {**arrays, **cls._target(config, arrays)}
+            description += f"; target {config.target}"
         return cls(config), cls._data(config, arrays, description, skipped)
+
+    @classmethod
+    def _target(cls, config: ImageConfig, arrays: Arrays) -> Arrays:
+        """The second data set: splits ``target``, ``target_valid``, ``target_test``, of the same size and colour."""
+        own = {"target": "train", "target_valid": "valid", "target_test": "test"}
+        channels = 3 if config.colour == "rgb" else 1
+        match config.target:
+            case "inverted":
+                return {name: (255 - arrays[split][0], arrays[split][1]) for name, split in own.items()}
+            case "background":
+                return {name: arrays[split] for name, split in own.items()}  # the transform adds it at every visit
+            case "optical-digits":
+                found: Arrays = read_optical_digits()
+            case path if (Path(path) / "zip.train.gz").is_file():
+                found = read_usps(Path(path))
+            case path if _holds_mnist(Path(path)):
+                mnist = read_mnist(Path(path))
+                found = {name: (mnist[split][0], mnist[split][1].astype(np.int64)) for name, split in own.items()}
+            case path:
+                images, labels, _, _ = read_pictures(Path(path), config.size, "rgb" if channels == 3 else "grey")
+                label = None if labels is None else labels.astype(np.int64)
+                split = split_indices(len(images))
+                found = {n: (images[split[s]], None if label is None else label[split[s]]) for n, s in own.items()}
+        size = next(iter(found.values()))[0].shape[1]
+        if size != config.size:
+            raise BadInput(
+                f"target={config.target} has pictures of {size} pixels and size={config.size}: make them equal."
+            )
+        if channels == 3 and next(iter(found.values()))[0].ndim == 3:
+            raise BadInput(f"target={config.target} is grey and the pictures have colour: set colour=grey.")
+        return {
+            name: (x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2), label) for name, (x, label) in found.items()
+        }
 
     @classmethod
     def _data(
         cls,
         config: ImageConfig,
-        arrays: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+        arrays: Arrays,
         description: str,
         skipped: Sequence[tuple[str, str]] = (),
     ) -> Data:
@@ -113,7 +162,10 @@ class ImageDomain(Domain):
             images = np.array(images, order="C")  # writable, which torch insists on
             digest.update(images.tobytes())
             label = None if labels is None else torch.from_numpy(labels)
-            splits[split] = ArrayDataset(torch.from_numpy(images), label, transform)
+            of_target = split.startswith("target") and config.target == "background"
+            splits[split] = ArrayDataset(
+                torch.from_numpy(images), label, add_background(transform) if of_target else transform
+            )
         return Data(splits, digest.hexdigest(), description, [(str(path), reason) for path, reason in skipped])
 
     @cached_property

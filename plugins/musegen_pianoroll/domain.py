@@ -23,6 +23,7 @@ from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen_pianoroll import networks, output
+from musegen_pianoroll.labels import piece_labels
 from musegen_pianoroll.metrics import measure, onsets_of
 from musegen_pianoroll.roles import track_specs
 
@@ -60,6 +61,13 @@ class PianorollConfig:
     tempo_bpm: float | None = option(
         None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
     )
+    labels: Literal["none", "mode", "folder"] = option(
+        "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"
+    )
+    target: str = option(
+        "none", "second data set, for domain adaptation: none, chorales, freedoom, or a folder of MIDI files or a store"
+    )
+    classes: list[str] = option([], "names of the classes; found in the data")
     track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
 
     def __post_init__(self) -> None:
@@ -112,26 +120,66 @@ class PianorollDomain(Domain):
         source = source if source is not None else bundled("freedoom")
         store, skipped = cls._store(config, source, cache)
         tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
+        label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
         config = replace(
             config,
             steps_per_beat=store.steps_per_beat,
             tracks=config.tracks if store.mapping is None else store.mapping,
             tempo_bpm=config.tempo_bpm or round(tempo, 2),
             track_list=[asdict(track) for track in store.tracks],
+            classes=classes,
         )
         domain = cls(config)
-        planes = _model_planes(torch.from_numpy(store.planes), config.n_planes)
-        splits = {}
-        for split in ("train", "valid", "test"):
-            starts = store.windows(config.bars, *config.signature, split=split)
-            splits[split] = domain._dataset(planes, torch.from_numpy(starts), augment=split == "train")
+        splits = domain._splits(store, label)
         if not len(splits["train"]):
             raise BadInput(
                 f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part: "
                 "use fewer bars, another metre, or more files."
             )
         description = f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars"
-        return domain, Data(splits, store.fingerprint, description, skipped)
+        fingerprint = store.fingerprint
+        if config.target != "none":
+            second, more = domain._open_target(cache)
+            splits |= {"target": second["train"], "target_valid": second["valid"], "target_test": second["test"]}
+            description += f"; target {config.target}, {len(second['train'])} windows"
+            fingerprint = hashlib.sha256((fingerprint + more).encode()).hexdigest()
+        return domain, Data(splits, fingerprint, description, skipped)
+
+    def _splits(self, store: Store, label: np.ndarray | None) -> dict[str, WindowDataset]:
+        """Windows of the store by split, with the class of their piece."""
+        c = self.config
+        planes = _model_planes(torch.from_numpy(store.planes), c.n_planes)
+        first_steps = np.array([piece.first_step for piece in store.pieces])
+        splits = {}
+        for split in ("train", "valid", "test"):
+            starts = store.windows(c.bars, *c.signature, split=split)
+            dataset = self._dataset(planes, torch.from_numpy(starts), augment=split == "train")
+            if label is not None:
+                piece = np.searchsorted(first_steps, starts, "right") - 1
+                dataset = replace(dataset, label=torch.from_numpy(label[piece]))
+            splits[split] = dataset
+        return splits
+
+    def _open_target(self, cache: Path) -> tuple[dict[str, WindowDataset], str]:
+        """The second data set, on the same tracks and grid."""
+        c = self.config
+        source = bundled(c.target) if c.target in ("chorales", "freedoom") else Path(c.target)
+        store, _ = self._store(c, source, cache / "target")
+        if (store.steps_per_beat, store.tracks) != (c.steps_per_beat, self.tracks):
+            raise BadInput(
+                f"target={c.target} has other tracks or another steps_per_beat than the data: build it alike."
+            )
+        label = None
+        if c.labels != "none":
+            label, classes = piece_labels(store, c.labels)
+            if classes != c.classes:
+                label = None  # other folders are other classes: nothing to compare
+        splits = self._splits(store, label)
+        if not len(splits["train"]):
+            raise BadInput(
+                f"target={c.target} has no {c.bars} bars of {c.metre} in a row: use fewer bars or other data."
+            )
+        return splits, store.fingerprint
 
     @classmethod
     def _store(cls, config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]]]:
@@ -167,6 +215,7 @@ class PianorollDomain(Domain):
             (len(self.tracks) * c.n_planes, c.bars * c.bar_steps, c.highest_pitch - c.lowest_pitch + 1),
             ("track × plane", f"step (1/{c.steps_per_beat} beat)", "pitch (MIDI number)"),
             Bernoulli(),
+            tuple(c.classes),
         )
 
     def encoder(self, wanted: Encoder) -> nn.Module:
@@ -315,6 +364,11 @@ class PianorollDomain(Domain):
         starts = torch.arange(sum(counts.values())) * n_steps
         parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
         splits = {split: self._dataset(planes, part, augment=split == "train") for split, part in parts.items()}
+        if c.classes:
+            splits = {
+                split: replace(part, label=torch.from_numpy(rng.integers(0, len(c.classes), len(part))))
+                for split, part in splits.items()
+            }
         return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
 
 

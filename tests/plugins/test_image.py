@@ -375,3 +375,66 @@ def test_synthetic_pictures() -> None:
     assert batch.label is not None
     assert set(batch.label.tolist()) == {0, 1}
     assert data.fingerprint == domain.synthetic(20).fingerprint != domain.synthetic(20, 1).fingerprint
+
+
+# Second data sets
+
+
+@pytest.mark.parametrize("target", ["inverted", "background", "optical-digits"])
+def test_second_data_sets_of_digits(target: str) -> None:
+    if target == "optical-digits":
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    domain, data = ImageDomain.open(ImageConfig(binarisation="none", target=target), None, Path())
+    source, second = (Batches(data.splits[s], 300, 0, CPU) for s in ("train", "target"))
+    x, y = next(source.once()), next(second.once())
+    assert y.x.shape[1:] == domain.spec.shape
+    assert float(y.x.min()) >= 0
+    assert float(y.x.max()) <= 1
+    assert y.label is not None
+    assert set(y.label.tolist()) == set(range(10))
+    if target == "inverted":
+        torch.testing.assert_close(y.x, 1 - x.x)
+    elif target == "background":
+        again = second[0].x[second[0].index.argsort()]
+        assert not torch.equal(again[: len(y.x)], y.x)  # drawn anew at every visit
+        assert 0.2 < float(y.x.mean()) < 0.8
+    else:
+        assert [len(data.splits[s]) for s in ("target", "target_valid", "target_test")] == [1200, 300, 297]
+        # Enlarged to MNIST's frame: nothing in the margin, and about as much ink in the middle.
+        assert float(y.x[..., :4, :].max()) == 0
+        assert float(y.x.mean()) == pytest.approx(float(x.x.mean()), abs=0.1)
+
+
+def test_usps_by_hand(tmp_path: Path) -> None:
+    rows = np.full((20, 257), -1.0)
+    rows[:, 0] = np.arange(20) % 10
+    rows[:, 1 + 16 * 8 : 1 + 16 * 9] = 1.0  # a bright line in row 8 of 16
+    for part in ("train", "test"):
+        text = "\n".join(" ".join(f"{v:.4f}" for v in row) for row in rows)
+        (tmp_path / f"zip.{part}.gz").write_bytes(gzip.compress(text.encode()))
+    _, data = ImageDomain.open(ImageConfig(binarisation="none", target=str(tmp_path)), None, Path())
+    assert [len(data.splits[s]) for s in ("target", "target_valid", "target_test")] == [18, 2, 20]
+    batch = data.splits["target"].gather(torch.arange(3), torch.Generator())
+    assert batch.label is not None
+    assert batch.label.tolist() == [0, 1, 2]
+    bright = batch.x[0, 0].mean(1)
+    assert int(bright.argmax()) in (14, 15)  # 4 + 20 · 8.5 / 16
+    (tmp_path / "zip.test.gz").write_bytes(gzip.compress(b"1 2 3\n"))
+    with pytest.raises(BadInput, match="no USPS file"):
+        ImageDomain.open(ImageConfig(target=str(tmp_path)), None, Path())
+
+
+@pytest.mark.slow
+def test_usps(shared_data: Path) -> None:
+    _, data = ImageDomain.open(ImageConfig(target=str(shared_data / "usps")), None, Path())
+    assert len(data.splits["target"]) + len(data.splits["target_valid"]) == 7291
+    assert len(data.splits["target_test"]) == 2007
+
+
+def test_a_folder_of_pictures_as_second_data_set(picture_folder: Path) -> None:
+    _, data = ImageDomain.open(ImageConfig(size=12, target=str(picture_folder)), picture_folder, Path())
+    assert len(data.splits["target"]) == len(data.splits["train"])
+    with pytest.raises(BadInput, match="make them equal"):
+        ImageDomain.open(ImageConfig(size=12, target=str(bundled("mnist"))), picture_folder, Path())
+    with pytest.raises(BadInput, match="does not exist"):
+        ImageDomain.open(ImageConfig(size=12, target="nowhere"), picture_folder, Path())

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from musegen.data.bundled import bundled
 from musegen.data.dataset import Batches
-from musegen.data.store import StoreTrack
+from musegen.data.store import Store, StoreTrack
 from musegen.domain import Decoder, Discriminator, Encoder
 from musegen.errors import BadInput, MidiError
 from musegen_pianoroll.build import read_piece
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+from musegen_pianoroll.labels import key_of, piece_labels
 from musegen_pianoroll.metrics import measure, onsets_of, table
 from musegen_pianoroll.networks import strides
 from musegen_pianoroll.output import contact_sheet, notes_of, picture, synthesise, write_midi
@@ -445,3 +446,72 @@ def test_planes_on_disk_are_read_by_the_file_reader_alike(tmp_path: Path) -> Non
     direct, _ = read_file(tmp_path / "a.mid", "band", 4)
     np.testing.assert_array_equal(planes, direct.planes)
     assert segments == direct.segments
+
+
+# Labels and second data sets
+
+
+@pytest.mark.parametrize("tonic", range(12))
+@pytest.mark.parametrize("mode", [0, 1])
+def test_keys_of_scales(tonic: int, mode: int) -> None:
+    """A scale with weight on its triad, in every key; transposing rotates the profile and nothing else."""
+    scale = [[0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 11]][mode]
+    counts = np.zeros(12)
+    counts[[(tonic + s) % 12 for s in scale]] = 1
+    counts[[(tonic + s) % 12 for s in (0, 7, 4 - mode)]] += 1.5
+    assert key_of(counts) == (tonic, mode)
+
+
+def test_silence_has_a_key_too() -> None:
+    assert key_of(np.zeros(12)) == (0, 0)
+
+
+def test_the_modes_of_the_chorales_agree_with_their_key_signatures(tmp_path: Path) -> None:
+    """The bundled files carry the mode that the score has; the key profile finds it in most of them."""
+    from symusic import Score
+
+    from musegen_pianoroll.build import build_store
+
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for path in sorted(bundled("chorales").glob("*.mid"))[::8]:
+        (songs / path.name).write_bytes(path.read_bytes())
+    build_store(songs, tmp_path / "store", tracks="voices")
+    store = Store.open(tmp_path / "store")
+    label, classes = piece_labels(store, "mode")
+    written = [Score(songs / piece.source).key_signatures[0].tonality for piece in store.pieces]
+    assert classes == ["major", "minor"]
+    assert np.mean(label == np.array(written)) > 0.85
+
+
+def test_windows_carry_the_class_of_their_piece(tmp_path: Path) -> None:
+    songs = tmp_path / "songs"
+    for i, name in enumerate(("calm", "wild")):
+        (songs / name).mkdir(parents=True)
+        for j in range(3):
+            (songs / name / f"{j}.mid").write_bytes(piece(4, transpose=3 * i + j))
+    domain, data = PianorollDomain.open(PianorollConfig(bars=1, labels="folder"), songs, tmp_path / "cache")
+    assert domain.spec.classes == ("calm", "wild")
+    labels = torch.cat([data.splits[s].label for s in ("train", "valid", "test")])
+    assert labels.bincount().tolist() == [12, 12]
+    batch = data.splits["train"].gather(torch.arange(8), torch.Generator())
+    assert batch.label is not None
+    lowest = batch.x.unflatten(1, (5, 2))[:, 3, 1].any(1).float().argmax(1)  # lowest bass pitch per window
+    assert all((low >= 12 + 3) == bool(label) for low, label in zip(lowest.tolist(), batch.label.tolist(), strict=True))
+
+
+def test_a_second_corpus(band_store: Path, tmp_path: Path) -> None:
+    config = PianorollConfig(bars=1, labels="mode", target="chorales")
+    domain, data = PianorollDomain.open(config, band_store, tmp_path / "cache")
+    assert len(data.splits["target"]) > 1000
+    x = data.splits["target"].gather(torch.arange(64), torch.Generator()).x
+    assert x.shape[1:] == domain.spec.shape
+    voices = x.unflatten(1, (5, 2)).flatten(2).any(2)
+    assert not voices[:, :4].any()  # organ voices play the role of strings in a band
+    assert voices[:, 4].all()
+    again, _ = PianorollDomain.open(domain.config, band_store, tmp_path / "cache")
+    assert again.spec == domain.spec
+    with pytest.raises(BadInput, match="other tracks"):
+        PianorollDomain.open(
+            replace(config, target=str(band_store), tracks="voices"), bundled("chorales"), tmp_path / "c2"
+        )
