@@ -23,10 +23,24 @@ def _gan() -> type:
     return GAN
 
 
+def _aae() -> type:
+    from musegen.families.aae import AAE
+
+    return AAE
+
+
+def _vae_gan() -> type:
+    from musegen.families.vae_gan import VAEGAN
+
+    return VAEGAN
+
+
 @hookimpl
 def musegen_families() -> list[Offer]:
     return [
         Offer("ae", "autoencoder: a deterministic code", _ae),
         Offer("vae", "variational autoencoder: β, free bits, warm-up, importance samples, two estimators", _vae),
         Offer("gan", "generative adversarial network: five losses, DCGAN with the dcgan networks", _gan),
+        Offer("aae", "adversarial autoencoder: a discriminator of codes makes them follow the prior", _aae),
+        Offer("vae_gan", "VAE/GAN: reconstruction measured by a discriminator's features", _vae_gan),
     ]

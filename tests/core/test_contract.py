@@ -27,6 +27,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-least-squares": ("gan", {"latent_dim": 4, "loss": "least-squares"}),
     "gan-hinge": ("gan", {"latent_dim": 4, "loss": "hinge", "discriminator_norm": "spectral"}),
     "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
+    "aae": ("aae", {"latent_dim": 4, "discriminator_widths": [16, 16]}),
+    "aae-gaussian": (
+        "aae",
+        {"latent_dim": 4, "posterior": "gaussian", "loss": "minimax", "discriminator_widths": [16]},
+    ),
+    "vae_gan": ("vae_gan", {"latent_dim": 4}),
+    "vae_gan-minimax": ("vae_gan", {"latent_dim": 4, "loss": "minimax", "discriminator_norm": "spectral"}),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
