@@ -23,10 +23,24 @@ def _gan() -> type:
     return GAN
 
 
+def _infogan() -> type:
+    from musegen.families.infogan import InfoGAN
+
+    return InfoGAN
+
+
+def _gmmn() -> type:
+    from musegen.families.gmmn import GMMN
+
+    return GMMN
+
+
 @hookimpl
 def musegen_families() -> list[Offer]:
     return [
         Offer("ae", "autoencoder: a deterministic code", _ae),
         Offer("vae", "variational autoencoder: β, free bits, warm-up, importance samples, two estimators", _vae),
         Offer("gan", "generative adversarial network: five losses, DCGAN with the dcgan networks", _gan),
+        Offer("infogan", "GAN whose categorical and continuous codes the samples give back; classifies", _infogan),
+        Offer("gmmn", "generative moment matching: √MMD², on samples or on an autoencoder's codes", _gmmn),
     ]

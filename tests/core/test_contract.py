@@ -27,6 +27,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-least-squares": ("gan", {"latent_dim": 4, "loss": "least-squares"}),
     "gan-hinge": ("gan", {"latent_dim": 4, "loss": "hinge", "discriminator_norm": "spectral"}),
     "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
+    "infogan": ("infogan", {"latent_dim": 4, "n_classes": 3, "n_continuous": 1}),
+    "infogan-categorical": (
+        "infogan",
+        {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": False},
+    ),
+    "gmmn": ("gmmn", {"latent_dim": 4}),
+    "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
