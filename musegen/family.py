@@ -166,6 +166,10 @@ class Family(nn.Module, ABC):
         """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``."""
         raise TypeError(f"{self.name} has no log-probability")
 
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(class | x), nats: ``(B, *S)`` → ``(B, K)``; without labels the classes are those the family found."""
+        raise TypeError(f"{self.name} has no classifier")
+
     def parameters_of(self, player: str) -> list[nn.Parameter]:
         """The parameters that ``player`` moves, each once, in a fixed order."""
         modules = [self.get_submodule(network) for network in self.players[player].networks]

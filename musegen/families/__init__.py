@@ -33,6 +33,16 @@ def _vae_gan() -> type:
     from musegen.families.vae_gan import VAEGAN
 
     return VAEGAN
+def _infogan() -> type:
+    from musegen.families.infogan import InfoGAN
+
+    return InfoGAN
+
+
+def _gmmn() -> type:
+    from musegen.families.gmmn import GMMN
+
+    return GMMN
 
 
 @hookimpl
@@ -43,4 +53,6 @@ def musegen_families() -> list[Offer]:
         Offer("gan", "generative adversarial network: five losses, DCGAN with the dcgan networks", _gan),
         Offer("aae", "adversarial autoencoder: a discriminator of codes makes them follow the prior", _aae),
         Offer("vae_gan", "VAE/GAN: reconstruction measured by a discriminator's features", _vae_gan),
+        Offer("infogan", "GAN whose categorical and continuous codes the samples give back; classifies", _infogan),
+        Offer("gmmn", "generative moment matching: √MMD², on samples or on an autoencoder's codes", _gmmn),
     ]

@@ -34,6 +34,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "vae_gan": ("vae_gan", {"latent_dim": 4}),
     "vae_gan-minimax": ("vae_gan", {"latent_dim": 4, "loss": "minimax", "discriminator_norm": "spectral"}),
+    "infogan": ("infogan", {"latent_dim": 4, "n_classes": 3, "n_continuous": 1}),
+    "infogan-categorical": (
+        "infogan",
+        {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": False},
+    ),
+    "gmmn": ("gmmn", {"latent_dim": 4}),
+    "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),

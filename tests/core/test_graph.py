@@ -11,6 +11,7 @@ from musegen.graph import Edge, Graph, Node
 from musegen.plugins import registry
 
 FAMILIES = ["aae", "ae", "gan", "vae", "vae_gan"]
+FAMILIES = ["ae", "gan", "gmmn", "infogan", "vae"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
