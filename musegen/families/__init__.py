@@ -23,10 +23,19 @@ def _gan() -> type:
     return GAN
 
 
+def _wake_sleep() -> type:
+    from musegen.families.wake_sleep import WakeSleep
+
+    return WakeSleep
+
+
 @hookimpl
 def musegen_families() -> list[Offer]:
     return [
         Offer("ae", "autoencoder: a deterministic code", _ae),
         Offer("vae", "variational autoencoder: β, free bits, warm-up, importance samples, two estimators", _vae),
         Offer("gan", "generative adversarial network: five losses, DCGAN with the dcgan networks", _gan),
+        Offer(
+            "wake_sleep", "Helmholtz machine: layers of binary units, wake-sleep or reweighted wake-sleep", _wake_sleep
+        ),
     ]

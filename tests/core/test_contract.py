@@ -27,6 +27,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-least-squares": ("gan", {"latent_dim": 4, "loss": "least-squares"}),
     "gan-hinge": ("gan", {"latent_dim": 4, "loss": "hinge", "discriminator_norm": "spectral"}),
     "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
+    "wake_sleep": ("wake_sleep", {"layers": [6]}),
+    "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
