@@ -29,6 +29,12 @@ def _wake_sleep() -> type:
     return WakeSleep
 
 
+def _gae() -> type:
+    from musegen.families.gae import GAE
+
+    return GAE
+
+
 @hookimpl
 def musegen_families() -> list[Offer]:
     return [
@@ -38,4 +44,5 @@ def musegen_families() -> list[Offer]:
         Offer(
             "wake_sleep", "Helmholtz machine: layers of binary units, wake-sleep or reweighted wake-sleep", _wake_sleep
         ),
+        Offer("gae", "Generative Auto Encoder: the aggregate posterior as prior, trained by EM", _gae),
     ]

@@ -10,7 +10,7 @@ from musegen.family import build
 from musegen.graph import Edge, Graph, Node
 from musegen.plugins import registry
 
-FAMILIES = ["ae", "gan", "vae", "wake_sleep"]
+FAMILIES = ["ae", "gae", "gan", "vae", "wake_sleep"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
