@@ -7,28 +7,30 @@ P(z|x_j) = N(μ(x_j), diag σ²(x_j)) of φ = ``encoder``, ``posterior``. Maximi
 
 The signs make R largest at μ = 0 and σ = 1; λ1 = λ2 = ½ is −KL(P(z|x_j) ‖ N(0, I)). λ1 = ``lambda_mean``, λ2 = ``lambda_variance``.
 
-EM. Write z = μ(x_y) + σ(x_y) ε. The latent variables of x_i are y ~ uniform and ε ~ N(0, I), whose priors have no parameters,
-so that the whole of log P(x_i, y = j, ε) that moves is log P(x_i | μ_j + σ_j ε):
+EM. Write z = μ(x_y) + σ(x_y) ε. The latent variables of x_i are y ~ uniform and ε ~ N(0, I), whose priors have no
+parameters, so all of log P(x_i, y = j, ε) that can move is log P(x_i | μ_j + σ_j ε):
 
     E   r_i(j, ε) ∝ (1/n) N(ε; 0, I) P(x_i | μ_j + σ_j ε)     with the parameters as they are
     M   maximise Q = Σ_i E_{r_i} log P(x_i | μ_j + σ_j ε) + R     with r_i fixed
 
-By Jensen L' − L ≥ Q' − Q, so whatever raises Q raises L. Choices:
+By Jensen L' − L ≥ Q' − Q, so whatever raises Q raises L. What the slides leave open, and why it is as it is:
 
-* Latent ε, not z: with z the M-step would fit P(z|x_j) to weighted draws of itself; with ε φ gets its gradient through the decoder.
-* One draw ε_j per component. Draws come from the mixture itself, so the importance weights are the likelihoods:
-  r_ij = P(x_i|z_j) / Σ_c P(x_i|z_c), a softmax over log P(x_i|z_j), under ``no_grad``.
+* Latent ε, not z: with z the M-step would fit P(z|x_j) to reweighted draws of itself; with ε, φ learns through the decoder.
+* One draw ε_j per component. Draws come from the mixture itself, so importance weights are likelihoods: r_ij is the
+  softmax over j of log P(x_i|z_j), under ``no_grad``.
 * The sum over j runs over a subset: the minibatch and ``memory_components`` remembered codes (constants for φ).
-* ``own_component`` = leave-one-out: j = i is not in the mixture of x_i. Included, each x_i is best explained by a code of
-  its own, r_i → δ_i: L is then a plain autoencoder's and R alone keeps the codes together. An example alone keeps its own.
+* ``own_component`` = leave-one-out keeps j = i out of the mixture of x_i. Included, r_i → δ_i, and L becomes an autoencoder's
+  plus R: at λ = ½ a VAE's bound, at smaller λ the training examples by heart. An example alone keeps its own.
+* ``warmup_steps`` with y = i known, an autoencoder with R. EM finds local optima: while codes say nothing about x, the r_i are
+  arbitrary, each code is pulled to whatever it happened to explain, and training ends near P(z|x_j) = N(0, I) for all j.
 * The M-step is one gradient step (generalised EM); at r_i just computed, ∇Q = ∇L. Pairs (x_i, z_j) that get a gradient are
-  ``draws`` per example, j ~ r_i (Monte Carlo EM, unbiased for ∇Q, memory of an ordinary minibatch); 0 takes them all.
-* σ² = ``sigma_min``² + the head's variance: a mixture of points has no overlap left to generalise by.
+  ``draws`` per example, j ~ r_i (Monte Carlo EM: unbiased for ∇Q, memory of an ordinary minibatch); 0 takes them all.
+* σ² = SIGMA_MIN² + the head's variance: a mixture of points has no overlap to generalise by.
 
 Sampling: y ~ empirical, z ~ P(z|y), x ~ P(x|z); so the model carries (μ, log σ²) of ``memory`` training examples: those
 seen first (batches come in random order, hence a random subset), renewed whenever they are seen again. In evaluation
-the components are draws of this P(z), as many as the batch has examples. Reported: ``nll`` = −log (1/C) Σ_j P(x_i|z_j)
-over the C components, an upper bound of −log P(x_i) in expectation; ``entropy`` of r_i. The E-step costs B · C likelihoods.
+the components are EVALUATION_COMPONENTS draws of this P(z). Reported: ``nll`` = −log (1/C) Σ_j P(x_i|z_j) over the C
+components, in expectation above −log P(x_i) and nearer for larger C; ``entropy`` of r_i. The E-step costs B · C likelihoods.
 """
 
 from __future__ import annotations
@@ -51,22 +53,24 @@ from musegen.options import option
 
 __all__ = ["GAE", "e_step", "pairwise_log_likelihood", "regulariser"]
 
-PAIRWISE_NUMBERS = 2**22
-"""Numbers of x that ``pairwise_log_likelihood`` repeats at a time: bounds its memory."""
+SIGMA_MIN = 0.05
+EVALUATION_COMPONENTS = 256
+PAIRWISE_NUMBERS = 2**17
+"""Numbers that ``pairwise_log_likelihood`` holds at a time: what fits a processor's cache is fastest."""
 
 
 @dataclass(frozen=True)
 class GAEConfig:
     latent_dim: int = option(40, "dimensions of the code z", ge=1)
-    lambda_mean: float = option(0.5, "λ1, pull of the posterior means to 0", ge=0)
-    lambda_variance: float = option(0.5, "λ2, pull of the posterior variances to 1", ge=0)
+    lambda_mean: float = option(0.1, "λ1, pull of the posterior means to 0", ge=0)
+    lambda_variance: float = option(0.1, "λ2, pull of the posterior variances to 1", ge=0)
     own_component: Literal["leave-one-out", "include"] = option(
         "leave-one-out", "whether an example's own code may explain it"
     )
     memory: int = option(4096, "training examples whose codes the model keeps: the prior that it samples from", ge=1)
     memory_components: int = option(0, "codes drawn from the memory that join the minibatch's in the E-step", ge=0)
     draws: int = option(1, "components per example in the M-step, drawn from its responsibilities; 0: all", ge=0)
-    sigma_min: float = option(0.05, "floor of the posterior's σ", gt=0)
+    warmup_steps: int = option(500, "steps with each example's own code alone, before EM", ge=0, unit="steps")
 
 
 def pairwise_log_likelihood(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
@@ -79,12 +83,13 @@ def pairwise_log_likelihood(likelihood: Likelihood, params: Tensor, x: Tensor) -
     return torch.cat(columns).T
 
 
-def e_step(log_likelihood: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """log r_i(j) ``(B, C)`` and log (1/C_i) Σ_j P(x_i|z_j) ``(B,)``, nats; ``own`` (B, C) marks what is left out.
+def e_step(log_likelihood: Tensor, left_out: Tensor) -> tuple[Tensor, Tensor]:
+    """log r_i(j) ``(B, C)`` and log (1/C_i) Σ_j P(x_i|z_j) ``(B,)``, nats, of log P(x_i|z_j) ``(B, C)``.
 
-    Where everything would be left out, nothing is.
+    Args:
+        left_out: components that are not in the mixture of x_i, ``(B, C)``; where all would be, none is.
     """
-    left_out = own & ~own.all(1, keepdim=True)
+    left_out = left_out & ~left_out.all(1, keepdim=True)
     joint = log_likelihood.masked_fill(left_out, -math.inf)
     evidence = joint.logsumexp(1)
     return joint - evidence[:, None], evidence - (~left_out).sum(1).log()
@@ -133,6 +138,7 @@ class GAE(Family):
             edges=(
                 Edge("y", "z", "prior", "P(z|x_y) = N(μ, σ²)", ("encoder", "posterior")),
                 Edge("z", "x", "generative", "P(x|z)", ("decoder",)),
+                Edge("x", "z", "inference", "P(z|x)", ("encoder", "posterior")),
                 Edge("x", "y", "inference", "r(y) ∝ P(x|z), z ~ P(z|x_y)", ("decoder",)),
             ),
         )
@@ -144,7 +150,7 @@ class GAE(Family):
     def q(self, x: Tensor) -> DiagonalGaussian:
         """P(z|x), its σ above the floor."""
         q = DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
-        floor = torch.full_like(q.log_var, 2 * math.log(self.config.sigma_min))
+        floor = torch.full_like(q.log_var, 2 * math.log(SIGMA_MIN))
         return DiagonalGaussian(q.mean, torch.logaddexp(q.log_var, floor))  # a sum of variances: no gradient is cut off
 
     @torch.no_grad()
@@ -175,14 +181,16 @@ class GAE(Family):
                 torch.cat([q.rsample(), remembered]),
                 torch.cat([batch.index, owner]),
             )  # C = B + memory_components
+            own = batch.index[:, None] == owner  # (B, C)
+            left_out = ~own if self.step < c.warmup_steps else own & (c.own_component == "leave-one-out")
             self.remember(q, batch.index)
         else:
-            z, owner = self.recall(len(batch))[0], torch.full_like(batch.index, -1)
-        own = (batch.index[:, None] == owner) & (c.own_component == "leave-one-out")  # (B, C)
+            z, _ = self.recall(EVALUATION_COMPONENTS)
+            left_out = torch.zeros(len(batch), len(z), dtype=torch.bool, device=z.device)
         params = self.decoder(z)  # (C, *params_shape)
 
         with torch.no_grad():  # E-step
-            log_r, log_px = e_step(pairwise_log_likelihood(self.likelihood, params, batch.x), own)
+            log_r, log_px = e_step(pairwise_log_likelihood(self.likelihood, params, batch.x), left_out)
             r = log_r.exp()
 
         expected = self.expected_log_likelihood(r, params, batch.x).mean()  # M-step

@@ -29,8 +29,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
     "wake_sleep": ("wake_sleep", {"layers": [6]}),
     "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
-    "gae": ("gae", {"latent_dim": 4, "memory": 12}),
-    "gae-memory": ("gae", {"latent_dim": 4, "memory_components": 5, "draws": 0, "own_component": "include"}),
+    "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 4}),
+    "gae-memory": (
+        "gae",
+        {"latent_dim": 4, "memory_components": 5, "draws": 0, "own_component": "include", "warmup_steps": 0},
+    ),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
