@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from musegen.domain import Norm
 
-__all__ = ["MLPDecoder", "MLPDiscriminator", "MLPEncoder", "normalised"]
+__all__ = ["Biases", "MLPDecoder", "MLPDiscriminator", "MLPEncoder", "normalised"]
 
 
 def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False) -> list[nn.Module]:
@@ -72,3 +73,14 @@ class MLPDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layers(x.flatten(1))
         return features, self.logit(features).squeeze(1)  # (B, F), (B, 1) -> (B,)
+
+
+class Biases(nn.Module):
+    """Learned logits of n units that nothing feeds, the same for every row: ``rows`` → ``(rows, n)``; 0 at first."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(n))
+
+    def forward(self, rows: int) -> Tensor:
+        return self.bias.expand(rows, -1)  # (n,) -> (rows, n)

@@ -43,6 +43,16 @@ def _gmmn() -> type:
     from musegen.families.gmmn import GMMN
 
     return GMMN
+def _wake_sleep() -> type:
+    from musegen.families.wake_sleep import WakeSleep
+
+    return WakeSleep
+
+
+def _gae() -> type:
+    from musegen.families.gae import GAE
+
+    return GAE
 
 
 @hookimpl
@@ -55,4 +65,8 @@ def musegen_families() -> list[Offer]:
         Offer("vae_gan", "VAE/GAN: reconstruction measured by a discriminator's features", _vae_gan),
         Offer("infogan", "GAN whose categorical and continuous codes the samples give back; classifies", _infogan),
         Offer("gmmn", "generative moment matching: √MMD², on samples or on an autoencoder's codes", _gmmn),
+        Offer(
+            "wake_sleep", "Helmholtz machine: layers of binary units, wake-sleep or reweighted wake-sleep", _wake_sleep
+        ),
+        Offer("gae", "Generative Auto Encoder: the aggregate posterior as prior, trained by EM", _gae),
     ]

@@ -41,6 +41,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gmmn": ("gmmn", {"latent_dim": 4}),
     "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
+    "wake_sleep": ("wake_sleep", {"layers": [6]}),
+    "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
+    "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 4}),
+    "gae-memory": (
+        "gae",
+        {"latent_dim": 4, "memory_components": 5, "draws": 0, "own_component": "include", "warmup_steps": 0},
+    ),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),

@@ -1,0 +1,209 @@
+"""Helmholtz machine, trained by wake-sleep (Hinton, Dayan, Frey & Neal 1995, doi:10.1126/science.7761831).
+
+Layers of stochastic binary units h_1 (next to x) … h_L (top), widths ``layers``. Two networks that share nothing:
+
+    generative    p(x, h) = p(h_L) Π_l p(h_l | h_{l+1}) p(x | h_1)      ``prior``, ``generative``, ``decoder``
+    recognition   q(h | x) = q(h_1 | x) Π_l q(h_{l+1} | h_l)            ``encoder``, ``recognition``
+
+p(h_L) = Bernoulli(σ(b)) with learned b, and every conditional of binary units is Bernoulli(σ(W h + b)); x | h_1 has the domain's
+decoder and likelihood, h_1 | x the domain's encoder and a linear head. No gradient passes through a sample: each move
+is maximum likelihood on units that are given. With ``algorithm`` = wake-sleep, in nats per example:
+
+    wake     h ~ q(h|x):        generative    minimises  −log p(x, h)      a bound: E_q log p(x, h) + H(q) ≤ log p(x)
+    sleep    (x, h) ~ p(x, h):  recognition   minimises  −log q(h | x)     KL(p ‖ q), not the KL(q ‖ p) of the bound
+
+With ``algorithm`` = reweighted (Bornschein & Bengio 2015, 1406.2751, section 2 and Algorithm 1) K = ``importance_samples``
+draws h^k ~ q(h|x) make the wake phase a self-normalised estimate of ∇ log p(x), biased by O(1/K):
+
+    ω_k = p(x, h^k) / q(h^k|x),  ω̃_k = ω_k / Σ_k' ω_k';   generative minimises  −Σ_k ω̃_k log p(x, h^k)
+    ``q_update``   wake    recognition minimises −Σ_k ω̃_k log q(h^k|x): fits q to p(h|x) on data, not on dreams
+                   sleep   as above
+                   both    the mean of the two: the paper weighs them equally
+
+Wake-sleep is K = 1 with the sleep update. A dream is a draw of x, not its mean. The code of x, for ``encode`` and
+``decode``, is the vector of probabilities q(h_1 = 1 | x). Reported: ``nelbo`` = −log 1/K Σ_k ω_k, whose mean bounds −log p(x).
+
+Deviations: the bottom layer has whatever hidden layers the domain's networks have, and it is a sigmoid belief network
+only where those are linear; units are binary only; Adam instead of plain gradients. A domain's batch normalisation sees
+data and dreams in separate passes, and keeps running statistics of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from musegen.data.dataset import Batch
+from musegen.domain import Decoder, Encoder, Spec, Wanted
+from musegen.errors import BadInput
+from musegen.families.vae import log_mean_exp
+from musegen.family import Capabilities, Family, Losses, Player
+from musegen.graph import Edge, Graph, Node
+from musegen.likelihood import Bernoulli
+from musegen.networks import Biases
+from musegen.options import option
+
+__all__ = ["WakeSleep", "reweighted"]
+
+UNITS = Bernoulli()
+"""The law of a layer of binary units given its logits."""
+
+
+@dataclass(frozen=True)
+class WakeSleepConfig:
+    layers: list[int] = option([200], "binary units per layer, from the one next to the data to the top")
+    algorithm: Literal["wake-sleep", "reweighted"] = option("wake-sleep", "one sample, or K importance-weighted ones")
+    importance_samples: int = option(0, "K; 0: 1 for wake-sleep, 5 for reweighted", ge=0)
+    q_update: Literal["auto", "wake", "sleep", "both"] = option(
+        "auto", "phase that teaches the recognition network: sleep for wake-sleep, both for reweighted"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.layers or min(self.layers) < 1:
+            raise BadInput(f"layers needs at least one layer of at least one unit, not {self.layers}.")
+        if self.algorithm == "wake-sleep" and (self.importance_samples > 1 or self.q_update in ("wake", "both")):
+            raise BadInput(
+                "algorithm=wake-sleep draws one sample and teaches recognition in its sleep: "
+                "set algorithm=reweighted for importance_samples > 1 or another q_update."
+            )
+
+    @property
+    def k(self) -> int:
+        return self.importance_samples or (1 if self.algorithm == "wake-sleep" else 5)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Phases in which the recognition network learns."""
+        if self.q_update == "auto":
+            return ("sleep",) if self.algorithm == "wake-sleep" else ("wake", "sleep")
+        return ("wake", "sleep") if self.q_update == "both" else (self.q_update,)
+
+
+def reweighted(log_w: Tensor, log_density: Tensor) -> Tensor:
+    """−Σ_k ω̃_k log f(h^k), weights held fixed: log ω and log f ``(K, B)`` → ``(B,)``, nats (1406.2751, section 2)."""
+    return -(log_w.detach().softmax(0) * log_density).sum(0)
+
+
+class WakeSleep(Family):
+    name = "wake_sleep"
+    title = "Helmholtz machine"
+    paper = (
+        "Hinton, Dayan, Frey & Neal 1995, doi:10.1126/science.7761831; reweighted: Bornschein & Bengio, arXiv 1406.2751"
+    )
+    objective = "wake: max_p E_q(h|x) log p(x, h);  sleep: max_q E_p(x,h) log q(h|x);  reweighted: Σ_k ω̃_k, ω = p(x, h) / q(h|x)"
+    Config = WakeSleepConfig
+    capabilities = Capabilities(encode=True, decode=True, reconstruct=True, log_prob="bound")
+    monitor = "nelbo"
+    encoder: Any
+    decoder: Any
+
+    def __init__(self, config: WakeSleepConfig, spec: Spec, networks: dict[str, Any]) -> None:
+        super().__init__(config, spec, networks)
+        widths = config.layers
+        self.prior = Biases(widths[-1])
+        self.generative = nn.ModuleList(nn.Linear(above, below) for below, above in pairwise(widths))
+        self.recognition = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise([self.encoder.n_features, *widths]))
+
+    @classmethod
+    def networks(cls, config: WakeSleepConfig, spec: Spec) -> dict[str, Wanted]:
+        return {"encoder": Encoder(), "decoder": Decoder(config.layers[0])}
+
+    @classmethod
+    def graph(cls, config: WakeSleepConfig) -> Graph:
+        h = [f"h{i + 1}" for i in range(len(config.layers))]
+        return Graph(
+            nodes=(
+                Node("b", "noise", "biases of the top"),
+                *(Node(name, "latent", f"{width} binary units") for name, width in zip(h, config.layers, strict=True)),
+                Node("x", "observed", "data"),
+            ),
+            edges=(
+                Edge("b", h[-1], "prior", f"p({h[-1]})", ("prior",)),
+                *(Edge(up, low, "generative", f"p({low}|{up})", ("generative",)) for low, up in pairwise(h)),
+                Edge(h[0], "x", "generative", f"p(x|{h[0]})", ("decoder",)),
+                Edge("x", h[0], "inference", f"q({h[0]}|x)", ("encoder", "recognition")),
+                *(Edge(low, up, "inference", f"q({up}|{low})", ("recognition",)) for low, up in pairwise(h)),
+            ),
+        )
+
+    @property
+    def players(self) -> dict[str, Player]:
+        upper = ("generative",) if len(self.generative) else ()
+        return {
+            "generative": Player(("prior", *upper, "decoder")),
+            "recognition": Player(("encoder", "recognition")),
+        }
+
+    @torch.no_grad()
+    def infer(self, x: Tensor, k: int = 1) -> list[Tensor]:
+        """k draws of h ~ q(h|x) per example: h_1 … h_L, each ``(k·B, n_l)``, batch fastest."""
+        h = [UNITS.sample(self.recognition[0](self.encoder(x)).repeat(k, 1))]  # (B, n_1) -> (k·B, n_1)
+        for layer in self.recognition[1:]:
+            h.append(UNITS.sample(layer(h[-1])))
+        return h
+
+    @torch.no_grad()
+    def dream(self, n: int, temperature: float = 1.0) -> list[Tensor]:
+        """n draws of h from p: h_1 … h_L, each ``(n, n_l)``."""
+        h = [UNITS.sample(self.prior(n), temperature)]
+        for layer in reversed(self.generative):
+            h.insert(0, UNITS.sample(layer(h[0]), temperature))
+        return h
+
+    def log_p(self, x: Tensor, h: list[Tensor]) -> Tensor:
+        """log p(x, h): x ``(B, *S)``, each h_l ``(K·B, n_l)`` → ``(K, B)``, nats."""
+        k = len(h[0]) // len(x)
+        x_k = x.repeat(k, *(1 for _ in x.shape[1:]))  # (K·B, *S), batch fastest
+        log_p = self.likelihood.log_prob(self.decoder(h[0]), x_k) + UNITS.log_prob(self.prior(len(h[-1])), h[-1])
+        for layer, below, above in zip(self.generative, h, h[1:], strict=False):
+            log_p = log_p + UNITS.log_prob(layer(above), below)
+        return log_p.view(k, len(x))  # (K·B,) -> (K, B)
+
+    def log_q(self, x: Tensor, h: list[Tensor]) -> Tensor:
+        """log q(h|x): x ``(B, *S)``, each h_l ``(K·B, n_l)`` → ``(K, B)``, nats."""
+        k = len(h[0]) // len(x)
+        log_q = UNITS.log_prob(self.recognition[0](self.encoder(x)).repeat(k, 1), h[0])  # (B, n_1) -> (K·B, n_1)
+        for layer, below, above in zip(self.recognition[1:], h, h[1:], strict=False):
+            log_q = log_q + UNITS.log_prob(layer(below), above)
+        return log_q.view(k, len(x))  # (K·B,) -> (K, B)
+
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        x = batch.x
+        h = self.infer(x, self.config.k)
+        log_p = self.log_p(x, h)
+        with torch.no_grad():
+            log_w = log_p - self.log_q(x, h)
+        yield "generative", {"loss": reweighted(log_w, log_p).mean(), "nelbo": -log_mean_exp(log_w).mean()}
+
+        losses: Losses = {}
+        if "wake" in self.config.phases:
+            losses["wake"] = reweighted(log_w, self.log_q(x, h)).mean()
+        if "sleep" in self.config.phases:
+            h = self.dream(len(x))
+            with torch.no_grad():
+                x = self.likelihood.sample(self.decoder(h[0]))
+            losses["sleep"] = -self.log_q(x, h).mean()
+        yield "recognition", {"loss": torch.stack(list(losses.values())).mean(), **losses}
+
+    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        return self.decode(self.dream(n, temperature)[0])
+
+    def encode(self, x: Tensor) -> Tensor:
+        return UNITS.mean(self.recognition[0](self.encoder(x)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.likelihood.mean(self.decoder(z))
+
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log 1/K Σ_k ω_k with K = ``n_samples``, nats, ``(B,)``: below log p(x) on average; one pass per sample."""
+        total = torch.full((len(x),), -math.inf, device=x.device)
+        for _ in range(n_samples):
+            h = self.infer(x)
+            total = torch.logaddexp(total, (self.log_p(x, h) - self.log_q(x, h))[0])  # (1, B) -> (B,)
+        return total - math.log(n_samples)
