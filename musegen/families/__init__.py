@@ -23,10 +23,24 @@ def _gan() -> type:
     return GAN
 
 
+def _pixelcnn() -> type:
+    from musegen.families.pixelcnn import PixelCNN
+
+    return PixelCNN
+
+
+def _pixelrnn() -> type:
+    from musegen.families.pixelrnn import PixelRNN
+
+    return PixelRNN
+
+
 @hookimpl
 def musegen_families() -> list[Offer]:
     return [
         Offer("ae", "autoencoder: a deterministic code", _ae),
         Offer("vae", "variational autoencoder: β, free bits, warm-up, importance samples, two estimators", _vae),
         Offer("gan", "generative adversarial network: five losses, DCGAN with the dcgan networks", _gan),
+        Offer("pixelcnn", "masked convolutions over earlier cells, plain or gated; exact log-probability", _pixelcnn),
+        Offer("pixelrnn", "row LSTM or diagonal BiLSTM over earlier cells; exact log-probability", _pixelrnn),
     ]

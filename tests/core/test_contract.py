@@ -27,6 +27,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-least-squares": ("gan", {"latent_dim": 4, "loss": "least-squares"}),
     "gan-hinge": ("gan", {"latent_dim": 4, "loss": "hinge", "discriminator_norm": "spectral"}),
     "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
+    "pixelcnn-plain": ("pixelcnn", {"gated": False, "channels": 4, "layers": 1}),
+    "pixelcnn-gated": ("pixelcnn", {"channels": 4, "layers": 1, "location": False}),
+    "pixelrnn-row": ("pixelrnn", {"kind": "row-lstm", "channels": 4, "layers": 1, "location": False}),
+    "pixelrnn-diagonal": ("pixelrnn", {"kind": "diagonal-bilstm", "channels": 4, "layers": 1}),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),

@@ -10,7 +10,7 @@ from musegen.family import build
 from musegen.graph import Edge, Graph, Node
 from musegen.plugins import registry
 
-FAMILIES = ["ae", "gan", "vae"]
+FAMILIES = ["ae", "gan", "pixelcnn", "pixelrnn", "vae"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
