@@ -160,13 +160,13 @@ class DiagonalBiLSTM(nn.Module):
         if above is None:
             above = x.new_zeros(b, 2 * self.h, w)
         left, right = self.input_to_state(x)[0].chunk(2, 1)
-        gates = skew(torch.cat([left, right.flip(3)], 1))  # (B, 8h, R, D), D = R + W − 1
+        gates = skew(torch.cat([left, right.flip(3)], 1)).permute(3, 0, 1, 2)  # (D, B, 8h, R), D = R + W − 1
         top = F.pad(above, (0, n_rows - 1))  # (B, 2h, D): above the first row
         h = c = x.new_zeros(b, 2 * self.h, n_rows)
         begun = skew(x.new_ones(1, n_rows, w)).cummax(2).values  # (1, R, D): 0 left of the grid, where no state exists
         columns = []
-        for d in range(gates.shape[3]):
-            column = gates[..., d] + self.state_to_state(torch.cat([top[..., d : d + 1], h], 2))  # (B, 8h, R)
+        for d, column in enumerate(gates.contiguous()):  # D × (B, 8h, R)
+            column = column + self.state_to_state(torch.cat([top[..., d : d + 1], h], 2))
             # (B, 8h, R) -> 4 × (B, 2, h, R) -> 4 × (B, 2h, R): gates within each direction
             o, f, i, g = (t.flatten(1, 2) for t in column.unflatten(1, (2, 4, self.h)).unbind(2))
             c = (f.sigmoid() * c + i.sigmoid() * g.tanh()) * begun[..., d]

@@ -47,7 +47,7 @@ __all__ = ["PixelRNN"]
 class PixelRNNConfig:
     kind: Literal["row-lstm", "diagonal-bilstm"] = option("diagonal-bilstm", "along which the LSTM runs")
     channels: int = option(16, "h, the LSTM's units per cell", ge=1)
-    layers: int = option(3, "LSTM layers", ge=1)
+    layers: int = option(2, "LSTM layers", ge=1)
     location: bool = option(True, "learned biases per row and per column")
 
 
