@@ -14,7 +14,9 @@ after the channels before c of its own. Four kinds:
 Everything works on blocks of rows given a state, the rows (or LSTM states) above that a layer still needs: training
 passes all rows at once and no state, sampling one row after the other. Both run the same code.
 
-Deviations: feature maps are rounded up to a multiple of C, so that no channel is without features of its own; with
+Deviations: feature maps are rounded up to a multiple of C, so that no channel is without features of its own. For
+``diagonal-bilstm`` an empty column follows the last: mask A shows a cell only to positions below or to its right, and
+without that column the last cell of the row above would be seen by nobody beyond the first convolution. With
 ``location`` a learned bias per row and per column follows the first layer (1606.05328, eq. 5, with a constant map s),
 without which no layer knows a drum from a pitch or a beat from an offbeat.
 """
@@ -66,7 +68,9 @@ class MaskedConv(nn.Conv2d):
             m[:, :, -1, columns // 2] = earlier.to(m.dtype)  # (out, in)
         self.register_buffer("mask", m, persistent=False)
 
-    def forward(self, x: Tensor, above: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override]
+        self, x: Tensor, above: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """x ``(B, in, R, W)``, the rows above it ``(B, in, rows, W)`` → ``(B, out, R, W)``, the rows above the next block."""
         if above is None:
             above = x.new_zeros(len(x), x.shape[1], self.rows, x.shape[3])
@@ -284,9 +288,12 @@ class AutoregressiveGrid(nn.Module):
         target = torch.arange(n_groups).repeat(math.prod(self.leading))  # (K · C): C fastest
         self.hidden, self.head = MaskedConv(features, features, "B"), MaskedConv(features, target, "B")
         self.n_layers = wanted.layers + 1
+        self.margin = 1 if wanted.kind == "diagonal-bilstm" else 0  # empty columns on the right
         # One bias per feature and row, and one per feature and column, of the 2h (2p) maps that the first layer makes.
         self.row_bias = nn.Parameter(torch.zeros(2 * channels, n_rows, 1)) if wanted.location else None
-        self.column_bias = nn.Parameter(torch.zeros(2 * channels, 1, n_columns)) if wanted.location else None
+        self.column_bias = (
+            nn.Parameter(torch.zeros(2 * channels, 1, n_columns + self.margin)) if wanted.location else None
+        )
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x ``(B, C, H, W)``, condition ``(B, n_condition)`` → ``(B, *params_shape)``."""
@@ -294,12 +301,14 @@ class AutoregressiveGrid(nn.Module):
 
     def rows(self, x: Tensor, state: list[Any] | None = None, condition: Tensor | None = None) -> tuple[Tensor, list]:
         """A block of rows ``(B, C, R, W)`` below those that ``state`` remembers → their parameters, and the next state."""
-        first, *states = state if state is not None else [0, *[None] * self.n_layers]
+        first: int = 0 if state is None else state[0]
+        states = [None] * self.n_layers if state is None else state[1:]
         last = first + x.shape[2]
         location = x.new_zeros(())
         if self.row_bias is not None and self.column_bias is not None:
             location = self.row_bias[:, first:last] + self.column_bias  # (2h, R, W)
-        y, states = self.stack(x, location, condition, states)
+        y, states = self.stack(F.pad(x, (0, self.margin)), location, condition, states)
+        y = y[..., : x.shape[3]]
         y, _ = self.head(self.hidden(y.relu())[0].relu())
         return y.unflatten(1, (*self.leading, self.shape[0])), [last, *states]  # (B, K · C, R, W) -> (B, K, C, R, W)
 
