@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 Norm = Literal["batch", "spectral", "none"]
+AutoregressiveKind = Literal["pixelcnn", "gated", "row-lstm", "diagonal-bilstm"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,25 @@ class Discriminator:
 
 @dataclass(frozen=True)
 class Autoregressive:
-    """Wanted: x ``(B, *S)`` → likelihood parameters ``(B, *params_shape)`` of each cell given the earlier ones."""
+    """Wanted: x ``(B, *S)`` → likelihood parameters ``(B, *params_shape)`` of each cell given the earlier ones.
+
+    The module also takes a condition ``(B, n_condition)``, and has the method ``draw`` of
+    ``musegen.autoregressive.AutoregressiveGrid``, which suits every sample with axes (channel, row, column). The domain
+    decides what is earlier: what unfolds in time should have time for rows, so that its beginning can be continued.
+
+    Args:
+        kind: of network, see ``musegen.autoregressive``.
+        channels: feature maps per layer; more where the network's masks need it.
+        layers: after the first convolution.
+        n_condition: length of the condition vector; ``gated`` alone takes one.
+        location: with learned biases per row and column.
+    """
+
+    kind: AutoregressiveKind = "gated"
+    channels: int = 32
+    layers: int = 5
+    n_condition: int = 0
+    location: bool = False
 
 
 Wanted = Encoder | Decoder | Discriminator | Autoregressive

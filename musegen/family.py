@@ -84,6 +84,7 @@ class Family(nn.Module, ABC):
         Config: a frozen dataclass of ``option`` fields.
         capabilities: what it can do.
         monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
+        draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
     """
 
@@ -94,6 +95,7 @@ class Family(nn.Module, ABC):
     Config: ClassVar[type] = NoOptions
     capabilities: ClassVar[Capabilities] = Capabilities()
     monitor: ClassVar[str | None] = None
+    draws: ClassVar[bool] = False
 
     def __init__(self, config: Any, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__()

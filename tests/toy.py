@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from musegen.autoregressive import AutoregressiveGrid
 from musegen.data.dataset import ArrayDataset
-from musegen.domain import Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
@@ -54,6 +55,9 @@ class ToyDomain(Domain):
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
+
+    def autoregressive(self, wanted: Autoregressive) -> nn.Module:
+        return AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
 
     def read(self, path: Path) -> Tensor:
         try:

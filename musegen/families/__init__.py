@@ -53,6 +53,16 @@ def _gae() -> type:
     from musegen.families.gae import GAE
 
     return GAE
+def _pixelcnn() -> type:
+    from musegen.families.pixelcnn import PixelCNN
+
+    return PixelCNN
+
+
+def _pixelrnn() -> type:
+    from musegen.families.pixelrnn import PixelRNN
+
+    return PixelRNN
 
 
 @hookimpl
@@ -69,4 +79,6 @@ def musegen_families() -> list[Offer]:
             "wake_sleep", "Helmholtz machine: layers of binary units, wake-sleep or reweighted wake-sleep", _wake_sleep
         ),
         Offer("gae", "Generative Auto Encoder: the aggregate posterior as prior, trained by EM", _gae),
+        Offer("pixelcnn", "masked convolutions over earlier cells, plain or gated; exact log-probability", _pixelcnn),
+        Offer("pixelrnn", "row LSTM or diagonal BiLSTM over earlier cells; exact log-probability", _pixelrnn),
     ]

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musegen.autoregressive import AutoregressiveGrid
 from musegen.data.bundled import bundled
 from musegen.data.dataset import ArrayDataset
-from musegen.domain import Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
 from musegen.likelihood import Bernoulli, Gaussian, Likelihood
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
@@ -196,6 +197,9 @@ class ImageDomain(Domain):
         if self.config.networks == "dcgan":
             return networks.DCGANDiscriminator(self.spec.shape, self.config.channels, wanted.norm)
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
+
+    def autoregressive(self, wanted: Autoregressive) -> nn.Module:
+        return AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
 
     def read(self, path: Path) -> Tensor:
         channels, size, _ = self.spec.shape

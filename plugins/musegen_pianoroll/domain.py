@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musegen.autoregressive import AutoregressiveGrid
 from musegen.data.bundled import bundled
 from musegen.data.packed import WindowDataset, gather_windows
 from musegen.data.store import Store, StoreTrack
-from musegen.domain import Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
@@ -232,6 +233,13 @@ class PianorollDomain(Domain):
         if self.config.networks == "mlp":
             return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
         return networks.ComposerDiscriminator(self.spec.shape, self.config.bars, self.config.channels, wanted.norm)
+
+    def autoregressive(self, wanted: Autoregressive) -> nn.Module:
+        """Rows are steps: each step given all earlier ones, pitch by pitch upwards, and within a pitch plane by plane."""
+        network = AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
+        # About one cell in a hundred sounds; starting there spares the first hundred steps.
+        nn.init.constant_(network.head.bias, -4.0)  # type: ignore[arg-type]
+        return network
 
     def rolls(self, samples: Tensor) -> Tensor:
         """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.

@@ -48,6 +48,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "gae",
         {"latent_dim": 4, "memory_components": 5, "draws": 0, "own_component": "include", "warmup_steps": 0},
     ),
+    "pixelcnn-plain": ("pixelcnn", {"gated": False, "channels": 4, "layers": 1}),
+    "pixelcnn-gated": ("pixelcnn", {"channels": 4, "layers": 1, "location": False}),
+    "pixelrnn-row": ("pixelrnn", {"kind": "row-lstm", "channels": 4, "layers": 1, "location": False}),
+    "pixelrnn-diagonal": ("pixelrnn", {"kind": "diagonal-bilstm", "channels": 4, "layers": 1}),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),

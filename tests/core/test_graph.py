@@ -13,6 +13,7 @@ from musegen.plugins import registry
 FAMILIES = ["aae", "ae", "gan", "vae", "vae_gan"]
 FAMILIES = ["ae", "gan", "gmmn", "infogan", "vae"]
 FAMILIES = ["ae", "gae", "gan", "vae", "wake_sleep"]
+FAMILIES = ["ae", "gan", "pixelcnn", "pixelrnn", "vae"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
