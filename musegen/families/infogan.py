@@ -16,8 +16,8 @@ on c₁. λ is ``lambda_categorical`` (1 in the paper) and ``lambda_continuous``
 entropies have no ceiling. Q is ``recognition``, a layer of 128 units and an output layer on D's features (appendix C).
 
 Who moves: D, then G and ``recognition`` together. D and Q share all layers below their heads, and eq. 6 does not say who
-moves these: in the authors' program D's step also maximises λ L_I, so that the features keep what Q reads. Here
-``trunk_learns_code`` does the same, with ``recognition`` at rest in that step; without it D alone shapes the features.
+moves these. Here D alone does, by its own game; with ``trunk_learns_code`` D's step also maximises λ L_I, as in the
+authors' program, so that the features keep what Q reads (``recognition`` rests in that step).
 
 Deviations: z ~ N(0, I) instead of uniform; ``recognition`` moves with G instead of with D, and has no batch
 normalisation, because it would have seen nothing but generated examples when it is asked to classify real ones; σ of
@@ -57,7 +57,7 @@ class InfoGANConfig:
     n_continuous: int = option(2, "uniform continuous codes", ge=0)
     lambda_categorical: float = option(1.0, "λ of the categorical code's information", ge=0)
     lambda_continuous: float = option(0.1, "λ of the continuous codes' information", ge=0)
-    trunk_learns_code: bool = option(True, "the discriminator's step also maximises λ L_I")
+    trunk_learns_code: bool = option(False, "the discriminator's step also maximises λ L_I")
     discriminator_norm: Literal["batch", "spectral", "none"] = option("batch", "normalisation in the discriminator")
 
     @property

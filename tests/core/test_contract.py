@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "infogan": ("infogan", {"latent_dim": 4, "n_classes": 3, "n_continuous": 1}),
     "infogan-categorical": (
         "infogan",
-        {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": False},
+        {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": True},
     ),
     "gmmn": ("gmmn", {"latent_dim": 4}),
     "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
