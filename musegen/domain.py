@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from musegen.data.dataset import Dataset
@@ -48,17 +49,26 @@ class Spec:
         axes: a name per axis, with its unit.
         likelihood: p(x|z) given a decoder's output.
         classes: names of the class labels; empty if there are none.
+        given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
     """
 
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     likelihood: Likelihood
     classes: tuple[str, ...] = ()
+    given: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def params_shape(self) -> tuple[int, ...]:
         """Shape of a decoder's output for one sample."""
         return self.likelihood.params_shape(self.shape)
+
+    def given_mask(self) -> Tensor:
+        """True for the cells that are given, bool ``(*S)``."""
+        mask = torch.zeros(self.shape, dtype=torch.bool)
+        for axis, first, last in self.given:
+            mask.narrow(axis, first, last - first).fill_(True)
+        return mask
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,15 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Wanted: code ``(B, n_code)`` → likelihood parameters ``(B, *params_shape)``."""
+    """Wanted: code ``(B, n_code)`` → likelihood parameters ``(B, *params_shape)``.
+
+    Args:
+        n_code: length of the code.
+        n_classes: above 0, the module takes a label ``(B,)`` as well, and its batch normalisation is conditional on it.
+    """
 
     n_code: int
+    n_classes: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,16 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from musegen.domain import Norm
 
-__all__ = ["Biases", "MLPDecoder", "MLPDiscriminator", "MLPEncoder", "normalised"]
+__all__ = [
+    "Biases",
+    "ConditionalBatchNorm",
+    "Conditioned",
+    "MLPDecoder",
+    "MLPDiscriminator",
+    "MLPEncoder",
+    "batch_norm",
+    "normalised",
+]
 
 
 def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False) -> list[nn.Module]:
@@ -27,6 +36,51 @@ def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False)
         batch_norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
         return [layer, batch_norm(channels)]
     return [layer]
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose scale and shift belong to the class (Dumoulin et al. 2017, 1610.07629; Miyato & Koyama 2018).
+
+    With the same scale and shift for every class it is batch normalisation; it starts there, at 1 and 0.
+
+    Args:
+        channels: of x ``(B, channels, …)``.
+        n_classes: classes.
+    """
+
+    def __init__(self, channels: int, n_classes: int) -> None:
+        super().__init__()
+        self.norm = _BatchNorm(channels, affine=False)
+        self.scale = nn.Embedding(n_classes, channels)
+        self.shift = nn.Embedding(n_classes, channels)
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        extra = [1] * (x.dim() - 2)
+        scale, shift = (e(label).view(*x.shape[:2], *extra) for e in (self.scale, self.shift))  # (B, C) -> (B, C, 1…)
+        return torch.addcmul(shift, self.norm(x), scale)
+
+
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch normalisation of ``(B, C, …)`` of any number of axes."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
+class Conditioned(nn.Sequential):
+    """``nn.Sequential`` that hands the label to its ``ConditionalBatchNorm`` layers."""
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        for layer in self:
+            x = layer(x, label) if isinstance(layer, ConditionalBatchNorm) else layer(x)
+        return x
+
+
+def batch_norm(channels: int, n_classes: int = 0) -> nn.Module:
+    """Batch normalisation of ``(B, channels, …)``, conditional where there are classes."""
+    return ConditionalBatchNorm(channels, n_classes) if n_classes else _BatchNorm(channels)
 
 
 class MLPEncoder(nn.Module):
@@ -44,17 +98,22 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """z ``(B, n)`` → parameters ``(B, *params_shape)``: the encoder's widths backwards, the last layer linear."""
+    """z ``(B, n)`` → parameters ``(B, *params_shape)``: the encoder's widths backwards, the last layer linear.
 
-    def __init__(self, n_code: int, params_shape: Sequence[int], widths: Sequence[int]) -> None:
+    With classes it also takes a label ``(B,)``, for conditional batch normalisation of the hidden layers.
+    """
+
+    def __init__(self, n_code: int, params_shape: Sequence[int], widths: Sequence[int], n_classes: int = 0) -> None:
         super().__init__()
+        layers: list[nn.Module] = []
         sizes = [n_code, *reversed(widths)]
-        layers = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
-        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(params_shape)))
+        for i, o in pairwise(sizes):
+            layers += [nn.Linear(i, o), *([batch_norm(o, n_classes)] if n_classes else []), nn.ReLU()]
+        self.layers = Conditioned(*layers, nn.Linear(sizes[-1], math.prod(params_shape)))
         self.params_shape = tuple(params_shape)
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z).unflatten(1, self.params_shape)  # (B, prod) -> (B, *params_shape)
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.layers(z, label).unflatten(1, self.params_shape)  # (B, prod) -> (B, *params_shape)
 
 
 class MLPDiscriminator(nn.Module):

@@ -28,6 +28,7 @@ class ToyConfig:
     widths: list[int] = option([32], "widths of the hidden layers")
     examples: int = option(256, "training examples", ge=1)
     valid: int = option(64, "validation examples", ge=0)
+    given: bool = option(False, "the two upper rows may be given")
     target: bool = option(False, "a second data set")
     fault: Literal["none", "nan"] = option("none", "nan: examples that break every loss")
 
@@ -45,13 +46,14 @@ class ToyDomain(Domain):
 
     @property
     def spec(self) -> Spec:
-        return Spec((1, 4, 4), ("channel", "row", "column"), Bernoulli(), ("sparse", "dense"))
+        given = ((1, 0, 2),) if self.config.given else ()
+        return Spec((1, 4, 4), ("channel", "row", "column"), Bernoulli(), ("sparse", "dense"), given)
 
     def encoder(self, wanted: Encoder) -> nn.Module:
         return MLPEncoder(self.spec.shape, self.config.widths)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
-        return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths)
+        return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)

@@ -10,6 +10,11 @@ from musegen.plugins import Offer, hookimpl
 FAMILIES = (
     ("aae", "AAE", "adversarial autoencoder: a discriminator of codes makes them follow the prior"),
     ("ae", "AE", "autoencoder: a deterministic code"),
+    (
+        "conditional_gan",
+        "ConditionalGAN",
+        "GAN given a class, or given a part of the sample: projection or auxiliary head",
+    ),
     ("gae", "GAE", "generative autoencoder: the prior is the average posterior, trained by EM"),
     ("gan", "GAN", "generative adversarial network: five losses, DCGAN with the dcgan networks"),
     ("gmmn", "GMMN", "generative moment matching: √MMD², on samples or on an autoencoder's codes"),

@@ -48,6 +48,7 @@ class ImageConfig:
         unit="pixels",
     )
     colour: Literal["auto", "grey", "rgb"] = option("auto", "auto: rgb if any picture of the folder has colour")
+    given: Literal["none", "top"] = option("none", "what a conditional family is given: nothing, or the upper half")
     target: str = option(
         "none",
         "second data set, for domain adaptation: none, optical-digits (scikit-learn's), inverted or background (made from "
@@ -181,6 +182,7 @@ class ImageDomain(Domain):
             ("channel", "row (pixels, from the top)", "column (pixels, from the left)"),
             likelihood,
             tuple(c.classes),
+            ((1, 0, c.size // 2),) if c.given == "top" else (),
         )
 
     def encoder(self, wanted: Encoder) -> nn.Module:
@@ -190,8 +192,8 @@ class ImageDomain(Domain):
 
     def decoder(self, wanted: Decoder) -> nn.Module:
         if self.config.networks == "dcgan":
-            return networks.DCGANDecoder(wanted.n_code, self.spec.params_shape, self.config.channels)
-        return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths)
+            return networks.DCGANDecoder(wanted.n_code, self.spec.params_shape, self.config.channels, wanted.n_classes)
+        return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         if self.config.networks == "dcgan":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from musegen.domain import Norm
 from musegen.errors import BadInput
-from musegen.networks import normalised
+from musegen.networks import Conditioned, batch_norm, normalised
 
 __all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "halvings"]
 
@@ -34,7 +34,7 @@ def _initialise(module: nn.Module) -> None:
     """N(0, 0.02) weights, as in section 3 of the paper; batch normalisation around 1."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
@@ -45,9 +45,10 @@ class DCGANDecoder(nn.Module):
         n_code: n.
         params_shape: ``(…, H, W)``; what stands before H and W becomes channels of the last layer.
         channels: of the last hidden layer; each earlier one has twice as many.
+        n_classes: above 0, batch normalisation is conditional on a label.
     """
 
-    def __init__(self, n_code: int, params_shape: Sequence[int], channels: int) -> None:
+    def __init__(self, n_code: int, params_shape: Sequence[int], channels: int, n_classes: int = 0) -> None:
         super().__init__()
         *planes, size, _ = params_shape
         n = halvings(size)
@@ -59,19 +60,19 @@ class DCGANDecoder(nn.Module):
             nn.Linear(n_code, width * side * side),
             nn.Unflatten(1, (width, side, side)),
         ]
-        layers += [nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [batch_norm(width, n_classes), nn.ReLU()]
         for i in range(n):
             last = i == n - 1
             out = n_planes if last else width // 2
             layers.append(nn.ConvTranspose2d(width, out, 4, stride=2, padding=1))  # side -> 2 · side
-            layers += [] if last else [nn.BatchNorm2d(out), nn.ReLU()]
+            layers += [] if last else [batch_norm(out, n_classes), nn.ReLU()]
             width = out
-        self.layers = nn.Sequential(*layers)
+        self.layers = Conditioned(*layers)
         self.params_shape = tuple(params_shape)
         self.apply(_initialise)
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z).reshape(-1, *self.params_shape)  # (B, planes, H, W) -> (B, *params_shape)
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.layers(z, label).reshape(-1, *self.params_shape)  # (B, planes, H, W) -> (B, *params_shape)
 
 
 class _Trunk(nn.Module):

@@ -19,7 +19,7 @@ from musegen.data.bundled import bundled
 from musegen.data.packed import WindowDataset, gather_windows
 from musegen.data.store import Store, StoreTrack
 from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
-from musegen.errors import BadInput
+from musegen.errors import BadInput, did_you_mean
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
@@ -61,6 +61,9 @@ class PianorollConfig:
     )
     tempo_bpm: float | None = option(
         None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
+    )
+    given: list[str] = option(
+        [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
     )
     labels: Literal["none", "mode", "folder"] = option(
         "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"
@@ -217,7 +220,23 @@ class PianorollDomain(Domain):
             ("track × plane", f"step (1/{c.steps_per_beat} beat)", "pitch (MIDI number)"),
             Bernoulli(),
             tuple(c.classes),
+            self._given(),
         )
+
+    def _given(self) -> tuple[tuple[int, int, int], ...]:
+        """Slabs of cells that are given: a track's planes, or all bars but the last."""
+        c, names = self.config, [track.name for track in self.tracks]
+        slabs = []
+        for name in c.given:
+            if name == "past":
+                if c.bars < 2:
+                    raise BadInput("given=past needs two bars or more per sample: raise bars.")
+                slabs.append((1, 0, (c.bars - 1) * c.bar_steps))
+            elif name in names:
+                slabs.append((0, names.index(name) * c.n_planes, (names.index(name) + 1) * c.n_planes))
+            else:
+                raise BadInput(f'given names no track "{name}".{did_you_mean(name, [*names, "past"])}')
+        return tuple(slabs)
 
     def encoder(self, wanted: Encoder) -> nn.Module:
         if self.config.networks == "mlp":
@@ -226,8 +245,10 @@ class PianorollDomain(Domain):
 
     def decoder(self, wanted: Decoder) -> nn.Module:
         if self.config.networks == "mlp":
-            return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths)
-        return networks.ComposerDecoder(wanted.n_code, self.spec.params_shape, self.config.bars, self.config.channels)
+            return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
+        return networks.ComposerDecoder(
+            wanted.n_code, self.spec.params_shape, self.config.bars, self.config.channels, wanted.n_classes
+        )
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         if self.config.networks == "mlp":

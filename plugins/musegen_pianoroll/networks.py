@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.domain import Norm
-from musegen.networks import normalised
+from musegen.networks import Conditioned, batch_norm, normalised
 
 __all__ = ["ComposerDecoder", "ComposerDiscriminator", "ComposerEncoder", "strides"]
 
@@ -56,38 +56,40 @@ class ComposerDecoder(nn.Module):
         shape: ``(planes, steps, pitches)``, planes = tracks × planes per track.
         bars: bars per sample; divides steps.
         channels: of the last hidden layer; each earlier one has twice as many, up to four times.
+        n_classes: above 0, batch normalisation is conditional on a label.
     """
 
-    def __init__(self, n_code: int, shape: Sequence[int], bars: int, channels: int) -> None:
+    def __init__(self, n_code: int, shape: Sequence[int], bars: int, channels: int, n_classes: int = 0) -> None:
         super().__init__()
         self.bars, self.shape = bars, tuple(shape)
         planes, steps, pitches = shape
         *plan, last = strides(steps // bars, pitches)
         widths = [min(channels << i, 4 * channels) for i in reversed(range(len(plan)))]  # e.g. 256, 128, 64
         width = widths[0]
-        self.temporal = nn.Sequential(
+        self.temporal = Conditioned(
             nn.Linear(n_code, 2 * width),
-            nn.BatchNorm1d(2 * width),
+            batch_norm(2 * width, n_classes),
             nn.ReLU(),
             nn.Linear(2 * width, bars * width),
         )
-        layers: list[nn.Module] = [nn.BatchNorm2d(width), nn.ReLU()]
+        layers: list[nn.Module] = [batch_norm(width, n_classes), nn.ReLU()]
         for stride, out in zip(plan, widths, strict=True):
             layers += [
                 nn.ConvTranspose2d(width, out, stride, stride, bias=False),
-                nn.BatchNorm2d(out),
+                batch_norm(out, n_classes),
                 nn.ReLU(),
             ]
             width = out
         head = nn.ConvTranspose2d(width, planes, last, last)
         # About one cell in a hundred sounds; starting there spares the first hundred steps.
         nn.init.constant_(head.bias, -4.0)  # type: ignore[arg-type]
-        self.bar = nn.Sequential(*layers, head)
+        self.bar = Conditioned(*layers, head)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         planes, steps, pitches = self.shape
-        codes = self.temporal(z).view(len(z) * self.bars, -1, 1, 1)  # (B, bars · C) -> (B · bars, C, 1, 1)
-        h = self.bar(codes)[..., :pitches]  # (B · bars, planes, bar_steps, pitches)
+        codes = self.temporal(z, label).view(len(z) * self.bars, -1, 1, 1)  # (B, bars · C) -> (B · bars, C, 1, 1)
+        label = None if label is None else label.repeat_interleave(self.bars)  # a bar has its phrase's class
+        h = self.bar(codes, label)[..., :pitches]  # (B · bars, planes, bar_steps, pitches)
         h = h.view(len(z), self.bars, planes, steps // self.bars, pitches)
         return h.transpose(1, 2).reshape(len(z), planes, steps, pitches)  # bars follow one another in time
 

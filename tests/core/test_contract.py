@@ -27,6 +27,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-least-squares": ("gan", {"latent_dim": 4, "loss": "least-squares"}),
     "gan-hinge": ("gan", {"latent_dim": 4, "loss": "hinge", "discriminator_norm": "spectral"}),
     "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
+    "conditional_gan": ("conditional_gan", {"latent_dim": 4, "critic_steps": 2}),
+    "conditional_gan-auxiliary": ("conditional_gan", {"latent_dim": 4, "head": "auxiliary", "loss": "non-saturating"}),
+    "conditional_gan-given": ("conditional_gan", {"latent_dim": 4, "condition": "given"}),
     "aae": ("aae", {"latent_dim": 4, "discriminator_widths": [16, 16]}),
     "aae-gaussian": (
         "aae",
@@ -60,6 +63,16 @@ DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
     "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
 }
+CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "conditional_gan": {"pianoroll": {"labels": "mode"}},
+    "conditional_gan-auxiliary": {"pianoroll": {"labels": "mode"}},
+    "conditional_gan-given": {
+        "toy": {"given": True},
+        "image": {"given": "top"},
+        "pianoroll": {"given": ["Bass", "Drums"]},
+    },
+}
+"""Options of a domain that a family needs: what its classes, conditions and second data are."""
 STEPS, CRASH, SAVED = 12, 9, 7
 RUN = {
     "steps": STEPS,
@@ -110,6 +123,7 @@ def test_train_crash_resume_sample_save_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (family, family_options), (domain, domain_options) = FAMILIES[family_key], DOMAINS[domain_key]
+    domain_options = domain_options | CONDITIONS.get(family_key, {}).get(domain, {})
     options = RUN | family_options | domain_options | {"data": source(domain), "quiet": True}
     whole = musegen.train(family, domain, out=tmp_path / "whole", **options)
 

@@ -1,0 +1,202 @@
+"""Conditional generative adversarial network (Mirza & Osindero 2014, 1411.1784), in the form that works: conditional batch
+normalisation in G (Dumoulin et al. 2017, 1610.07629), a projection or an auxiliary head and spectral normalisation in D
+(Miyato & Koyama 2018, 1802.05637; Odena et al. 2017, 1610.09585; Miyato et al. 2018, 1802.05957).
+
+    min_G max_D  E_{x,y} log D(x, y) + E_{z,y} log(1 − D(G(z, y), y))        with the hinge loss by default
+
+``condition`` says what y is, and the domain says what that means for its data:
+
+* ``label``: a class. G's batch normalisation has a scale and a shift per class. With ``head`` = projection the logit is
+  a(x, y) = v_yᵀ φ(x) + ψ(φ(x)) (1802.05637, eq. 4), φ the domain's features and ψ its logit; ``embedding`` holds the v_y.
+  With ``head`` = auxiliary, D also classifies: D and G both minimise −log C(y|x), D on real examples and G on its own
+  (1610.09585, eqs. 2–3, without D's term on generated examples, which teaches it from wrong labels early on).
+* ``given``: cells m of x that are given (tracks of a piece, the bars before, half of a picture). ``given_encoder`` turns m ⊙ x into
+  features that join z, and G's output is put around what is given: x̃ = m ⊙ x + (1 − m) ⊙ G(z, m ⊙ x), so it comes
+  back unchanged, and D(x̃) judges how the two fit together.
+
+Deviations: ``embedding`` is normalised as one matrix. When nobody says what is given, ``sample`` takes one of ``examples``, a
+few given parts of training data that the model keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from musegen.data.dataset import Batch
+from musegen.domain import Decoder, Discriminator, Encoder, Spec, Wanted
+from musegen.errors import BadInput
+from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.family import Capabilities, Family, Losses, Player
+from musegen.graph import Edge, Graph, Node
+from musegen.latent import StandardNormal
+from musegen.options import option
+
+__all__ = ["ConditionalGAN", "paste"]
+
+N_EXAMPLES = 32
+"""Given parts that the model keeps."""
+
+
+@dataclass(frozen=True)
+class ConditionalGANConfig:
+    latent_dim: int = option(64, "dimensions of the noise z", ge=1)
+    condition: Literal["label", "given"] = option(
+        "label", "a class, or cells of x that the domain's option given names"
+    )
+    head: Literal["projection", "auxiliary"] = option("projection", "how the discriminator sees a label")
+    loss: Literal["hinge", "non-saturating", "least-squares"] = option("hinge", "the game, as in gan")
+    auxiliary_weight: float = option(1.0, "weight of −log C(y|x) with the auxiliary head", ge=0)
+    critic_steps: int = option(1, "discriminator updates per generator update, each on fresh data", ge=1)
+
+    @property
+    def by_label(self) -> bool:
+        return self.condition == "label"
+
+
+def paste(x: Tensor, given: Tensor, mask: Tensor) -> Tensor:
+    """m ⊙ given + (1 − m) ⊙ x: ``(B, *S)``, ``(B, *S)``, bool ``(*S)`` → ``(B, *S)``."""
+    return torch.where(mask, given, x)
+
+
+class ConditionalGAN(Family):
+    name = "conditional_gan"
+    title = "Conditional generative adversarial network"
+    paper = "Mirza & Osindero 2014, arXiv 1411.1784; projection: Miyato & Koyama 2018, arXiv 1802.05637"
+    objective = "min_G max_D  E log D(x, y) + E log(1 − D(G(z, y), y)),   a(x, y) = v_yᵀ φ(x) + ψ(φ(x))"
+    Config = ConditionalGANConfig
+    capabilities = Capabilities(condition=True)
+    generator: Any
+    discriminator: Any
+    given_encoder: Any
+    mask: Tensor
+    examples: Tensor
+
+    def __init__(self, config: ConditionalGANConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
+        super().__init__(config, spec, networks)
+        self.prior = StandardNormal(config.latent_dim)
+        k, n_features = len(spec.classes), self.discriminator.n_features
+        if not config.by_label:
+            self.register_buffer("mask", spec.given_mask(), persistent=False)
+            self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape))
+            self.summary = nn.Linear(self.given_encoder.n_features, config.latent_dim)
+        elif config.head == "projection":
+            self.embedding = spectral_norm(nn.Embedding(k, n_features))
+        else:
+            self.classifier = spectral_norm(nn.Linear(n_features, k))
+
+    @classmethod
+    def networks(cls, config: ConditionalGANConfig, spec: Spec) -> dict[str, Wanted]:
+        discriminator = Discriminator("spectral")
+        if config.by_label:
+            if not spec.classes:
+                raise BadInput(
+                    "conditional_gan with condition=label needs classes, and these data have none: use data with classes "
+                    "(subfolders of pictures, labels=mode for music), or condition=given."
+                )
+            return {"generator": Decoder(config.latent_dim, len(spec.classes)), "discriminator": discriminator}
+        if not spec.given:
+            raise BadInput(
+                "conditional_gan with condition=given needs the domain's option given, which says what is given."
+            )
+        return {"generator": Decoder(2 * config.latent_dim), "discriminator": discriminator, "given_encoder": Encoder()}
+
+    @classmethod
+    def graph(cls, config: ConditionalGANConfig) -> Graph:
+        y = Node("c", "label", "class") if config.by_label else Node("c", "observed", "what is given")
+        head = {"projection": ("embedding",), "auxiliary": ("classifier",)}[config.head] if config.by_label else ()
+        given = () if config.by_label else ("given_encoder", "summary")
+        return Graph(
+            nodes=(
+                Node("z", "noise", "noise"),
+                y,
+                Node("x̃", "generated", "generated"),
+                Node("x", "observed", "data"),
+                Node("y", "indicator", "real or fake"),
+            ),
+            edges=(
+                Edge("z", "x̃", "generative", "x̃ = G(z, c)", ("generator",)),
+                Edge("c", "x̃", "generative", "x̃ = G(z, c)", ("generator", *given)),
+                Edge("x̃", "y", "adversarial", "D(x̃, c)", ("discriminator", *head)),
+                Edge("x", "y", "adversarial", "D(x, c)", ("discriminator", *head)),
+            ),
+        )
+
+    @property
+    def players(self) -> dict[str, Player]:
+        c = self.config
+        head = ("embedding",) if c.head == "projection" else ("classifier",)
+        given = ("given_encoder", "summary")
+        return {
+            "discriminator": Player(("discriminator", *(head if c.by_label else ())), 2e-4, (0.0, 0.9)),
+            "generator": Player(("generator", *(() if c.by_label else given)), 2e-4, (0.0, 0.9)),
+        }
+
+    @property
+    def minibatches(self) -> int:
+        return self.config.critic_steps
+
+    def prepare(self, example: Batch) -> None:
+        if not self.config.by_label:
+            rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
+            self.examples.copy_(example.x[rows] * self.mask)
+
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        c = self.config
+        for real in batch.split(c.critic_steps):
+            with torch.no_grad():
+                fake = self.generate(len(real), real.label, real.x)
+            (features, real_logit), (_, fake_logit) = self.judge(real.x, real.label), self.judge(fake, real.label)
+            losses = {
+                "loss": discriminator_loss(c.loss, real_logit, fake_logit).mean(),
+                "real_logit": real_logit.mean(),
+                "fake_logit": fake_logit.mean(),
+            }
+            yield "discriminator", self.with_auxiliary(losses, features, real.label)
+
+        last = next(batch.split(c.critic_steps))
+        features, logit = self.judge(self.generate(len(last), last.label, last.x), last.label)
+        losses = {"loss": generator_loss(c.loss, logit).mean()}
+        yield "generator", self.with_auxiliary(losses, features, last.label)
+
+    def judge(self, x: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Features φ(x) ``(B, F)`` and logit a(x, c) ``(B,)``."""
+        features, logit = self.discriminator(x)
+        if self.config.by_label and self.config.head == "projection":
+            logit = logit + (self.embedding(label) * features).sum(1)  # (B, F) · (B, F) -> (B,)
+        return features, logit
+
+    def with_auxiliary(self, losses: Losses, features: Tensor, label: Tensor | None) -> Losses:
+        """With the auxiliary head, −log C(y|x) joins the loss."""
+        if not self.config.by_label or self.config.head == "projection":
+            return losses
+        cross_entropy = F.cross_entropy(self.classifier(features), label)  # type: ignore[arg-type]
+        return losses | {"loss": losses["loss"] + self.config.auxiliary_weight * cross_entropy, "class": cross_entropy}
+
+    def generate(self, n: int, label: Tensor | None, given: Tensor | None, temperature: float = 1.0) -> Tensor:
+        """G(z, c) for n draws of z, ``(n, *S)``; ``given`` ``(n, *S)`` matters where the mask is true."""
+        z = self.prior.sample(n, self.device, temperature)
+        if self.config.by_label:
+            return self.likelihood.mean(self.generator(z, label))
+        assert given is not None
+        summary = self.summary(self.given_encoder(given * self.mask))
+        return paste(self.likelihood.mean(self.generator(torch.cat([z, summary], 1))), given, self.mask)
+
+    def sample(
+        self, n: int, *, temperature: float = 1.0, label: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """n samples ``(n, *S)``; without a condition, of each class in turn, or around what the model remembers."""
+        rows = torch.arange(n, device=self.device)
+        if self.config.by_label:
+            label = rows % len(self.spec.classes) if label is None else label.to(self.device)
+        else:
+            given = (
+                self.examples[rows % N_EXAMPLES] if given is None else given.to(self.device).expand(n, *self.spec.shape)
+            )
+        return self.generate(n, label, given, temperature)
