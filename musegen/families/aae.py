@@ -111,19 +111,12 @@ class AAE(Family):
 
         with torch.no_grad():
             code = self.draw(x)
-        (_, prior_logit), (_, code_logit) = (
-            self.discriminator(self.prior.sample(len(x), x.device)),
-            self.discriminator(code),
-        )
-        yield (
-            "discriminator",
-            {
-                "loss": discriminator_loss(loss, prior_logit, code_logit).mean(),
-                "prior_logit": prior_logit.mean(),
-                "code_logit": code_logit.mean(),
-                "code_rms": code.square().mean().sqrt(),  # in the unit of z: prior_sigma, if q(z) = p(z)
-            },
-        )
+        prior = self.prior.sample(len(x), x.device)
+        (_, prior_logit), (_, code_logit) = self.discriminator(prior), self.discriminator(code)
+        losses = {"loss": discriminator_loss(loss, prior_logit, code_logit).mean()}
+        losses |= {"prior_logit": prior_logit.mean(), "code_logit": code_logit.mean()}
+        # In the unit of z: prior_sigma, if q(z) = p(z).
+        yield "discriminator", losses | {"code_rms": code.square().mean().sqrt()}
 
         _, logit = self.discriminator(self.draw(x))
         yield "encoder", {"loss": generator_loss(loss, logit).mean()}

@@ -20,10 +20,10 @@ and ``discriminator``. A generated example shows the discriminator the mean of t
 has one, is not trained, and there is no bound on log p(x). With two generated examples for each real one, equal laws make
 the optimal Dis ⅓, not ½, and the discriminator's loss 3 log 3 − 2 log 2.
 
-Deviations: the players move in turn (encoder, decoder, discriminator), each on a fresh pass, where Algorithm 1 takes all
-gradients from one pass. Dis_l is the last hidden layer of the domain's discriminator, a convolutional layer further down
-in the paper. Real, reconstructed and generated examples pass the discriminator apart, so that batch statistics do not mix.
-Adam stands for RMSProp (3e-4 is its rate). No player pauses when it is far ahead.
+Deviations: the players move in turn, each on a fresh pass, where Algorithm 1 takes all gradients from one pass. Dis_l is the
+last hidden layer of the domain's discriminator; the paper's lies further down. Real, reconstructed and generated examples
+pass the discriminator apart, so that batch statistics do not mix. The decoder's default loss does not saturate. Adam stands
+for RMSProp. The authors' code also pauses a player that is far ahead and weighs each generated example by half; this does not.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class VAEGAN(Family):
     title = "VAE/GAN"
     paper = "Larsen, Sønderby, Larochelle & Winther 2016, arXiv 1512.09300"
     objective = (
-        "encoder: min KL(q(z|x) ‖ p(z)) + L_feature;   decoder: min γ L_feature − L_GAN;   discriminator: max L_GAN"
+        "encoder: min KL(q(z|x) ‖ p(z)) + L_feature;  decoder: min γ L_feature − L_GAN;  discriminator: max L_GAN"
     )
     Config = VAEGANConfig
     capabilities = Capabilities(encode=True, decode=True, reconstruct=True)
@@ -141,15 +141,9 @@ class VAEGAN(Family):
         with torch.no_grad():
             fakes = self.decode(code), self.decode(noise)
         real, reconstructed, generated = (self.discriminator(each)[1] for each in (x, *fakes))
-        yield (
-            "discriminator",
-            {
-                "loss": three_way_loss(real, reconstructed, generated).mean(),
-                "real_logit": real.mean(),
-                "reconstructed_logit": reconstructed.mean(),
-                "generated_logit": generated.mean(),
-            },
-        )
+        logits = {"real": real, "reconstructed": reconstructed, "generated": generated}
+        reported = {f"{name}_logit": logit.mean() for name, logit in logits.items()}
+        yield "discriminator", {"loss": three_way_loss(**logits).mean()} | reported
 
     def q(self, x: Tensor) -> DiagonalGaussian:
         """q(z|x)."""
