@@ -177,10 +177,8 @@ class GAE(Family):
         q = self.q(batch.x)
         if self.training:
             remembered, owner = self.recall(c.memory_components)
-            z, owner = (
-                torch.cat([q.rsample(), remembered]),
-                torch.cat([batch.index, owner]),
-            )  # C = B + memory_components
+            # C = B + memory_components
+            z, owner = torch.cat([q.rsample(), remembered]), torch.cat([batch.index, owner])
             own = batch.index[:, None] == owner  # (B, C)
             left_out = ~own if self.step < c.warmup_steps else own & (c.own_component == "leave-one-out")
             self.remember(q, batch.index)
