@@ -18,7 +18,7 @@ Deviations: feature maps are rounded up to a multiple of C, so that no channel i
 ``diagonal-bilstm`` an empty column follows the last: mask A shows a cell only to positions below or to its right, and
 without that column the last cell of the row above would be seen by nobody beyond the first convolution. With
 ``location`` a learned bias per row and per column follows the first layer (1606.05328, eq. 5, with a constant map s),
-without which no layer knows a drum from a pitch or a beat from an offbeat.
+without which layers tell a drum from a pitch, or a beat from an offbeat, by their distance from the border alone.
 """
 
 from __future__ import annotations
@@ -167,13 +167,12 @@ class DiagonalBiLSTM(nn.Module):
         gates = skew(torch.cat([left, right.flip(3)], 1)).permute(3, 0, 1, 2)  # (D, B, 8h, R), D = R + W − 1
         top = F.pad(above, (0, n_rows - 1))  # (B, 2h, D): above the first row
         h = c = x.new_zeros(b, 2 * self.h, n_rows)
-        begun = skew(x.new_ones(1, n_rows, w)).cummax(2).values  # (1, R, D): 0 left of the grid, where no state exists
         columns = []
         for d, column in enumerate(gates.contiguous()):  # D × (B, 8h, R)
             column = column + self.state_to_state(torch.cat([top[..., d : d + 1], h], 2))
             # (B, 8h, R) -> 4 × (B, 2, h, R) -> 4 × (B, 2h, R): gates within each direction
             o, f, i, g = (t.flatten(1, 2) for t in column.unflatten(1, (2, 4, self.h)).unbind(2))
-            c = (f.sigmoid() * c + i.sigmoid() * g.tanh()) * begun[..., d]
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()  # 0 left of the grid, where all gates are 0 without a bias
             h = o.sigmoid() * c.tanh()
             columns.append(h)
         states = unskew(torch.stack(columns, 3))  # (B, 2h, R, W)
