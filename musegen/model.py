@@ -113,6 +113,16 @@ class Model:
             torch.manual_seed(seed)
             return self.family.log_prob(x.to(self.family.device), n_samples).float().cpu()
 
+    @torch.no_grad()
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(class | x), nats, ``(n, K)``.
+
+        Raises:
+            BadInput: the family does not classify.
+        """
+        self._require("classify")
+        return self.family.classify(x.to(self.family.device)).float().cpu()
+
     def read(self, path: str | Path) -> Tensor:
         """A file as samples ``(n, *S)``.
 

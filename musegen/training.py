@@ -279,11 +279,14 @@ class Session:
     @torch.no_grad()
     def write_samples(self, board: TensorBoard | None) -> None:
         """Samples in the native format and as a picture; reconstructions where a family cannot sample."""
+        can = self.resolved.family.capabilities
+        if not (can.sample or can.reconstruct):
+            return
         step, n = self.engine.step_count, self.config.samples
         folder = self.run.path / "samples" / f"step_{step}"
         folder.mkdir(parents=True, exist_ok=True)
         with self.seeded(), self.engine.averaged() as family:
-            if family.capabilities.sample:
+            if can.sample:
                 samples = family.sample(n)
             else:
                 source = self.valid if self.valid is not None else self.batches

@@ -9,6 +9,7 @@ from musegen.plugins import Offer, hookimpl
 
 FAMILIES = (
     ("aae", "AAE", "adversarial autoencoder: a discriminator of codes makes them follow the prior"),
+    ("ada", "ADA", "adversarial domain adaptation: a classifier for a second, unlabelled data set; dann or adda"),
     ("ae", "AE", "autoencoder: a deterministic code"),
     (
         "conditional_gan",
@@ -21,6 +22,7 @@ FAMILIES = (
     ("infogan", "InfoGAN", "GAN whose categorical and continuous codes the samples give back; classifies"),
     ("pixelcnn", "PixelCNN", "autoregressive over cells with masked convolutions, plain or gated, exact likelihood"),
     ("pixelrnn", "PixelRNN", "autoregressive over cells with recurrence: Row LSTM or Diagonal BiLSTM"),
+    ("semisupervised_vae", "SemisupervisedVAE", "few labels, many examples: M1, M2 and both stacked; classifies"),
     ("vae", "VAE", "variational autoencoder: β, free bits, warm-up, importance samples, two estimators"),
     ("vae_gan", "VAEGAN", "VAE/GAN: reconstruction measured by a discriminator's features"),
     ("wake_sleep", "WakeSleep", "Helmholtz machine: layers of binary units, wake-sleep or reweighted"),

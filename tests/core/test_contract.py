@@ -16,6 +16,7 @@ from musegen.data.dataset import Batch, Batches
 from musegen.errors import BadInput
 from musegen.runs import Run
 
+SEMI = {"labelled": 6, "pretraining_steps": 5}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("ae", {"latent_dim": 4}),
     "vae": ("vae", {"latent_dim": 4, "beta": 0.5, "warmup_steps": 6, "free_bits": 0.05}),
@@ -30,6 +31,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "conditional_gan": ("conditional_gan", {"latent_dim": 4, "critic_steps": 2}),
     "conditional_gan-auxiliary": ("conditional_gan", {"latent_dim": 4, "head": "auxiliary", "loss": "non-saturating"}),
     "conditional_gan-given": ("conditional_gan", {"latent_dim": 4, "condition": "given"}),
+    "ada-dann": ("ada", {"ramp_steps": 8, "discriminator_widths": [16]}),
+    "ada-adda": ("ada", {"method": "adda", "pretraining_steps": 5, "discriminator_widths": [16]}),
+    "semisupervised_vae-m1": ("semisupervised_vae", {"model": "m1", "feature_dim": 4, "hidden": 8, **SEMI}),
+    "semisupervised_vae-m2": ("semisupervised_vae", {"model": "m2", "latent_dim": 4, **SEMI}),
+    "semisupervised_vae": ("semisupervised_vae", {"latent_dim": 3, "feature_dim": 4, "hidden": 8, **SEMI}),
     "aae": ("aae", {"latent_dim": 4, "discriminator_widths": [16, 16]}),
     "aae-gaussian": (
         "aae",
@@ -63,9 +69,20 @@ DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
     "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
 }
+LABELS = {"pianoroll": {"labels": "mode"}}
+SECOND = {
+    "toy": {"target": True},
+    "image": {"target": "inverted"},
+    "pianoroll": {"labels": "mode", "target": "chorales"},
+}
 CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "conditional_gan": {"pianoroll": {"labels": "mode"}},
-    "conditional_gan-auxiliary": {"pianoroll": {"labels": "mode"}},
+    "conditional_gan": LABELS,
+    "conditional_gan-auxiliary": LABELS,
+    "semisupervised_vae-m1": LABELS,
+    "semisupervised_vae-m2": LABELS,
+    "semisupervised_vae": LABELS,
+    "ada-dann": SECOND,
+    "ada-adda": SECOND,
     "conditional_gan-given": {
         "toy": {"given": True},
         "image": {"given": "top"},
@@ -177,18 +194,24 @@ def use(model: musegen.Model, folder: Path) -> None:
         assert path.shape == (5, *shape)
         # Batched and single passes may round differently in the last bit.
         torch.testing.assert_close(path[[0, -1]], model.reconstruct(x[:2]), atol=1e-4, rtol=1e-3)
+    if can.classify:
+        log_p = model.classify(x)
+        torch.testing.assert_close(log_p.exp().sum(1), torch.ones(len(x)))
+    model.save(folder / "model.safetensors")
+    copy = musegen.load(folder / "model.safetensors")
+    assert copy.config == {**model.config, "data": None}
+    for name in ("sample", "encode", "log_prob"):
+        if getattr(can, name):
+            call = {"sample": lambda m: m.sample(3, seed=1), "encode": lambda m: m.encode(x), "log_prob": lambda m: m.log_prob(x)}
+            assert torch.equal(call[name](copy), call[name](model))
+    if not (can.sample or can.reconstruct):
+        return
     shown = model.sample(3) if can.sample else model.reconstruct(x)[:3]
     assert shown.shape == (3, *shape)
     files = model.write(shown, folder / "native")
     assert [file.exists() for file in files] == [True] * 3
     again = [model.write(shown, folder / "again")[i].read_bytes() for i in range(3)]
     assert again == [file.read_bytes() for file in files]
-
-    model.save(folder / "model.safetensors")
-    copy = musegen.load(folder / "model.safetensors")
-    assert copy.config == {**model.config, "data": None}
-    if can.sample:
-        assert torch.equal(copy.sample(3, seed=1), model.sample(3, seed=1))
 
 
 def test_the_best_checkpoint_is_what_load_gives(tmp_path: Path) -> None:

@@ -1,0 +1,259 @@
+"""Semi-supervised VAE (Kingma, Rezende, Mohamed & Welling 2014, 1406.5298): few labels, many examples without.
+
+``model`` chooses between, all in nats:
+
+* ``m2`` (section 2): p(x, y, z) = p(y) p(z) p(x|y, z) with uniform p(y) and p(z) = N(0, I), and q(y, z|x) = q(y|x) q(z|x, y).
+      labelled    −L(x, y) = E_{q(z|x,y)} log p(x|y, z) + log p(y) − KL(q(z|x, y) ‖ p(z))               (eq. 6)
+      unlabelled  −U(x) = Σ_y q(y|x) (−L(x, y)) + H(q(y|x))              y summed out, never sampled     (eq. 7)
+      minimise    J = E U + ``labelled_weight`` E L + ``alpha`` E [−log q(y|x)]                           (eqs. 8–9)
+  θ is ``decoder`` on (one-hot y, z); φ is ``encoder``, ``posterior`` for q(z|x, y), and ``class_encoder``, ``classifier``
+  for q(y|x).
+* ``m1`` (section 2): a VAE's features z₁ of all examples for ``pretraining_steps``, then a classifier q(y|z₁) on the labelled ones.
+* ``m1+m2``: the same features, then M2 with z₁ in place of x, its p(z₁|y, z) a Gaussian; perceptrons of ``hidden`` units.
+
+Labels come in the stream ``labelled``, a balanced subset of ``labelled`` training examples; those of the batch are not read
+in training. Reported in validation: ``error`` of q(y|x), and ``nelbo``, the monitor: U(x), of z₁ for m1+m2, or the classifier's
+cross-entropy on labelled examples for m1.
+
+Deviations: expectations over minibatches that have as many labelled as unlabelled examples, so α is the weight per labelled
+example (the paper's α = 0.1 · N multiplies one mean over labelled data beside sums over N); M1's classifier is a perceptron
+instead of a transductive SVM; M2's classifier has an encoder of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musegen.data.dataset import Batch
+from musegen.domain import Decoder, Encoder, Labelled, Spec, Stream, Wanted
+from musegen.errors import BadInput
+from musegen.family import Capabilities, Family, Losses, Player
+from musegen.graph import Edge, Graph, Node
+from musegen.latent import DiagonalGaussian, StandardNormal
+from musegen.likelihood import Gaussian, Likelihood
+from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.options import option
+
+__all__ = ["M2", "SemisupervisedVAE", "unlabelled_bound"]
+
+
+@dataclass(frozen=True)
+class SemisupervisedVAEConfig:
+    model: Literal["m1", "m2", "m1+m2"] = option("m1+m2", "features, class and style, or both")
+    latent_dim: int = option(50, "dimensions of z, the style", ge=1)
+    feature_dim: int = option(50, "dimensions of M1's features", ge=1)
+    labelled: int = option(100, "labelled training examples, the same number of each class", ge=1)
+    alpha: float = option(10.0, "weight of the classifier's cross-entropy", ge=0)
+    labelled_weight: float = option(1.0, "weight of the labelled bound", ge=0)
+    hidden: int = option(500, "units of the perceptrons on features", ge=1)
+    pretraining_steps: int = option(5000, "steps of M1 on all examples", ge=1, unit="steps")
+
+
+def unlabelled_bound(labelled: Tensor, log_q: Tensor) -> Tensor:
+    """U(x) = Σ_y q(y|x) (L(x, y) + log q(y|x)), nats (eq. 7): L ``(B, K)``, log q(y|x) ``(B, K)`` → ``(B,)``."""
+    return (log_q.exp() * (labelled + log_q)).sum(1)
+
+
+class M2(nn.Module):
+    """q(y|v), q(z|v, y) and p(v|y, z) over variables v: samples of a domain, or M1's features.
+
+    Args:
+        k: classes.
+        latent_dim: of z.
+        hidden: units between features with the class and the statistics of z.
+    """
+
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        k: int,
+        latent_dim: int,
+        hidden: int,
+        encoder: Any,
+        class_encoder: Any,
+        decoder: Any,
+    ) -> None:
+        super().__init__()
+        self.likelihood, self.k = likelihood, k
+        self.prior = StandardNormal(latent_dim)
+        self.encoder, self.class_encoder, self.decoder = encoder, class_encoder, decoder
+        self.posterior = nn.Sequential(
+            nn.Linear(encoder.n_features + k, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent_dim)
+        )
+        self.classifier = nn.Linear(class_encoder.n_features, k)
+
+    def log_q(self, v: Tensor) -> Tensor:
+        """log q(y|v), nats, ``(B, K)``."""
+        return self.classifier(self.class_encoder(v)).log_softmax(1)
+
+    def bound(self, v: Tensor, y: Tensor, features: Tensor | None = None) -> Tensor:
+        """L(v, y), nats, ``(B,)``; y ``(B,)``; features of v may be given, to compute them once for all classes."""
+        one_hot = F.one_hot(y, self.k).float()
+        features = self.encoder(v) if features is None else features
+        q = DiagonalGaussian.from_statistics(self.posterior(torch.cat([features, one_hot], 1)))
+        params = self.decoder(torch.cat([one_hot, q.rsample()], 1))
+        return -self.likelihood.log_prob(params, v) + math.log(self.k) + q.kl().sum(1)
+
+    def bounds(self, v: Tensor) -> Tensor:
+        """L(v, y) for every class, ``(B, K)``."""
+        features, b = self.encoder(v), len(v)
+        every = torch.arange(self.k, device=v.device).repeat_interleave(b)  # (K·B,): class by class
+        repeated = v.repeat(self.k, *(1 for _ in v.shape[1:]))
+        return self.bound(repeated, every, features.repeat(self.k, 1)).view(self.k, b).T  # (K·B,) -> (B, K)
+
+    def log_prob(self, v: Tensor) -> Tensor:
+        """One sample of log Σ_y p(y) p(v, z_y|y) / q(z_y|v, y), nats, ``(B,)``: the terms of an importance-weighted bound."""
+        features, terms = self.encoder(v), []
+        for y in range(self.k):
+            one_hot = F.one_hot(torch.full((len(v),), y, device=v.device), self.k).float()
+            q = DiagonalGaussian.from_statistics(self.posterior(torch.cat([features, one_hot], 1)))
+            z = q.rsample()
+            log_p = self.likelihood.log_prob(self.decoder(torch.cat([one_hot, z], 1)), v)
+            terms.append(log_p + self.prior.log_prob(z) - q.log_prob(z))
+        return torch.stack(terms).logsumexp(0) - math.log(self.k)
+
+    def decode(self, y: Tensor, z: Tensor) -> Tensor:
+        """E[v|y, z]: y ``(B,)``, z ``(B, n)`` → ``(B, …)``."""
+        return self.likelihood.mean(self.decoder(torch.cat([F.one_hot(y, self.k).to(z.dtype), z], 1)))
+
+
+class SemisupervisedVAE(Family):
+    name = "semisupervised_vae"
+    title = "Semi-supervised variational autoencoder"
+    paper = "Kingma, Rezende, Mohamed & Welling 2014, arXiv 1406.5298"
+    objective = "min  E U(x) + E L(x, y) + α E [−log q(y|x)],   U(x) = Σ_y q(y|x) (L(x, y) + log q(y|x))"
+    Config = SemisupervisedVAEConfig
+    capabilities = Capabilities(encode=True, classify=True, condition=True)
+    monitor = "nelbo"
+    encoder: Any
+    decoder: Any
+
+    def __init__(self, config: SemisupervisedVAEConfig, spec: Spec, networks: dict[str, Any]) -> None:
+        super().__init__(config, spec, networks)
+        c, k = config, len(spec.classes)
+        if c.model == "m2":
+            # Its networks are the domain's, so they move with it.
+            del self.encoder, self.decoder, self.class_encoder
+            n = networks["encoder"].n_features
+            parts = (networks["encoder"], networks["class_encoder"], networks["decoder"])
+            self.m2 = M2(self.likelihood, k, c.latent_dim, n, *parts)
+            return
+        self.posterior = nn.Linear(self.encoder.n_features, 2 * c.feature_dim)
+        shape, hidden = (c.feature_dim,), [c.hidden]
+        if c.model == "m1":
+            self.classifier = nn.Sequential(MLPEncoder(shape, hidden), nn.Linear(c.hidden, k))
+            return
+        features = Gaussian(sigma_min=0.05)
+        parts = (
+            MLPEncoder(shape, hidden),
+            MLPEncoder(shape, hidden),
+            MLPDecoder(k + c.latent_dim, features.params_shape(shape), hidden),
+        )
+        self.m2 = M2(features, k, c.latent_dim, c.hidden, *parts)
+
+    @classmethod
+    def networks(cls, config: SemisupervisedVAEConfig, spec: Spec) -> dict[str, Wanted]:
+        if not spec.classes:
+            raise BadInput(
+                "semisupervised_vae needs some labels, and these data have no classes: use data with labels."
+            )
+        if config.model == "m2":
+            n_code = len(spec.classes) + config.latent_dim
+            return {"encoder": Encoder(), "class_encoder": Encoder(), "decoder": Decoder(n_code)}
+        return {"encoder": Encoder(), "decoder": Decoder(config.feature_dim)}
+
+    @classmethod
+    def streams(cls, config: SemisupervisedVAEConfig, spec: Spec) -> dict[str, Stream]:
+        return {"labelled": Labelled(config.labelled)}
+
+    @classmethod
+    def graph(cls, config: SemisupervisedVAEConfig) -> Graph:
+        x, y = Node("x", "observed", "data"), Node("y", "label", "class, mostly unknown")
+        z, z1 = Node("z", "latent", "style"), Node("z₁", "latent", "features")
+        features = (
+            Edge("z₁", "x", "generative", "p(x|z₁)", ("decoder",)),
+            Edge("x", "z₁", "inference", "q(z₁|x)", ("encoder", "posterior")),
+        )
+        if config.model == "m1":
+            return Graph((z1, y, x), (*features, Edge("z₁", "y", "inference", "q(y|z₁)", ("classifier",))))
+        low = "x" if config.model == "m2" else "z₁"
+        edges = (
+            Edge("y", low, "generative", f"p({low}|y, z)", ("m2",)),
+            Edge("z", low, "generative", f"p({low}|y, z)", ("m2",)),
+            Edge(low, "y", "inference", f"q(y|{low})", ("m2",)),
+            Edge(low, "z", "inference", f"q(z|{low}, y)", ("m2",)),
+        )
+        return Graph((y, z, x), edges) if config.model == "m2" else Graph((y, z, z1, x), (*edges, *features))
+
+    @property
+    def players(self) -> dict[str, Player]:
+        features = {"features": Player(("encoder", "posterior", "decoder"))}
+        match self.config.model:
+            case "m1":
+                return features | {"classifier": Player(("classifier",), learning_rate=3e-4)}
+            case "m2":
+                return {"m2": Player(("m2",), learning_rate=3e-4)}
+            case _:
+                return features | {"m2": Player(("m2",), learning_rate=3e-4)}
+
+    def q(self, x: Tensor) -> DiagonalGaussian:
+        """q(z₁|x) of M1."""
+        return DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
+
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        c, labelled = self.config, batch.streams["labelled"]
+        assert labelled.label is not None
+        if c.model != "m2" and (self.step < c.pretraining_steps or not self.training):
+            q = self.q(batch.x)
+            nelbo = (q.kl().sum(1) - self.likelihood.log_prob(self.decoder(q.rsample()), batch.x)).mean()
+            yield "features", {"loss": nelbo, "nelbo": nelbo} if self.training else {"loss": nelbo}
+            if self.training:
+                return
+        with torch.no_grad():
+            v, v_labelled = (x if c.model == "m2" else self.q(x).rsample() for x in (batch.x, labelled.x))
+        if c.model == "m1":
+            loss = F.nll_loss(self.classifier(v_labelled).log_softmax(1), labelled.label)
+            yield "classifier", {"loss": loss, "nelbo": loss} | self.errors(batch)
+            return
+        log_q = self.m2.log_q(v)
+        unlabelled = unlabelled_bound(self.m2.bounds(v), log_q).mean()
+        bound = self.m2.bound(v_labelled, labelled.label).mean()
+        cross_entropy = F.nll_loss(self.m2.log_q(v_labelled), labelled.label)
+        loss = unlabelled + c.labelled_weight * bound + c.alpha * cross_entropy
+        terms = {"nelbo": unlabelled, "labelled": bound, "class": cross_entropy}
+        yield "m2", {"loss": loss} | terms | self.errors(batch)
+
+    def errors(self, batch: Batch) -> Losses:
+        """Share of wrong classes, in validation only: in training the labels of the batch are not read."""
+        if self.training or batch.label is None:
+            return {}
+        return {"error": (self.classify(batch.x).argmax(1) != batch.label).float().mean()}
+
+    def classify(self, x: Tensor) -> Tensor:
+        if self.config.model == "m2":
+            return self.m2.log_q(x)
+        mean = self.q(x).mean
+        return self.classifier(mean).log_softmax(1) if self.config.model == "m1" else self.m2.log_q(mean)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The mean of z₁ (M1), or of z given the most probable class (M2): ``(B, n)``."""
+        if self.config.model != "m2":
+            return self.q(x).mean
+        y = F.one_hot(self.m2.log_q(x).argmax(1), self.m2.k).float()
+        return DiagonalGaussian.from_statistics(self.m2.posterior(torch.cat([self.m2.encoder(x), y], 1))).mean
+
+    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        """n samples, of each class in turn if no label is given; M1 alone does not know classes."""
+        c = self.config
+        if c.model == "m1":
+            return self.likelihood.mean(self.decoder(StandardNormal(c.feature_dim).sample(n, self.device, temperature)))
+        label = torch.arange(n, device=self.device) % self.m2.k if label is None else label.to(self.device)
+        v = self.m2.decode(label, self.m2.prior.sample(n, self.device, temperature))
+        return v if c.model == "m2" else self.likelihood.mean(self.decoder(v))
