@@ -154,7 +154,12 @@ def generate(
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many samples.")] = 8,
     out: Out = Path("out"),
     seed: int = 0,
-    temperature: Annotated[float, Parameter(help="Scales the spread of the prior; below 1 is more typical.")] = 1.0,
+    temperature: Annotated[
+        float,
+        Parameter(help="Scales the spread of the prior, or an autoregressive family's logits; below 1: more typical."),
+    ] = 1.0,
+    label: Annotated[str | None, Parameter(help="A class, by name or number, for families with a condition.")] = None,
+    given: Annotated[Path | None, Parameter(help="A file whose given part every sample keeps.")] = None,
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
@@ -166,7 +171,9 @@ def generate(
         raise BadInput(f"--temperature {temperature} will not do: use 0 or more.")
     loaded = _load(model, checkpoint, device)
     names = [f"sample_{i:03d}" for i in range(n)]
-    _write(loaded, loaded.sample(n, seed=seed, temperature=temperature), out, names, overwrite)
+    part = None if given is None else loaded.read(given)[0]
+    samples = loaded.sample(n, seed=seed, temperature=temperature, label=label, given=part)
+    _write(loaded, samples, out, names, overwrite)
 
 
 @app.command
@@ -216,6 +223,172 @@ def interpolate(
     first, last = (loaded.read(file)[0] for file in (a, b))
     names = [f"step_{i:02d}" for i in range(steps)]
     _write(loaded, loaded.interpolate(first, last, steps=steps, spherical=spherical), out, names, overwrite)
+
+
+@app.command
+def arithmetic(
+    model: Model_,
+    a: Path,
+    b: Path,
+    c: Path,
+    *,
+    out: Out = Path("out"),
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Write the sample whose code is that of A − B + C; each is a file, or a folder of files whose mean code counts."""
+    loaded = _load(model, checkpoint, device)
+    result = loaded.arithmetic(*(_read_all(loaded, path) for path in (a, b, c)))
+    _write(loaded, result, out, ["a_minus_b_plus_c"], overwrite)
+
+
+def _read_all(model: Model, path: Path) -> Tensor:
+    """The samples of a file, or of all files of a folder."""
+    import torch
+
+    if not path.is_dir():
+        return model.read(path)
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise BadInput(f"The folder {path} is empty.")
+    return torch.cat([model.read(file) for file in files])
+
+
+@app.command
+def traverse(
+    model: Model_,
+    *,
+    steps: Annotated[int, Parameter(help="Samples per row.")] = 9,
+    out: Annotated[Path, Parameter(help="The picture to write (PNG).")] = Path("traversal.png"),
+    seed: int = 0,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Draw what each coordinate of the code does: a row per coordinate, or per class of InfoGAN and structured codes."""
+    if steps < 2:
+        raise BadInput(f"--steps {steps} will not do: use 2 or more.")
+    loaded = _load(model, checkpoint, device)
+    rows = loaded.traversal(steps, seed)
+    _save_picture(loaded.domain.picture(rows.flatten(0, 1), columns=steps), out, overwrite)
+
+
+@app.command
+def latent(
+    model: Model_,
+    *,
+    out: Annotated[Path, Parameter(help="The picture to write (PNG).")] = Path("latent.png"),
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="Validation examples to encode.")] = 2000,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Draw the codes of validation examples, coloured by class, and the density that they add up to."""
+    from musegen.evaluation.latent import draw
+
+    loaded = _load(model, checkpoint, device)
+    loaded._require("encode")
+    batch = loaded.examples(n)
+    if batch is None:
+        raise BadInput(f"{model} is a model file, which knows no data to encode: give a run folder.")
+    picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes)
+    _save_picture(picture, out, overwrite)
+
+
+def _save_picture(picture: Any, out: Path, overwrite: bool) -> None:
+    import io
+
+    from musegen.checkpoint import write_atomically
+
+    if out.exists() and not overwrite:
+        raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    try:
+        write_atomically(out, content.getvalue())
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written: {error.strerror}.") from None
+    print(out)
+
+
+Files = Annotated[list[Path], Parameter(negative="", consume_multiple=True)]
+Samples = Annotated[int, Parameter(name=["-k", "--k"], help="Draws per example for a bound; exact families need none.")]
+
+
+def _named(model: Model, files: Sequence[Path]) -> tuple[Tensor, list[str]]:
+    """All samples of files, and a name for each."""
+    import torch
+
+    parts = [model.read(file) for file in files]
+    names = [
+        str(file) if len(part) == 1 else f"{file}, part {i + 1}"
+        for file, part in zip(files, parts, strict=True)
+        for i in range(len(part))
+    ]
+    return torch.cat(parts), names
+
+
+@app.command
+def score(
+    model: Model_,
+    files: Files,
+    /,
+    *,
+    k: Samples = 16,
+    bits: Annotated[bool, Parameter(negative="", help="Bits instead of nats.")] = False,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """log p of files, exact or a lower bound; outliers lie below all but 1 % of the validation examples."""
+    import math
+
+    if k < 1:
+        raise BadInput(f"-k {k} will not do: use 1 or more.")
+    loaded = _load(model, checkpoint, device)
+    loaded._require("log_prob")
+    x, names = _named(loaded, files)
+    values, threshold = loaded.log_prob(x, k), loaded.outlier_threshold(k)
+    unit, scale = ("bits", math.log(2)) if bits else ("nats", 1.0)
+    exact = loaded.family.capabilities.log_prob == "exact"
+    how = f"log p, {unit}" if exact else f"log p ≥, {unit} (K = {k})"
+    rows = [
+        {"file": name, how: round(value / scale, 3), "outlier": _below(value, threshold)}
+        for name, value in zip(names, values.tolist(), strict=True)
+    ]
+    _print_table(rows, json)
+
+
+def _below(value: float, threshold: float | None) -> str:
+    return "unknown" if threshold is None else "yes" if value < threshold else "no"
+
+
+@app.command
+def classify(
+    model: Model_,
+    files: Files,
+    /,
+    *,
+    k: Samples = 16,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """The class of files and its probability; outliers (see score) are rejected."""
+    loaded = _load(model, checkpoint, device)
+    x, names = _named(loaded, files)
+    log_p = loaded.classify(x)
+    classes = loaded.domain.spec.classes if len(loaded.domain.spec.classes) == log_p.shape[1] else None
+    typical, threshold = loaded.typicality(x, k), loaded.outlier_threshold(k)
+    best = log_p.max(1)
+    rows = []
+    for i, name in enumerate(names):
+        c, outlier = int(best.indices[i]), _below(float(typical[i]), threshold)
+        found = classes[c] if classes else str(c)
+        row = {"file": name, "class": "rejected" if outlier == "yes" else found, "best": found}
+        rows.append(row | {"probability": round(float(best.values[i].exp()), 4), "outlier": outlier})
+    _print_table(rows, json)
 
 
 @app.command

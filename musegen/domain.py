@@ -243,8 +243,8 @@ class Domain(ABC):
         """Write samples ``(n, *S)`` in the native format, one file each, as ``folder/names[i].suffix``."""
 
     @abstractmethod
-    def picture(self, samples: Tensor) -> Image:
-        """All samples ``(n, *S)`` in one picture."""
+    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
+        """All samples ``(n, *S)`` in one picture, row by row."""
 
     def audio(self, samples: Tensor) -> tuple[Any, int] | None:
         """Sound of samples: a list of float arrays (channels, frames) in [−1, 1], and the rate in Hz; None if silent by nature."""

@@ -172,6 +172,16 @@ class Family(nn.Module, ABC):
         """log p(class | x), nats: ``(B, *S)`` → ``(B, K)``; without labels the classes are those the family found."""
         raise TypeError(f"{self.name} has no classifier")
 
+    def traversal(self, steps: int) -> Tensor:
+        """Codes that show what each coordinate does, ``(rows, steps, n)``: each of the first ten from −2 to 2, the rest at 0."""
+        n = getattr(self.config, "latent_dim", 0)
+        if not (self.capabilities.decode and n):
+            raise TypeError(f"{self.name} has no codes to walk through")
+        rows = min(n, 10)
+        codes = torch.zeros(rows, steps, n, device=self.device)
+        codes[torch.arange(rows), :, torch.arange(rows)] = torch.linspace(-2, 2, steps, device=self.device)
+        return codes
+
     def parameters_of(self, player: str) -> list[nn.Parameter]:
         """The parameters that ``player`` moves, each once, in a fixed order."""
         modules = [self.get_submodule(network) for network in self.players[player].networks]

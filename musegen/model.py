@@ -7,7 +7,9 @@ model.write(x, "out/")
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,15 +22,20 @@ from musegen.checkpoint import (
     newest_checkpoint,
     save_model_file,
 )
+from musegen.data.dataset import Batch, Batches
 from musegen.domain import Domain
 from musegen.engine import choose_device, load_weights
-from musegen.errors import BadInput
+from musegen.errors import BadInput, did_you_mean
 from musegen.family import Family, build, require
 from musegen.latent import slerp
 from musegen.plugins import registry
 from musegen.runs import Run, resolve_dict
 
 __all__ = ["Model", "load"]
+
+
+CHUNK = 64
+"""Examples that go through a network at a time."""
 
 
 class Model:
@@ -38,26 +45,72 @@ class Model:
         family: in evaluation mode, on its device.
         domain: reads and writes samples.
         config: flat, as in ``config.yaml``.
+        run: the run it was loaded from, which knows its data; None for a model file.
     """
 
-    def __init__(self, family: Family, domain: Domain, config: dict[str, object]) -> None:
-        self.family, self.domain, self.config = family.eval(), domain, config
+    def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
+        self.family, self.domain, self.config, self.run = family.eval(), domain, config, run
 
     def _require(self, capability: str) -> None:
         require(self.family, capability, {name: offer.load() for name, offer in registry().families.items()})
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        label: int | str | Sequence[int] | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
+        Args:
+            temperature: scales the spread of the prior, or the logits of an autoregressive family.
+            label: a class for all samples, by number or name, or a number per sample.
+            given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample.
+
         Raises:
-            BadInput: the family cannot sample.
+            BadInput: the family cannot sample, or takes no such condition.
         """
         self._require("sample")
+        condition: dict[str, Tensor] = {}
+        if label is not None:
+            self._require("condition")
+            condition["label"] = self._labels(label, n)
+        if given is not None:
+            if "given" not in inspect.signature(self.family.sample).parameters or not self.domain.spec.given:
+                raise BadInput(
+                    f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
+                    "train conditional_gan with condition=given."
+                )
+            condition["given"] = given
+        with self._seeded(seed):
+            return self.family.sample(n, temperature=temperature, **condition).float().cpu()
+
+    def _labels(self, label: int | str | Sequence[int], n: int) -> Tensor:
+        """Class numbers ``(n,)``."""
+        classes = list(self.domain.spec.classes)
+        n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
+        if isinstance(label, str):
+            if label in classes:
+                label = classes.index(label)
+            elif label.isdecimal():
+                label = int(label)
+            else:
+                raise BadInput(f'There is no class "{label}".{did_you_mean(label, classes)}')
+        labels = torch.tensor(label).expand(n) if isinstance(label, int) else torch.as_tensor(label)
+        if len(labels) != n or not bool(((labels >= 0) & (labels < n_classes)).all()):
+            raise BadInput(f"label={label} will not do: use class numbers from 0 to {n_classes - 1}.")
+        return labels.to(self.family.device)
+
+    @contextlib.contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """Draws follow from the seed, and the caller's generators are left alone."""
         devices = [self.family.device] if self.family.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            return self.family.sample(n, temperature=temperature).float().cpu()
+            yield
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -108,10 +161,9 @@ class Model:
             BadInput: the family has none.
         """
         self._require("log_prob")
-        devices = [self.family.device] if self.family.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            return self.family.log_prob(x.to(self.family.device), n_samples).float().cpu()
+        with self._seeded(seed):
+            parts = [self.family.log_prob(part.to(self.family.device), n_samples) for part in x.split(CHUNK)]
+        return torch.cat(parts).float().cpu()
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
@@ -121,7 +173,56 @@ class Model:
             BadInput: the family does not classify.
         """
         self._require("classify")
-        return self.family.classify(x.to(self.family.device)).float().cpu()
+        return torch.cat([self.family.classify(part.to(self.family.device)) for part in x.split(CHUNK)]).float().cpu()
+
+    def traversal(self, steps: int = 9, seed: int = 0) -> Tensor:
+        """What each coordinate of the code does: ``(rows, steps, *S)``, a row per coordinate or class.
+
+        Raises:
+            BadInput: the family has no codes to walk through.
+        """
+        self._require("decode")
+        with self._seeded(seed), torch.no_grad():
+            codes = self.family.traversal(steps)
+        rows, steps, n = codes.shape
+        return self.decode(codes.reshape(rows * steps, n)).unflatten(0, (rows, steps))
+
+    def arithmetic(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """The sample whose code is mean code of a − mean code of b + mean code of c: each ``(n, *S)`` → ``(1, *S)``.
+
+        Raises:
+            BadInput: the family has no codes.
+        """
+        z_a, z_b, z_c = (self.encode(x).mean(0, keepdim=True) for x in (a, b, c))
+        return self.decode(z_a - z_b + z_c)
+
+    def examples(self, n: int, split: str = "valid") -> Batch | None:
+        """n examples of the data that the run was trained on, with labels if there are any; None for a model file.
+
+        Raises:
+            BadInput: the data are gone.
+        """
+        if self.run is None:
+            return None
+        resolved = self.run.config()
+        source = None if resolved.data is None else Path(resolved.data)
+        _, data = resolved.domain.open(resolved.domain_config, source, self.run.path / "data")
+        dataset = data.splits.get(split)
+        if dataset is None or not len(dataset):
+            dataset = data.splits["train"]
+        return next(Batches(dataset, n, resolved.run.seed, torch.device("cpu")).once(n))
+
+    def outlier_threshold(self, n_samples: int = 1, n: int = 500) -> float | None:
+        """What only 1 % of validation examples fall below: log p(x) in nats, or the probability of the best class for
+        families without one; None for a model file, which knows no data."""
+        batch = self.examples(n)
+        return None if batch is None else float(self.typicality(batch.x, n_samples).quantile(0.01))
+
+    def typicality(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """What outliers are low in, ``(n,)``: log p(x) where the family has one, else the probability of the best class."""
+        if self.family.capabilities.log_prob:
+            return self.log_prob(x, n_samples)
+        return self.classify(x).max(1).values.exp()
 
     def read(self, path: str | Path) -> Tensor:
         """A file as samples ``(n, *S)``.
@@ -160,6 +261,7 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
         BadInput: nothing there, damaged, or of another version.
     """
     path, where = Path(model), choose_device(device)
+    run = None
     if path.is_dir():
         run = Run.open(path)
         resolved = run.config()
@@ -173,7 +275,7 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
     domain = resolved.domain(resolved.domain_config)
     family = build(resolved.family, resolved.family_config, domain)
     load_weights(family, weights)
-    return Model(family.to(where), domain, resolved.as_dict())
+    return Model(family.to(where), domain, resolved.as_dict(), run)
 
 
 def _choose_checkpoint(run: Run, checkpoint: str) -> tuple[dict[str, dict[str, Tensor]], dict]:

@@ -73,7 +73,7 @@ class ToyDomain(Domain):
             np.save(path, sample.numpy())
         return paths
 
-    def picture(self, samples: Tensor) -> Image.Image:
+    def picture(self, samples: Tensor, columns: int | None = None) -> Image.Image:
         return Image.fromarray((255 * samples.flatten(0, 2).numpy()).astype(np.uint8))
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:

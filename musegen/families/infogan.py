@@ -148,6 +148,15 @@ class InfoGAN(Family):
         continuous = temperature * (2 * torch.rand(n, c.n_continuous, device=device) - 1)
         return torch.cat([z, F.one_hot(label, c.n_classes).to(z.dtype), continuous], 1)  # (n, n_z + K + n_c)
 
+    def traversal(self, steps: int) -> Tensor:
+        """A row per class c₁; along it the first continuous code from −1 to 1, all with the same noise z."""
+        c = self.config
+        z = self.prior.sample(1, self.device).expand(c.n_classes, steps, -1)
+        one_hot = torch.eye(c.n_classes, device=self.device)[:, None].expand(-1, steps, -1)  # (K, steps, K)
+        continuous = torch.zeros(c.n_classes, steps, c.n_continuous, device=self.device)
+        continuous[..., :1] = torch.linspace(-1, 1, steps, device=self.device)[:, None]
+        return torch.cat([z, one_hot, continuous], 2)  # (K, steps, n_z + K + n_c)
+
     def q(self, features: Tensor) -> tuple[Tensor, DiagonalGaussian]:
         """Q(c|x) of D's features: logits of c₁ ``(B, K)``, and the Gaussian of c₂, ``(B, n_continuous)``."""
         k = self.config.n_classes

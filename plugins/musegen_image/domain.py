@@ -211,8 +211,8 @@ class ImageDomain(Domain):
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
         return pictures.write_images(samples, folder, names)
 
-    def picture(self, samples: Tensor) -> Image:
-        return pictures.grid(samples)
+    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
+        return pictures.grid(samples, columns)
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference)

@@ -356,10 +356,13 @@ class PianorollDomain(Domain):
             )
         return paths
 
-    def picture(self, samples: Tensor) -> Image:
-        rolls = self.rolls(samples).numpy()
+    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
         return output.contact_sheet(
-            rolls, self.tracks, steps_per_bar=self.config.bar_steps, pitch_range=self.config.pitch_range
+            self.rolls(samples).numpy(),
+            self.tracks,
+            steps_per_bar=self.config.bar_steps,
+            pitch_range=self.config.pitch_range,
+            columns=columns or 2,
         )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:

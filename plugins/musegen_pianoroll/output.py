@@ -169,7 +169,7 @@ def contact_sheet(
     from PIL import Image
 
     pitch_range = pitch_range or _sounding_range(np.asarray(rolls.any(0)))
-    width = 900 if len(rolls) == 1 else 560
+    width = 900 if len(rolls) == 1 else 1120 // columns if columns < 4 else 240
     tiles = [picture(r, tracks, steps_per_bar=steps_per_bar, pitch_range=pitch_range, width=width) for r in rolls]
     columns = min(columns, len(tiles))
     w, h = tiles[0].size

@@ -141,6 +141,56 @@ def test_from_training_to_interpolation(run: Callable[..., Result], tmp_path: Pa
     bad(run("generate", "runs/store"), "cannot sample", "vae")
 
 
+def test_scores_classes_and_codes(run: Callable[..., Result], tmp_path: Path, picture_folder: Path) -> None:
+    small = ["--set", "size=12", "--set", "widths=[24]", "--set", "binarisation=threshold"]
+    assert run("train", "vae", "image", picture_folder, "--out", "vae", *QUICK[2:], *small, "--steps", 300).code == 0
+    disc, square = picture_folder / "disc", picture_folder / "square"
+    noise = tmp_path / "noise.png"
+    from PIL import Image
+
+    Image.fromarray((np.random.default_rng(0).random((12, 12)) > 0.5).astype(np.uint8) * 255).save(noise)
+    rows = json.loads(run("score", "vae", disc / "00.png", noise, "--json", "-k", 4).out)
+    assert [row["outlier"] for row in rows] == ["no", "yes"]
+    nats = rows[0]["log p ≥, nats (K = 4)"]
+    bits = json.loads(run("score", "vae", disc / "00.png", noise, "--json", "-k", 4, "--bits").out)[0]
+    assert bits["log p ≥, bits (K = 4)"] == pytest.approx(nats / np.log(2), abs=0.01)
+    assert run("export", "vae", "m.safetensors").code == 0
+    assert json.loads(run("score", "m.safetensors", noise, "--json").out)[0]["outlier"] == "unknown"
+
+    assert run("latent", "vae", "--out", "latent.png").code == 0
+    assert Image.open("latent.png").width > 1000
+    assert run("traverse", "vae", "--steps", 5, "--out", "walk.png").code == 0
+    assert run("arithmetic", "vae", disc, square, square / "03.png", "--out", "sum").code == 0
+    assert Path("sum/a_minus_b_plus_c.png").exists()
+    bad(run("latent", "vae", "--out", "latent.png"), "--overwrite")
+    bad(run("latent", "m.safetensors"), "knows no data")
+    bad(run("classify", "vae", noise), "cannot classify", "semisupervised_vae")
+    bad(run("generate", "vae", "--label", "disc"), "cannot condition")
+    bad(run("traverse", "vae", "--steps", 1), "--steps 1")
+    bad(run("arithmetic", "vae", "nowhere", disc, disc), "nowhere")
+
+    semi = ["--set", "model=m2", "--set", "labelled=20", "--set", "latent_dim=2", "--steps", 400]
+    assert (
+        run("train", "semisupervised_vae", "image", picture_folder, "--out", "semi", *QUICK[2:], *small, *semi).code
+        == 0
+    )
+    rows = json.loads(run("classify", "semi", *sorted(disc.glob("*.png")), noise, "--json").out)
+    assert sum(row["best"] == "disc" for row in rows[:-1]) > 20
+    assert {row["class"] for row in rows} <= {"disc", "square", "rejected"}
+    assert run("generate", "semi", "--label", "disc", "-n", 2, "--out", "discs").code == 0
+    bad(run("generate", "semi", "--label", "disk"), 'Did you mean "disc"')
+    bad(run("generate", "semi", "--label", "7"), "from 0 to 1")
+    bad(run("generate", "semi", "--given", noise), "condition=given")
+
+    given = ["--set", "condition=given", "--set", "given=top", "--set", "latent_dim=2"]
+    assert run("train", "conditional_gan", "image", picture_folder, "--out", "half", *QUICK, *small, *given).code == 0
+    assert run("generate", "half", "--given", disc / "00.png", "-n", 2, "--out", "halves").code == 0
+    original, completed = (
+        np.asarray(Image.open(p).resize((12, 12))) for p in (disc / "00.png", "halves/sample_000.png")
+    )
+    assert completed.shape == original.shape
+
+
 def test_a_configuration_file(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text(
         "family: vae\ndomain: toy\nlatent_dim: 3\nsteps: 3\nbatch_size: 4\nlearning_rate: 1e-4\n"

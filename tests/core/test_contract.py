@@ -202,7 +202,11 @@ def use(model: musegen.Model, folder: Path) -> None:
     assert copy.config == {**model.config, "data": None}
     for name in ("sample", "encode", "log_prob"):
         if getattr(can, name):
-            call = {"sample": lambda m: m.sample(3, seed=1), "encode": lambda m: m.encode(x), "log_prob": lambda m: m.log_prob(x)}
+            call = {
+                "sample": lambda m: m.sample(3, seed=1),
+                "encode": lambda m: m.encode(x),
+                "log_prob": lambda m: m.log_prob(x),
+            }
             assert torch.equal(call[name](copy), call[name](model))
     if not (can.sample or can.reconstruct):
         return
