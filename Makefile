@@ -1,6 +1,7 @@
 # make demo   train on the Freedoom band pieces and write new music into out/
 # make test   run the tests            make test-all   the slow ones too
 # make lint   ruff and mypy            make bench      benchmarks
+# make docs   write docs/families.md from the code
 # Each creates .venv when it is missing. Python 3.11 or newer and git are enough.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint docs bench clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3"; exit 2; }
@@ -30,6 +31,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/engine_overhead.py

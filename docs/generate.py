@@ -1,0 +1,74 @@
+"""Write docs/families.md and docs/graphs/*.svg from the code: python docs/generate.py [--check].
+
+--check writes nothing and fails if what is there is not what the code says.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from musegen.config import describe
+from musegen.families import FAMILIES
+from musegen.plugins import registry
+
+DOCS = Path(__file__).parent
+
+
+def files() -> Iterator[tuple[Path, str]]:
+    """Every generated file and its content."""
+    names = [name for name, _, _ in FAMILIES]
+    classes = {name: registry().family(name) for name in names}
+    columns = list(next(iter(classes.values())).capabilities.table())
+    lines = [
+        "# Families",
+        "",
+        "Generated from the code by `python docs/generate.py`; `musegen explain FAMILY` prints the same.",
+        "",
+        "| family | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    lines += [
+        f"| [`{name}`](#{name}) | " + " | ".join(c.capabilities.table().values()) + " |" for name, c in classes.items()
+    ]
+    for name, family in classes.items():
+        graph = family.graph(family.Config())
+        yield DOCS / "graphs" / f"{name}.svg", graph.svg(family.title)
+        rows = [
+            [row[key].replace("|", "\\|") for key in ("option", "type", "default", "meaning")]
+            for row in describe(family.Config)
+        ]
+        module = inspect.getmodule(family)
+        assert module is not None
+        assert module.__doc__ is not None
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"**{family.title}.** {family.paper}",
+            "",
+            f"![Graphical model](graphs/{name}.svg)",
+            "",
+        ]
+        lines += ["| option | type | default | meaning |", "|---|---|---|---|"]
+        lines += [f"| `{option}` | {kind} | {default} | {meaning} |" for option, kind, default, meaning in rows]
+        lines += ["", "```text", inspect.cleandoc(module.__doc__).replace("``", "`"), "```"]
+    yield DOCS / "families.md", "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    stale = [path for path, content in files() if not path.is_file() or path.read_text("utf-8") != content]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path} is not what the code says: run python docs/generate.py", file=sys.stderr)
+        return bool(stale)
+    for path, content in files():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
