@@ -11,8 +11,10 @@ discriminator moves, then the generator once. Per example, in nats; a_r = a(x), 
     wasserstein-gp   a_f − a_r + λ (‖∇a(x̂)‖₂ − 1)²  (1704.00028, eq. 3)   −a_f
 
 x̂ is uniform on the line between a real and a generated example. A gradient penalty is defined per example, so
-``wasserstein-gp`` asks for a discriminator without batch normalisation (1704.00028, section 4). DCGAN (Radford et al. 2016,
-1511.06434) is this family with the domain's ``dcgan`` networks; Adam(2e-4, β₁ = 0.5) is theirs, (0, 0.9) is WGAN-GP's.
+``wasserstein-gp`` asks for a discriminator without batch normalisation (1704.00028, section 4). The others take spectral
+normalisation (Miyato et al. 2018, 1802.05957) unless told otherwise: batch normalisation of real and of generated examples
+apart hides from a perceptron how their means differ. DCGAN (Radford et al. 2016, 1511.06434) is this family with the domain's
+``dcgan`` networks and ``discriminator_norm`` = batch; Adam(2e-4, β₁ = 0.5) is theirs, (0, 0.9) is WGAN-GP's.
 
 G shows the discriminator the mean of the domain's likelihood (for Bernoulli cells the probability), which is
 differentiable. Real and generated examples pass through the discriminator apart, so that batch statistics do not mix.
@@ -51,7 +53,7 @@ class GANConfig:
     gradient_penalty: float = option(10.0, "λ of wasserstein-gp", ge=0)
     real_smoothing: float = option(0.0, "real label 1 − this (minimax and non-saturating)", ge=0, lt=1)
     discriminator_norm: Literal["auto", "batch", "spectral", "none"] = option(
-        "auto", "normalisation in the discriminator: none for wasserstein-gp, batch otherwise"
+        "auto", "normalisation in the discriminator: none for wasserstein-gp, spectral otherwise; DCGAN has batch"
     )
 
     def __post_init__(self) -> None:
@@ -67,7 +69,7 @@ class GANConfig:
     def norm(self) -> Norm:
         if self.discriminator_norm != "auto":
             return self.discriminator_norm
-        return "none" if self.loss == "wasserstein-gp" else "batch"
+        return "none" if self.loss == "wasserstein-gp" else "spectral"
 
 
 def discriminator_loss(loss: GANLoss, real: Tensor, fake: Tensor, real_smoothing: float = 0.0) -> Tensor:
