@@ -515,3 +515,41 @@ def test_a_second_corpus(band_store: Path, tmp_path: Path) -> None:
         PianorollDomain.open(
             replace(config, target=str(band_store), tracks="voices"), bundled("chorales"), tmp_path / "c2"
         )
+
+
+def test_what_is_given() -> None:
+    domain = PianorollDomain(PianorollConfig(bars=3, given=["Bass", "past"]))
+    mask = domain.spec.given_mask()
+    assert mask[6:8].all()  # both planes of the fourth track
+    assert mask[:, :32].all()  # the first two bars
+    assert not mask[:6, 32:].any()
+    assert not mask[8:, 32:].any()
+    with pytest.raises(BadInput, match='Did you mean "Drums"'):
+        PianorollDomain(PianorollConfig(given=["Drum"])).spec  # noqa: B018
+    with pytest.raises(BadInput, match="raise bars"):
+        PianorollDomain(PianorollConfig(bars=1, given=["past"])).spec  # noqa: B018
+
+
+def test_given_tracks_come_back_as_they_were(band_store: Path, tmp_path: Path) -> None:
+    """From file to file: the bass of an accompaniment is the bass that was given, note for note."""
+    import musegen
+
+    options = {"bars": 1, "channels": 4, "given": ["Bass"], "condition": "given", "latent_dim": 4}
+    run = musegen.train(
+        "conditional_gan",
+        "pianoroll",
+        data=band_store,
+        out=tmp_path / "run",
+        steps=3,
+        batch_size=8,
+        quiet=True,
+        **options,
+    )
+    model = musegen.load(run.path)
+    (tmp_path / "a.mid").write_bytes(piece(2))
+    x = model.read(tmp_path / "a.mid")[0]
+    samples = model.sample(3, given=x)
+    found, wanted = model.domain.rolls(samples), model.domain.rolls(x[None])  # type: ignore[attr-defined]
+    assert wanted[:, 3].any()
+    assert torch.equal(found[:, 3], wanted[:, 3].expand(3, -1, -1, -1))
+    assert not torch.equal(samples[0], samples[1])
