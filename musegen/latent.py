@@ -64,7 +64,7 @@ class DiagonalGaussian:
 class Concrete:
     """Concrete(α, λ) over K classes (Maddison et al. 2017, 1611.00712; Jang et al. 2017, 1611.01144): relaxed one-hot c.
 
-    Codes are log c, because c itself underflows at small λ, and the density is that of log c (ExpConcrete, appendix C.3).
+    Codes are log c, because c itself underflows at small λ, and the density is that of log c (ExpConcrete, appendix C).
     The density of c on the simplex is this minus Σ_k log c_k, which cancels in every difference of two log-densities.
     λ = 0 is the limit, the categorical distribution: c is exactly one-hot, and ``log_prob`` a log-probability.
 
@@ -86,7 +86,7 @@ class Concrete:
         return (scores / self.relaxation).log_softmax(-1)
 
     def log_prob(self, log_c: Tensor) -> Tensor:
-        """Log-density of log c, nats, over the last axis (1611.00712, eq. 26); broadcasts."""
+        """Log-density of log c, nats, over the last axis (1611.00712, their ExpConcrete); broadcasts."""
         if self.relaxation == 0:
             return (log_c.exp() * self.log_alpha).sum(-1)
         k = self.log_alpha.shape[-1]

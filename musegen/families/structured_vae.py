@@ -23,8 +23,8 @@ stratified estimate of 1802.04942, appendix C.2, averaged over which of the othe
 the same mean, less variance, and no dependence on the order of examples. N is ``n_examples``; if it is below B, N = B.
 
 Training draws categorical codes from the Concrete distribution at temperature ``relaxation`` (Maddison et al. 2017,
-1611.00712; Jang et al. 2017, 1611.01144), and takes the prior's Concrete density at the same temperature (1611.00712, eq. 20
-allows two). Evaluation draws one-hot codes with exact probabilities: ``nelbo`` then bounds −log p(x) of the model that ``sample``
+1611.00712; Jang et al. 2017, 1611.01144), and takes the prior's Concrete density at the same temperature (1611.00712 allows
+two). Evaluation draws one-hot codes with exact probabilities: ``nelbo`` then bounds −log p(x) of the model that ``sample``
 draws from, as ``log_prob`` does. A code ``(B, n)`` is one-hot or relaxed c first, then z; ``encode`` takes the most
 probable classes and the mean of z. ``classify`` is log q(c_1|x): clusters without names. ``sample``'s ``label`` fixes c_1.
 
