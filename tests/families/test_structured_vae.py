@@ -87,9 +87,12 @@ def test_draws_follow_the_density() -> None:
     ratio = log_c[:, 0] - log_c[:, 1]
     assert float(ratio.mean()) == pytest.approx(math.log(3 / 7) / 0.5, abs=0.1)
     assert float(ratio.std()) == pytest.approx(math.pi / math.sqrt(3) / 0.5, rel=0.03)
+    # Three classes: of two, the smaller noise would choose as well as the larger.
+    log_alpha = torch.tensor([0.1, 0.2, 0.7]).log().expand(40_000, 3)
     for relaxation in (0.0, 0.1, 2.0):
         largest = Concrete(log_alpha, relaxation).rsample().argmax(1)
-        assert float((largest == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+        frequency = nn.functional.one_hot(largest, 3).float().mean(0)
+        torch.testing.assert_close(frequency, log_alpha[0].exp(), atol=0.01, rtol=0)
 
 
 def test_without_relaxation_codes_are_one_hot_and_probabilities_exact() -> None:
@@ -250,6 +253,25 @@ def test_information_of_a_noiseless_class() -> None:
 # The family
 
 
+def test_groups_are_categorical_codes_one_by_one_and_then_the_continuous_groups() -> None:
+    """The dependence within groups, and between them, of a family's own codes, from its posterior's tables."""
+    vae, x = small(), binary(8)
+    torch.manual_seed(4)
+    ((_, losses),) = vae.updates(batch_of(x))
+    torch.manual_seed(4)
+    q = vae.q(x, vae.config.relaxation)
+    code = q.rsample()
+    # n_examples is 1 here, so the batch is the data set: plain means of densities, (B, B, U) with U = 2 + 3.
+    density = q.log_prob(code[:, None]).double().exp()
+    c1, c2, z1, z2, z3 = density.unbind(2)
+    joint = (c1 * c2 * z1 * z2 * z3).mean(1).log()
+    grouped = sum(part.mean(1).log() for part in (c1, c2, z1 * z2, z3))
+    single = sum(part.mean(1).log() for part in (c1, c2, z1, z2, z3))
+    torch.testing.assert_close(losses["total_correlation"].double(), (joint - grouped).mean(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(losses["group_correlation"].double(), (grouped - single).mean(), atol=1e-4, rtol=1e-4)
+    assert float(losses["total_correlation"].detach()) != pytest.approx(0, abs=1e-3)
+
+
 @pytest.mark.parametrize("training_mode", [True, False])
 @pytest.mark.parametrize("codes", [{}, {"discrete": []}, {"continuous": []}])
 def test_with_all_weights_one_the_loss_is_the_negative_elbo(codes: dict[str, Any], training_mode: bool) -> None:
@@ -305,7 +327,7 @@ def test_the_decoder_sees_codes_with_the_gradient_of_the_loss() -> None:
     assert float(gradient.norm()) > 1e-3
     with torch.no_grad():
         vae.posterior.weight -= 0.02 * gradient / gradient.norm()
-    assert float(reconstruction()) < float(before)
+    assert float(reconstruction().detach()) < float(before.detach())
 
 
 def test_log_prob_approaches_the_exact_marginal_of_categorical_codes() -> None:
