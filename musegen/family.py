@@ -86,6 +86,8 @@ class Family(nn.Module, ABC):
         monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
         draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
+        n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
+            the data's average posterior from a minibatch read it.
     """
 
     name: ClassVar[str]
@@ -103,6 +105,7 @@ class Family(nn.Module, ABC):
         self.spec = spec
         self.likelihood = spec.likelihood
         self.step = 0
+        self.n_examples = 1
         for name, network in networks.items():
             self.add_module(name, network)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LOG_VAR_BOUNDS", "DiagonalGaussian", "StandardNormal", "slerp"]
+__all__ = ["LOG_VAR_BOUNDS", "Concrete", "DiagonalGaussian", "StandardNormal", "slerp"]
 
 LOG_VAR_BOUNDS = (-12.0, 8.0)
 """Clamp of log σ²: σ between 0.0025 and 55. Outside it exp() overflows before a gradient could bring it back."""
@@ -58,6 +58,41 @@ class DiagonalGaussian:
     def kl(self) -> Tensor:
         """KL(q ‖ N(0, I)) of each dimension, nats, ``(B, n)`` (Kingma & Welling 2014, appendix B)."""
         return 0.5 * (self.mean.square() + self.log_var.exp() - 1 - self.log_var)
+
+
+@dataclass(frozen=True)
+class Concrete:
+    """Concrete(α, λ) over K classes (Maddison et al. 2017, 1611.00712; Jang et al. 2017, 1611.01144): relaxed one-hot c.
+
+    Codes are log c, because c itself underflows at small λ, and the density is that of log c (ExpConcrete, appendix C).
+    The density of c on the simplex is this minus Σ_k log c_k, which cancels in every difference of two log-densities.
+    λ = 0 is the limit, the categorical distribution: c is exactly one-hot, and ``log_prob`` a log-probability.
+
+    Args:
+        log_alpha: log-probabilities of the classes, normalised, ``(…, K)``.
+        relaxation: the temperature λ.
+    """
+
+    log_alpha: Tensor
+    relaxation: float
+
+    def rsample(self) -> Tensor:
+        """Reparameterised draw of log c, ``(…, K)``: log-softmax of (log α + Gumbel noise) / λ."""
+        # An exponential draw of exactly 0 would be infinite noise.
+        noise = torch.empty_like(self.log_alpha).exponential_().clamp_min(torch.finfo(self.log_alpha.dtype).tiny)
+        scores = self.log_alpha - noise.log()
+        if self.relaxation == 0:
+            return torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype).log()
+        return (scores / self.relaxation).log_softmax(-1)
+
+    def log_prob(self, log_c: Tensor) -> Tensor:
+        """Log-density of log c, nats, over the last axis (1611.00712, their ExpConcrete); broadcasts."""
+        if self.relaxation == 0:
+            return (log_c.exp() * self.log_alpha).sum(-1)
+        k = self.log_alpha.shape[-1]
+        scores = self.log_alpha - self.relaxation * log_c
+        constant = math.lgamma(k) + (k - 1) * math.log(self.relaxation)
+        return constant + scores.sum(-1) - k * scores.logsumexp(-1)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

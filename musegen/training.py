@@ -155,6 +155,7 @@ class Session:
         if config.precision == "float32":
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
+        family.n_examples = len(data.splits["train"])
         self.engine = Engine(family, config)
         n = config.batch_size * family.minibatches
         wanted = resolved.family.streams(resolved.family_config, domain.spec)

@@ -23,6 +23,11 @@ FAMILIES = (
     ("pixelcnn", "PixelCNN", "autoregressive over cells with masked convolutions, plain or gated, exact likelihood"),
     ("pixelrnn", "PixelRNN", "autoregressive over cells with recurrence: Row LSTM or Diagonal BiLSTM"),
     ("semisupervised_vae", "SemisupervisedVAE", "few labels, many examples: M1, M2 and both stacked; classifies"),
+    (
+        "structured_vae",
+        "StructuredVAE",
+        "VAE of categorical and continuous codes in groups, total correlation weighed apart; classifies",
+    ),
     ("vae", "VAE", "variational autoencoder: β, free bits, warm-up, importance samples, two estimators"),
     ("vae_gan", "VAEGAN", "VAE/GAN: reconstruction measured by a discriminator's features"),
     ("wake_sleep", "WakeSleep", "Helmholtz machine: layers of binary units, wake-sleep or reweighted"),

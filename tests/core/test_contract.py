@@ -50,6 +50,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gmmn": ("gmmn", {"latent_dim": 4}),
     "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
+    "structured_vae": ("structured_vae", {"discrete": [3], "continuous": [4]}),
+    "structured_vae-groups": (
+        "structured_vae",
+        {
+            "discrete": [2, 3],
+            "continuous": [2, 1],
+            "mutual_information": 0.5,
+            "group_correlation": 2.0,
+            "relaxation": 0.3,
+        },
+    ),
     "wake_sleep": ("wake_sleep", {"layers": [6]}),
     "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
     "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 4}),

@@ -1,0 +1,253 @@
+"""Structured VAE: hierarchically factorised codes (Esmaeili et al. 2019, 1804.02086), the split of Chen et al. (2018, 1802.04942).
+
+The code z = (z_1, …, z_G) has groups, such as the class of a digit and its style. Each categorical code of ``discrete`` is a
+group of one variable c; each entry of ``continuous`` is a group of that many variables z_gd. p(z) is uniform and N(0, I),
+q(z|x) a product over all variables. With q(z) = 1/N Σ_n q(z|x_n), the aggregate posterior, the negative ELBO is the sum of
+
+    reconstruction       −E log p(x|z)
+    mutual_information   E log q(z|x) − log q(z)                                I(x; z) under q
+    total_correlation    E log q(z) − Σ_g log q(z_g)                            dependence between groups
+    group_correlation    E Σ_g [log q(z_g) − Σ_d log q(z_gd)]                   dependence within groups
+    dimension_kl         E Σ_gd [log q(z_gd) − log p(z_gd)]                     KL(q(z_gd) ‖ p(z_gd))
+
+(1804.02086, section 3; with one variable per group 1802.04942, eq. 2), all in nats. The last four have the weights of the same
+names: all 1 is the ELBO; a larger ``total_correlation`` alone makes class and style independent and leaves style free within.
+θ is ``decoder``; φ is ``encoder`` and ``posterior``.
+
+log q of z, z_g and z_gd are estimated on the minibatch, for example i of B with z_i ~ q(z|x_i), as
+
+    q(z_i) ≈ 1/N q(z_i|x_i) + (N − 1) / (N (B − 1)) Σ_{j≠i} q(z_i|x_j)
+
+which is unbiased for q, and exact when the minibatch is the data set; its logarithm is too small in the mean. This is the
+stratified estimate of 1802.04942, appendix C.2, averaged over which of the other examples gets that estimate's odd weight:
+the same mean, less variance, and no dependence on the order of examples. N is ``n_examples``; if it is below B, N = B.
+
+Training draws categorical codes from the Concrete distribution at temperature ``relaxation`` (Maddison et al. 2017,
+1611.00712; Jang et al. 2017, 1611.01144), and takes the prior's Concrete density at the same temperature (1611.00712 allows
+two). Evaluation draws one-hot codes with exact probabilities: ``nelbo`` then bounds −log p(x) of the model that ``sample``
+draws from, as ``log_prob`` does. A code ``(B, n)`` is one-hot or relaxed c first, then z; ``encode`` takes the most
+probable classes and the mean of z. ``classify`` is log q(c_1|x): clusters without names. ``sample``'s ``label`` fixes c_1.
+
+Deviations: p(z) has no dependence within groups, so that the third term of 1804.02086 has no counterpart in p; every weight
+applies to discrete and continuous groups alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musegen.data.dataset import Batch
+from musegen.domain import Decoder, Encoder, Spec, Wanted
+from musegen.errors import BadInput
+from musegen.family import Capabilities, Family, Losses, Player
+from musegen.graph import Edge, Graph, Node
+from musegen.latent import Concrete, DiagonalGaussian
+from musegen.options import option
+
+__all__ = ["Factorised", "StructuredVAE", "decomposed_kl", "stratified_log_weights"]
+
+
+@dataclass(frozen=True)
+class StructuredVAEConfig:
+    discrete: list[int] = option([10], "classes of each categorical code")
+    continuous: list[int] = option([10], "dimensions of each group of continuous codes")
+    mutual_information: float = option(1.0, "weight of I(x; z)", ge=0)
+    total_correlation: float = option(4.0, "weight of the dependence between groups", ge=0)
+    group_correlation: float = option(1.0, "weight of the dependence within groups", ge=0)
+    dimension_kl: float = option(1.0, "weight of the KL of single codes to their prior", ge=0)
+    relaxation: float = option(2 / 3, "temperature λ of relaxed categorical codes in training", gt=0)
+
+    def __post_init__(self) -> None:
+        if any(k < 2 for k in self.discrete) or any(n < 1 for n in self.continuous):
+            raise BadInput(
+                "Each entry of discrete must be at least 2 classes, each of continuous at least 1 dimension."
+            )
+        if not self.discrete and not self.continuous:
+            raise BadInput("There are no codes: give at least one entry in discrete or continuous.")
+
+    @property
+    def groups(self) -> list[int]:
+        """Variables per group, categorical codes first."""
+        return [1] * len(self.discrete) + self.continuous
+
+    @property
+    def n_code(self) -> int:
+        return sum(self.discrete) + sum(self.continuous)
+
+
+@dataclass(frozen=True)
+class Factorised:
+    """q(z|x) or p(z): a product over U variables, the categorical ones first. A code is (log c_1, …, log c_M, z)."""
+
+    categorical: tuple[Concrete, ...]
+    gaussian: DiagonalGaussian
+
+    def rsample(self) -> Tensor:
+        """Reparameterised draw, ``(B, n_code)``."""
+        return torch.cat([*(q.rsample() for q in self.categorical), self.gaussian.rsample()], -1)
+
+    def log_prob(self, code: Tensor) -> Tensor:
+        """Log-density of each variable, nats: ``(…, n_code)`` → ``(…, U)``; broadcasts over the leading axes."""
+        sizes = [q.log_alpha.shape[-1] for q in self.categorical]
+        *log_c, z = code.split([*sizes, self.gaussian.mean.shape[-1]], -1)
+        # DiagonalGaussian sums over the last axis: one of length 1 keeps the dimensions apart, (…, n) -> (…, n, 1).
+        normal = DiagonalGaussian(self.gaussian.mean[..., None], self.gaussian.log_var[..., None])
+        single = [q.log_prob(c)[..., None] for q, c in zip(self.categorical, log_c, strict=True)]
+        return torch.cat([*single, normal.log_prob(z[..., None])], -1)
+
+
+def stratified_log_weights(b: int, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """log w_ij of the estimate q(z_i) ≈ Σ_j w_ij q(z_i|x_j), ``(B, B)``; see the family's docstring. Rows sum to 1.
+
+    Args:
+        b: B examples in the minibatch; a single one is all there is to know about the data.
+        n: N examples in the data set.
+    """
+    if b == 1:
+        return torch.zeros(1, 1, device=device)
+    n = max(n, b)
+    weights = torch.full((b, b), math.log((n - 1) / (n * (b - 1))), device=device)
+    return weights.fill_diagonal_(-math.log(n))
+
+
+def decomposed_kl(log_q: Tensor, log_p: Tensor, groups: Sequence[int], n_examples: int) -> dict[str, Tensor]:
+    """The four terms that add up to log q(z|x) − log p(z), per example, nats, each ``(B,)``.
+
+    Args:
+        log_q: log q(z_iu|x_j) of every variable u, ``(B, B, U)``: row i has the draw of example i.
+        log_p: log p(z_iu), ``(B, U)``.
+        groups: variables per group, in order; they add up to U.
+        n_examples: N.
+    """
+    log_w = stratified_log_weights(len(log_q), n_examples, log_q.device)
+    grouped = torch.stack([part.sum(-1) for part in log_q.split(list(groups), -1)], -1)  # (B, B, U) -> (B, B, G)
+    joint = log_q.sum(-1)  # (B, B)
+    # Aggregate posteriors of everything, of each group and of each variable, summed over the last: (B,)
+    log_qz = (joint + log_w).logsumexp(1)
+    log_qg, log_qd = ((part + log_w[..., None]).logsumexp(1).sum(-1) for part in (grouped, log_q))
+    return {
+        "mutual_information": joint.diagonal() - log_qz,
+        "total_correlation": log_qz - log_qg,
+        "group_correlation": log_qg - log_qd,
+        "dimension_kl": log_qd - log_p.sum(-1),
+    }
+
+
+class StructuredVAE(Family):
+    name = "structured_vae"
+    title = "Structured variational autoencoder"
+    paper = "Esmaeili et al. 2019, arXiv 1804.02086; Chen et al. 2018, arXiv 1802.04942"
+    objective = (
+        "min  −E log p(x|z) + α I(x; z) + β TC between groups + γ TC within groups + δ Σ KL(q(z_gd) ‖ p(z_gd));\n"
+        "all weights 1 give −ELBO"
+    )
+    Config = StructuredVAEConfig
+    capabilities = Capabilities(
+        encode=True, decode=True, reconstruct=True, log_prob="bound", classify=True, condition=True
+    )
+    monitor = "nelbo"
+    encoder: Any
+    decoder: Any
+
+    def __init__(self, config: StructuredVAEConfig, spec: Spec, networks: dict[str, Any]) -> None:
+        super().__init__(config, spec, networks)
+        self.posterior = nn.Linear(self.encoder.n_features, sum(config.discrete) + 2 * sum(config.continuous))
+
+    @classmethod
+    def networks(cls, config: StructuredVAEConfig, spec: Spec) -> dict[str, Wanted]:
+        return {"encoder": Encoder(), "decoder": Decoder(config.n_code)}
+
+    @classmethod
+    def graph(cls, config: StructuredVAEConfig) -> Graph:
+        groups = []
+        for symbol, sizes, meaning in (("c", config.discrete, "one of"), ("z", config.continuous, "numbers:")):
+            for i, size in enumerate(sizes, 1):
+                groups.append(Node(symbol if len(sizes) == 1 else f"{symbol}{i}", "latent", f"{meaning} {size}"))
+        down = [Edge(g.name, "x", "generative", "p(x|c, z)", ("decoder",)) for g in groups]
+        up = [Edge("x", g.name, "inference", f"q({g.name}|x)", ("encoder", "posterior")) for g in groups]
+        return Graph((*groups, Node("x", "observed", "data")), (*down, *up))
+
+    @property
+    def players(self) -> dict[str, Player]:
+        return {"autoencoder": Player(("encoder", "posterior", "decoder"))}
+
+    def q(self, x: Tensor, relaxation: float) -> Factorised:
+        """q(z|x); relaxation 0 gives exact categorical codes."""
+        c = self.config
+        statistics = self.posterior(self.encoder(x))
+        *logits, gaussian = statistics.split([*c.discrete, 2 * sum(c.continuous)], 1)
+        categorical = tuple(Concrete(part.log_softmax(1), relaxation) for part in logits)
+        return Factorised(categorical, DiagonalGaussian.from_statistics(gaussian))
+
+    def prior(self, n: int, relaxation: float) -> Factorised:
+        """p(z), n times."""
+        c = self.config
+        uniform = (torch.full((n, k), -math.log(k), device=self.device) for k in c.discrete)
+        zeros = torch.zeros(n, sum(c.continuous), device=self.device)
+        return Factorised(tuple(Concrete(p, relaxation) for p in uniform), DiagonalGaussian(zeros, zeros))
+
+    def visible(self, code: Tensor) -> Tensor:
+        """What the decoder sees of a draw, ``(B, n_code)``: c in place of log c."""
+        m = sum(self.config.discrete)
+        return torch.cat([code[:, :m].exp(), code[:, m:]], 1)
+
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        c, n = self.config, len(batch)
+        relaxation = c.relaxation if self.training else 0.0
+        q, p = self.q(batch.x, relaxation), self.prior(n, relaxation)
+        code = q.rsample()
+        reconstruction = -self.likelihood.log_prob(self.decoder(self.visible(code)), batch.x).mean()
+        # (B, 1, n_code) against the statistics (B, ·) of all examples: (B, B, U)
+        kl = decomposed_kl(q.log_prob(code[:, None]), p.log_prob(code), c.groups, self.n_examples)
+        terms = {name: value.mean() for name, value in kl.items()}
+        loss = reconstruction + sum(getattr(c, name) * value for name, value in terms.items())
+        nelbo = reconstruction + sum(terms.values())
+        yield "autoencoder", {"loss": loss, "nelbo": nelbo, "reconstruction": reconstruction} | terms
+
+    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        code = self.visible(self.prior(n, 0.0).rsample())
+        code[:, sum(self.config.discrete) :] *= temperature
+        if label is not None:
+            k = self.classes()
+            label = label.to(self.device)
+            if label.shape != (n,) or not bool(((label >= 0) & (label < k)).all()):
+                raise BadInput(f"label must hold {n} whole numbers from 0 to {k - 1}.")
+            code[:, :k] = F.one_hot(label, k).to(code.dtype)
+        return self.decode(code)
+
+    def classes(self) -> int:
+        """How many values the first categorical code has; refused where there is none."""
+        if not self.config.discrete:
+            raise BadInput("This structured_vae has no categorical code, hence no classes: train one with discrete.")
+        return self.config.discrete[0]
+
+    def encode(self, x: Tensor) -> Tensor:
+        q = self.q(x, 0.0)
+        one_hot = [F.one_hot(part.log_alpha.argmax(1), part.log_alpha.shape[1]) for part in q.categorical]
+        return torch.cat([*one_hot, q.gaussian.mean], 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """E[x|c, z] of ``(B, n_code)``: one-hot c of each categorical code, then z."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log 1/K Σ_k p(x, z_k) / q(z_k|x), K = ``n_samples`` draws with one-hot c (1509.00519, eq. 8), nats, ``(B,)``."""
+        q, p = self.q(x, 0.0), self.prior(len(x), 0.0)
+        total = torch.full((len(x),), -math.inf, device=x.device)
+        for _ in range(n_samples):
+            code = q.rsample()
+            log_px = self.likelihood.log_prob(self.decoder(self.visible(code)), x)
+            total = torch.logaddexp(total, log_px + (p.log_prob(code) - q.log_prob(code)).sum(1))
+        return total - math.log(n_samples)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log q(c_1|x), nats, ``(B, K)``."""
+        self.classes()
+        return self.q(x, 0.0).categorical[0].log_alpha
