@@ -53,7 +53,7 @@ def gradients(loss: Tensor, module: nn.Module) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(module.parameters()), retain_graph=True))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.floats(0, 5), st.integers(0, 1000))
 def test_the_reversal_layer_is_the_identity_forward_and_minus_lambda_backward(weight: float, seed: int) -> None:
     """1505.07818, eqs. 16–17."""
