@@ -119,9 +119,9 @@ class M2(nn.Module):
             terms.append(log_p + self.prior.log_prob(z) - q.log_prob(z))
         return torch.stack(terms).logsumexp(0) - math.log(self.k)
 
-    def decode(self, y: Tensor, z: Tensor) -> Tensor:
-        """E[v|y, z]: y ``(B,)``, z ``(B, n)`` → ``(B, …)``."""
-        return self.likelihood.mean(self.decoder(torch.cat([F.one_hot(y, self.k).to(z.dtype), z], 1)))
+    def params(self, y: Tensor, z: Tensor) -> Tensor:
+        """Parameters of p(v|y, z): y ``(B,)``, z ``(B, n)`` → ``(B, …)``."""
+        return self.decoder(torch.cat([F.one_hot(y, self.k).to(z.dtype), z], 1))
 
 
 class SemisupervisedVAE(Family):
@@ -130,7 +130,7 @@ class SemisupervisedVAE(Family):
     paper = "Kingma, Rezende, Mohamed & Welling 2014, arXiv 1406.5298"
     objective = "min  E U(x) + E L(x, y) + α E [−log q(y|x)],   U(x) = Σ_y q(y|x) (L(x, y) + log q(y|x))"
     Config = SemisupervisedVAEConfig
-    capabilities = Capabilities(encode=True, classify=True, condition=True)
+    capabilities = Capabilities(encode=True, log_prob="bound", classify=True, condition=True)
     monitor = "nelbo"
     encoder: Any
     decoder: Any
@@ -255,5 +255,23 @@ class SemisupervisedVAE(Family):
         if c.model == "m1":
             return self.likelihood.mean(self.decoder(StandardNormal(c.feature_dim).sample(n, self.device, temperature)))
         label = torch.arange(n, device=self.device) % self.m2.k if label is None else label.to(self.device)
-        v = self.m2.decode(label, self.m2.prior.sample(n, self.device, temperature))
-        return v if c.model == "m2" else self.likelihood.mean(self.decoder(v))
+        params = self.m2.params(label, self.m2.prior.sample(n, self.device, temperature))
+        if c.model == "m2":
+            return self.likelihood.mean(params)
+        # z₁ is a code as well, so it is drawn: its mean alone would leave out what y and z do not say.
+        return self.likelihood.mean(self.decoder(self.m2.likelihood.sample(params, temperature)))
+
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log p(x) from below, by ``n_samples`` importance-weighted draws of z and z₁, with y summed out: nats, ``(B,)``."""
+        c = self.config
+        total = torch.full((len(x),), -math.inf, device=x.device)
+        for _ in range(n_samples):
+            if c.model == "m2":
+                log_w = self.m2.log_prob(x)
+            else:
+                q = self.q(x)
+                z = q.rsample()
+                log_prior = StandardNormal(c.feature_dim).log_prob(z) if c.model == "m1" else self.m2.log_prob(z)
+                log_w = self.likelihood.log_prob(self.decoder(z), x) + log_prior - q.log_prob(z)
+            total = torch.logaddexp(total, log_w)
+        return total - math.log(n_samples)

@@ -1,0 +1,250 @@
+"""Adversarial domain adaptation: the reversal layer, every gradient's sign, who moves when, and that labels stay unread."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from linear import UnitGaussian
+from torch import Tensor, nn
+
+from musegen.config import RunConfig
+from musegen.data.dataset import Batch
+from musegen.domain import Spec
+from musegen.engine import Engine
+from musegen.errors import BadInput
+from musegen.families.ada import ADA, ADAConfig, reverse_gradient
+from musegen.networks import MLPEncoder
+
+K = 3
+METHODS = ("dann", "adda")
+
+
+def small_ada(**options: Any) -> ADA:
+    config = ADAConfig(**({"discriminator_widths": [8]} | options))
+    spec = Spec((2,), ("coordinate",), UnitGaussian(), tuple("abc"))
+    networks: dict[str, nn.Module] = {name: MLPEncoder((2,), [16, 8]) for name in ADA.networks(config, spec)}
+    return ADA(config, spec, networks)
+
+
+def blobs(n: int, angle: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Three Gaussian blobs on a line, turned about the origin and moved: ``(n, 2)`` and classes ``(n,)``."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(0, K, (n,), generator=generator)
+    x = torch.stack([3.0 * (label - 1), torch.zeros(n)], 1) + 0.5 * torch.randn(n, 2, generator=generator)
+    rotation = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    return x @ rotation + torch.tensor(shift), label
+
+
+def source_and_target(n: int = 24, target_label: bool = True) -> Batch:
+    """A batch of the source, with one of the target beside it."""
+    (x, y), (x_t, y_t) = blobs(n), blobs(n, 0.7, (0.5, 1.0), seed=1)
+    target = Batch(x_t, torch.arange(n), y_t if target_label else None)
+    return Batch(x, torch.arange(n), y, {"target": target})
+
+
+def gradients(loss: Tensor, module: nn.Module) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, list(module.parameters()), retain_graph=True))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0, 5), st.integers(0, 1000))
+def test_the_reversal_layer_is_the_identity_forward_and_minus_lambda_backward(weight: float, seed: int) -> None:
+    """1505.07818, eqs. 16–17."""
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+    y = reverse_gradient(x, weight)
+    assert torch.equal(y, x)
+    upstream = torch.randn(4, 3)
+    (gradient,) = torch.autograd.grad(y, x, upstream)
+    torch.testing.assert_close(gradient, -weight * upstream)
+
+
+def test_the_ramp_by_hand() -> None:
+    """λ_p = 2 / (1 + e^{−10 p}) − 1 times the weight (1505.07818, section 5.2.2): 0 at first, and it stays at its end."""
+    ada = small_ada(weight=0.5, ramp_steps=100)
+    seen = []
+    for ada.step in (0, 10, 50, 100, 100_000):
+        seen.append(ada.reversal_weight)
+    by_hand = [0.0, 0.5 * 0.46211716, 0.5 * 0.98661430, 0.5 * 0.99990920, 0.5 * 0.99990920]
+    assert seen == pytest.approx(by_hand, abs=1e-7)
+
+
+@pytest.mark.parametrize("step", [0, 3, 50])
+def test_dann_gradients_are_those_of_the_saddle_point(step: int) -> None:
+    """Features descend class − λ · domain loss, the discriminator descends the domain loss, the classifier its own."""
+    ada = small_ada(weight=0.8, ramp_steps=10)
+    ada.step = step
+    batch = source_and_target()
+    ((player, losses),) = ada.updates(batch)
+    assert player == "adaptation"
+    assert set(ada.players[player].networks) == {"encoder", "classifier", "discriminator"}
+
+    f_s, f_t = ada.encoder(batch.x), ada.encoder(batch.streams["target"].x)
+    a_s, a_t = ada.discriminator(f_s)[1], ada.discriminator(f_t)[1]
+    domain = F.binary_cross_entropy_with_logits(a_s, torch.ones(24)) + F.binary_cross_entropy_with_logits(
+        a_t, torch.zeros(24)
+    )
+    label = F.cross_entropy(ada.classifier(f_s), batch.label)
+    torch.testing.assert_close(losses["class"], label)
+    torch.testing.assert_close(losses["domain"], domain)
+    expected = {
+        "encoder": label - ada.reversal_weight * domain,
+        "discriminator": domain,
+        "classifier": label,
+    }
+    for name, loss in expected.items():
+        module = ada.get_submodule(name)
+        for ours, theirs in zip(gradients(losses["loss"], module), gradients(loss, module), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+    if step:
+        assert max(float(g.abs().max()) for g in gradients(domain, ada.encoder)) > 1e-3  # so that its sign shows
+
+
+def watched(engine: Engine) -> list[tuple[str, set[str]]]:
+    """Fills with (player, networks that changed) as the engine moves."""
+    moved: list[tuple[str, set[str]]] = []
+    move, family = engine._move, engine.family
+
+    def watching(player: str) -> None:
+        before = {name: p.detach().clone() for name, p in family.named_parameters()}
+        move(player)
+        changed = {name.split(".")[0] for name, p in family.named_parameters() if not torch.equal(before[name], p)}
+        moved.append((player, changed))
+
+    engine._move = watching  # type: ignore[method-assign]
+    return moved
+
+
+def test_dann_moves_everything_at_once() -> None:
+    ada = small_ada(ramp_steps=1)
+    engine = Engine(ada, RunConfig(steps=1, learning_rate=0.01))
+    moved = watched(engine)
+    engine.step([source_and_target()])
+    assert moved == [("adaptation", {"encoder", "classifier", "discriminator"})]
+
+
+def test_adda_first_learns_on_the_source_then_copies_then_adapts() -> None:
+    ada = small_ada(method="adda", pretraining_steps=2)
+    engine = Engine(ada, RunConfig(steps=4, learning_rate=0.01))
+    moved = watched(engine)
+    copies: list[bool] = []
+    updates = ada.adda
+
+    def copying(source: Batch, target: Batch) -> Any:
+        for i, update in enumerate(updates(source, target)):
+            if i == 0:  # before anybody moves
+                own, theirs = ada.encoder.state_dict(), ada.target_encoder.state_dict()
+                copies.append(all(torch.equal(own[name], theirs[name]) for name in own))
+            yield update
+
+    ada.adda = copying  # type: ignore[method-assign]
+    for _ in range(4):
+        engine.step([source_and_target()])
+    adapting = [("discriminator", {"discriminator"}), ("target_encoder", {"target_encoder"})]
+    assert moved == [("classifier", {"encoder", "classifier"})] * 2 + adapting * 2
+    assert copies == [False, False, True, False]  # exact at the step after pretraining, and only then
+
+
+def test_adda_losses_by_hand_and_their_signs() -> None:
+    """Source is 1 and target is 0 for the discriminator; the target encoder asks for 1 (1702.05464, eqs. 7–8)."""
+    ada = small_ada(method="adda", pretraining_steps=1)
+    ada.step = 7
+    batch = source_and_target()
+    target = batch.streams["target"].x
+
+    def logits() -> tuple[Tensor, Tensor]:
+        return ada.discriminator(ada.encoder(batch.x))[1], ada.discriminator(ada.target_encoder(target))[1]
+
+    def gap() -> float:
+        with torch.no_grad():
+            a_s, a_t = logits()
+            return float(a_s.mean() - a_t.mean())
+
+    updates = ada.updates(batch)
+    for player, sign in (("discriminator", 1), ("target_encoder", -1)):
+        (yielded, losses), (a_s, a_t) = next(updates), logits()
+        assert yielded == player
+        by_hand = {
+            "discriminator": -(a_s.sigmoid().log() + (1 - a_t.sigmoid()).log()).mean(),
+            "target_encoder": -a_t.sigmoid().log().mean(),
+        }
+        torch.testing.assert_close(losses["loss"], by_hand[player])
+        before, parameters = gap(), ada.parameters_of(player)
+        found = torch.autograd.grad(losses["loss"], parameters)
+        with torch.no_grad():
+            for p, g in zip(parameters, found, strict=True):
+                p -= 0.1 * g
+        # The discriminator tells source from target by more than before; the target's encoder closes the gap again.
+        assert sign * (gap() - before) > 1e-4
+
+
+@pytest.mark.parametrize("step", [0, 2, 9])
+@pytest.mark.parametrize("method", METHODS)
+def test_labels_of_the_target_are_not_read_in_training(method: str, step: int) -> None:
+    ada = small_ada(method=method, pretraining_steps=2, ramp_steps=5)
+    state = {name: t.clone() for name, t in ada.state_dict().items()}
+    shown = source_and_target()
+    shown_wrong = replace(shown.streams["target"], label=torch.full((24,), 10_000))  # no class at all
+    seen = []
+    for batch in (shown, source_and_target(target_label=False), replace(shown, streams={"target": shown_wrong})):
+        ada.load_state_dict(state)
+        ada.step = step
+        seen.append(
+            [(player, {n: float(v.detach()) for n, v in losses.items()}) for player, losses in ada.updates(batch)]
+        )
+    assert seen[0] == seen[1] == seen[2]
+    assert not any("target_error" in losses for _, losses in seen[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_validation_reports_the_errors_of_both_and_copies_nothing(method: str) -> None:
+    ada = small_ada(method=method, pretraining_steps=2).eval()
+    ada.step = 2
+    before = {name: t.clone() for name, t in ada.state_dict().items()}
+    batch = source_and_target()
+    reported = {name: float(v.detach()) for _, losses in ada.updates(batch) for name, v in losses.items()}
+    target = batch.streams["target"]
+    f_t = (ada.encoder if method == "dann" else ada.target_encoder)(target.x)
+    assert reported["target_error"] == pytest.approx(
+        float((ada.classifier(f_t).argmax(1) != target.label).float().mean())
+    )
+    f_s = ada.encoder(batch.x)
+    assert reported["source_error"] == pytest.approx(
+        float((ada.classifier(f_s).argmax(1) != batch.label).float().mean())
+    )
+    assert all(torch.equal(before[name], t) for name, t in ada.state_dict().items())
+
+
+def test_data_without_classes_are_refused() -> None:
+    with pytest.raises(BadInput, match="no classes"):
+        ADA.networks(ADAConfig(), Spec((2,), ("coordinate",), UnitGaussian()))
+
+
+SHIFT = (0.2, (1.4, 2.5))
+"""The target's blobs of the toy problem: no two of them touch, and a boundary of the source runs through each."""
+
+
+def accuracy(steps: int, rate: float, **options: Any) -> float:
+    """On new examples of the target, after training on batches of 64 whose target shows no labels."""
+    torch.manual_seed(0)
+    ada = small_ada(discriminator_widths=[32], **options)
+    engine = Engine(ada, RunConfig(steps=steps, learning_rate=rate, ema=0.99))
+    for i in range(steps):
+        (x, y), (x_t, _) = blobs(64, seed=2 * i), blobs(64, *SHIFT, seed=2 * i + 1)
+        engine.step([Batch(x, torch.arange(64), y, {"target": Batch(x_t, torch.arange(64))})])
+    x, y = blobs(2000, *SHIFT, seed=10**6)
+    with torch.no_grad(), engine.averaged() as family:
+        return float((family.classify(x).argmax(1) == y).float().mean())
+
+
+def test_both_methods_beat_the_source_alone() -> None:
+    """Three blobs that are turned and moved: a classifier of the source is carried over to them."""
+    assert accuracy(300, 5e-3, weight=0.0) < 0.8
+    assert accuracy(600, 5e-3, ramp_steps=400) > 0.9
+    assert accuracy(800, 1e-3, method="adda", pretraining_steps=300) > 0.9
