@@ -436,5 +436,5 @@ def test_it_finds_a_class_and_a_style() -> None:
     agreement = float((vae.classify(x).argmax(1) == truth).float().mean())
     assert max(agreement, 1 - agreement) > 0.99
     assert abs(found["autoencoder/total_correlation"]) < 0.1
-    style = vae.encode(x)[:, 2]
+    style = vae.encode(x)[:, 2].detach()
     assert abs(float(torch.corrcoef(torch.stack([style, x[:, 1]]))[0, 1])) > 0.99
