@@ -149,3 +149,15 @@ def test_the_wheel_carries_the_data_and_stays_small(tmp_path: Path) -> None:
         text=True,
     )
     assert Path(found.stdout.strip()) == target / "musegen" / "_data" / "mnist"
+    code = (
+        "import torch, musegen_image.classifier as c; print(c.__file__, c.confident_share(torch.zeros(1, 1, 28, 28)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.split() == [str(target / "musegen_image" / "classifier.py"), "0.0"]
