@@ -6,8 +6,8 @@
       labelled    −L(x, y) = E_{q(z|x,y)} log p(x|y, z) + log p(y) − KL(q(z|x, y) ‖ p(z))               (eq. 6)
       unlabelled  −U(x) = Σ_y q(y|x) (−L(x, y)) + H(q(y|x))              y summed out, never sampled     (eq. 7)
       minimise    J = E U + ``labelled_weight`` E L + ``alpha`` E [−log q(y|x)]                           (eqs. 8–9)
-  θ is ``decoder`` on (one-hot y, z); φ is ``encoder``, ``posterior`` for q(z|x, y), and ``class_encoder``, ``classifier``
-  for q(y|x).
+  θ is ``decoder`` on (one-hot y, z); φ is ``encoder``, ``from_features``, ``from_class`` and ``posterior`` for q(z|x, y), and
+  ``class_encoder`` and ``classifier`` for q(y|x).
 * ``m1`` (section 2): a VAE's features z₁ of all examples for ``pretraining_steps``, then a classifier q(y|z₁) on the labelled ones.
 * ``m1+m2``: the same features, then M2 with z₁ in place of x, its p(z₁|y, z) a Gaussian; perceptrons of ``hidden`` units.
 
@@ -84,36 +84,43 @@ class M2(nn.Module):
         self.likelihood, self.k = likelihood, k
         self.prior = StandardNormal(latent_dim)
         self.encoder, self.class_encoder, self.decoder = encoder, class_encoder, decoder
-        self.posterior = nn.Sequential(
-            nn.Linear(encoder.n_features + k, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent_dim)
-        )
+        self.from_features = nn.Linear(encoder.n_features, hidden)
+        self.from_class = nn.Linear(k, hidden, bias=False)
+        self.posterior = nn.Linear(hidden, 2 * latent_dim)
         self.classifier = nn.Linear(class_encoder.n_features, k)
+
+    def features(self, v: Tensor) -> Tensor:
+        """What q(z|v, y) takes from v, ``(B, hidden)``: the first layer is linear, so one row serves every class."""
+        return self.from_features(self.encoder(v))
+
+    def q(self, features: Tensor, one_hot: Tensor) -> DiagonalGaussian:
+        """q(z|v, y): ``(B, hidden)``, ``(B, K)`` → ``(B, n)``."""
+        return DiagonalGaussian.from_statistics(self.posterior(F.relu(features + self.from_class(one_hot))))
 
     def log_q(self, v: Tensor) -> Tensor:
         """log q(y|v), nats, ``(B, K)``."""
         return self.classifier(self.class_encoder(v)).log_softmax(1)
 
     def bound(self, v: Tensor, y: Tensor, features: Tensor | None = None) -> Tensor:
-        """L(v, y), nats, ``(B,)``; y ``(B,)``; features of v may be given, to compute them once for all classes."""
+        """L(v, y), nats, ``(B,)``; y ``(B,)``; ``features`` of v may be given, to compute them once for all classes."""
         one_hot = F.one_hot(y, self.k).float()
-        features = self.encoder(v) if features is None else features
-        q = DiagonalGaussian.from_statistics(self.posterior(torch.cat([features, one_hot], 1)))
+        q = self.q(self.features(v) if features is None else features, one_hot)
         params = self.decoder(torch.cat([one_hot, q.rsample()], 1))
         return -self.likelihood.log_prob(params, v) + math.log(self.k) + q.kl().sum(1)
 
     def bounds(self, v: Tensor) -> Tensor:
         """L(v, y) for every class, ``(B, K)``."""
-        features, b = self.encoder(v), len(v)
+        features, b = self.features(v), len(v)
         every = torch.arange(self.k, device=v.device).repeat_interleave(b)  # (K·B,): class by class
         repeated = v.repeat(self.k, *(1 for _ in v.shape[1:]))
         return self.bound(repeated, every, features.repeat(self.k, 1)).view(self.k, b).T  # (K·B,) -> (B, K)
 
     def log_prob(self, v: Tensor) -> Tensor:
         """One sample of log Σ_y p(y) p(v, z_y|y) / q(z_y|v, y), nats, ``(B,)``: the terms of an importance-weighted bound."""
-        features, terms = self.encoder(v), []
+        features, terms = self.features(v), []
         for y in range(self.k):
             one_hot = F.one_hot(torch.full((len(v),), y, device=v.device), self.k).float()
-            q = DiagonalGaussian.from_statistics(self.posterior(torch.cat([features, one_hot], 1)))
+            q = self.q(features, one_hot)
             z = q.rsample()
             log_p = self.likelihood.log_prob(self.decoder(torch.cat([one_hot, z], 1)), v)
             terms.append(log_p + self.prior.log_prob(z) - q.log_prob(z))
@@ -247,7 +254,7 @@ class SemisupervisedVAE(Family):
         if self.config.model != "m2":
             return self.q(x).mean
         y = F.one_hot(self.m2.log_q(x).argmax(1), self.m2.k).float()
-        return DiagonalGaussian.from_statistics(self.m2.posterior(torch.cat([self.m2.encoder(x), y], 1))).mean
+        return self.m2.q(self.m2.features(x), y).mean
 
     def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
         """n samples, of each class in turn if no label is given; M1 alone does not know classes."""

@@ -95,7 +95,9 @@ def by_class(m2: M2, v: Tensor, y: int, noise: Tensor) -> Tensor:
     """L(v, y) from the parts of the model, with the given ε ``(B, n)``."""
     one_hot = torch.zeros(len(v), m2.k)
     one_hot[:, y] = 1
-    mean, log_var = m2.posterior(torch.cat([m2.encoder(v), one_hot], 1)).chunk(2, 1)
+    both = torch.cat([m2.encoder(v), one_hot], 1)  # one linear layer on (features, class), written as two
+    weight = torch.cat([m2.from_features.weight, m2.from_class.weight], 1)
+    mean, log_var = m2.posterior((both @ weight.T + m2.from_features.bias).relu()).chunk(2, 1)
     z = mean + (log_var / 2).exp() * noise
     log_p = m2.likelihood.log_prob(m2.decoder(torch.cat([one_hot, z], 1)), v)
     kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(1)
@@ -186,10 +188,10 @@ def test_the_bound_is_tight_where_the_posterior_is_exact() -> None:
         def forward(self, yz: Tensor) -> Tensor:
             return yz[:, :K] @ means[:, None] + yz[:, K:]
 
-    class Exact(nn.Module):
-        def forward(self, features: Tensor) -> Tensor:
-            mean = (features[:, :1] - features[:, 1:] @ means[:, None]) / 2
-            return torch.cat([mean, torch.full_like(mean, math.log(0.5))], 1)
+    class Exact(M2):
+        def q(self, features: Tensor, one_hot: Tensor) -> DiagonalGaussian:
+            mean = (features - one_hot @ means[:, None]) / 2
+            return DiagonalGaussian.from_statistics(torch.cat([mean, torch.full_like(mean, math.log(0.5))], 1))
 
     class Passing(nn.Module):
         n_features = 1
@@ -197,8 +199,8 @@ def test_the_bound_is_tight_where_the_posterior_is_exact() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    m2 = M2(UnitGaussian(), K, 1, 4, Passing(), Passing(), Sum())
-    m2.posterior = Exact()
+    m2 = Exact(UnitGaussian(), K, 1, 4, Passing(), Passing(), Sum())
+    m2.from_features = nn.Identity()
     x = torch.linspace(-3, 3, 7)[:, None]
     log_joint = torch.distributions.Normal(means, math.sqrt(2)).log_prob(x) - math.log(K)  # (7, K)
     with torch.no_grad():
