@@ -37,6 +37,9 @@ class ImageConfig:
     networks: Literal["mlp", "dcgan"] = option("mlp", "preset of networks")
     widths: list[int] = option([400, 400], "widths of the mlp's hidden layers, from the picture to the code")
     channels: int = option(32, "channels of the dcgan networks' outermost layer", ge=1)
+    dense: int = option(
+        0, "units of a fully connected layer next to code and features in the dcgan networks; 0: none", ge=0
+    )
     binarisation: Literal["none", "threshold", "dynamic", "static"] = option(
         "dynamic",
         "none: grey; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA)",
@@ -187,17 +190,18 @@ class ImageDomain(Domain):
 
     def encoder(self, wanted: Encoder) -> nn.Module:
         if self.config.networks == "dcgan":
-            return networks.DCGANEncoder(self.spec.shape, self.config.channels)
+            return networks.DCGANEncoder(self.spec.shape, self.config.channels, self.config.dense)
         return MLPEncoder(self.spec.shape, self.config.widths)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
         if self.config.networks == "dcgan":
-            return networks.DCGANDecoder(wanted.n_code, self.spec.params_shape, self.config.channels, wanted.n_classes)
+            c = self.config
+            return networks.DCGANDecoder(wanted.n_code, self.spec.params_shape, c.channels, c.dense, wanted.n_classes)
         return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         if self.config.networks == "dcgan":
-            return networks.DCGANDiscriminator(self.spec.shape, self.config.channels, wanted.norm)
+            return networks.DCGANDiscriminator(self.spec.shape, self.config.channels, self.config.dense, wanted.norm)
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
 
     def autoregressive(self, wanted: Autoregressive) -> nn.Module:

@@ -1,4 +1,9 @@
-"""DCGAN networks for pictures (Radford et al. 2016, 1511.06434), for any size that halves down to 4–8 pixels."""
+"""DCGAN networks for pictures (Radford et al. 2016, 1511.06434), for any size that halves down to 4–8 pixels.
+
+With ``dense`` units there is one fully connected layer more between the code, or the features, and the convolutions, as in
+the networks of InfoGAN (Chen et al. 2016, 1606.03657, table 1: 64 channels, 1,024 units): the parts of a code can then act
+together before they take up space, and features are of the whole picture.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +50,13 @@ class DCGANDecoder(nn.Module):
         n_code: n.
         params_shape: ``(…, H, W)``; what stands before H and W becomes channels of the last layer.
         channels: of the last hidden layer; each earlier one has twice as many.
+        dense: units of a fully connected layer before the convolutions; 0 for none.
         n_classes: above 0, batch normalisation is conditional on a label.
     """
 
-    def __init__(self, n_code: int, params_shape: Sequence[int], channels: int, n_classes: int = 0) -> None:
+    def __init__(
+        self, n_code: int, params_shape: Sequence[int], channels: int, dense: int = 0, n_classes: int = 0
+    ) -> None:
         super().__init__()
         *planes, size, _ = params_shape
         n = halvings(size)
@@ -56,10 +64,10 @@ class DCGANDecoder(nn.Module):
         n_planes = 1
         for plane in planes:
             n_planes *= plane
-        layers: list[nn.Module] = [
-            nn.Linear(n_code, width * side * side),
-            nn.Unflatten(1, (width, side, side)),
-        ]
+        layers: list[nn.Module] = []
+        if dense:
+            layers += [nn.Linear(n_code, dense), batch_norm(dense, n_classes), nn.ReLU()]
+        layers += [nn.Linear(dense or n_code, width * side * side), nn.Unflatten(1, (width, side, side))]
         layers += [batch_norm(width, n_classes), nn.ReLU()]
         for i in range(n):
             last = i == n - 1
@@ -76,9 +84,9 @@ class DCGANDecoder(nn.Module):
 
 
 class _Trunk(nn.Module):
-    """x ``(B, C, H, W)`` → features ``(B, F)``: strided convolutions, leaky ReLU."""
+    """x ``(B, C, H, W)`` → features ``(B, F)``: strided convolutions, leaky ReLU; F is ``dense`` if that is not 0."""
 
-    def __init__(self, shape: Sequence[int], channels: int, norm: Norm) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, dense: int, norm: Norm) -> None:
         super().__init__()
         width_in, size, _ = shape
         n, layers = halvings(size), []
@@ -87,8 +95,12 @@ class _Trunk(nn.Module):
             layers += normalised(nn.Conv2d(width_in, out, 4, stride=2, padding=1), norm, out, first=i == 0)
             layers.append(nn.LeakyReLU(0.2))
             width_in = out
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+        layers.append(nn.Flatten())
         self.n_features = width_in * (size >> n) ** 2
+        if dense:
+            layers += [*normalised(nn.Linear(self.n_features, dense), norm, dense), nn.LeakyReLU(0.2)]
+            self.n_features = dense
+        self.layers = nn.Sequential(*layers)
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,16 +110,16 @@ class _Trunk(nn.Module):
 class DCGANEncoder(_Trunk):
     """x ``(B, C, H, W)`` → features ``(B, F)``; the discriminator's trunk, as in most VAEs built on DCGAN."""
 
-    def __init__(self, shape: Sequence[int], channels: int) -> None:
-        super().__init__(shape, channels, "batch")
+    def __init__(self, shape: Sequence[int], channels: int, dense: int = 0) -> None:
+        super().__init__(shape, channels, dense, "batch")
 
 
 class DCGANDiscriminator(nn.Module):
     """x ``(B, C, H, W)`` → (features ``(B, F)``, logit ``(B,)``)."""
 
-    def __init__(self, shape: Sequence[int], channels: int, norm: Norm) -> None:
+    def __init__(self, shape: Sequence[int], channels: int, dense: int, norm: Norm) -> None:
         super().__init__()
-        self.trunk = _Trunk(shape, channels, norm)
+        self.trunk = _Trunk(shape, channels, dense, norm)
         self.n_features = self.trunk.n_features
         self.logit = normalised(nn.Linear(self.n_features, 1), "spectral" if norm == "spectral" else "none", 1)[0]
 

@@ -278,8 +278,8 @@ def test_splits_are_a_partition(n: int, seed: int) -> None:
 
 @pytest.mark.parametrize("size", [4, 8, 12, 28, 32, 64])
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
-@pytest.mark.parametrize("networks", ["mlp", "dcgan"])
-def test_networks_fit(networks: Any, size: int, colour: Any) -> None:
+@pytest.mark.parametrize(("networks", "dense"), [("mlp", 0), ("dcgan", 0), ("dcgan", 7)])
+def test_networks_fit(networks: Any, dense: int, size: int, colour: Any) -> None:
     if networks == "dcgan" and size == 4:
         pytest.skip("too small to halve")
     for binarisation in ("none", "threshold"):
@@ -287,6 +287,7 @@ def test_networks_fit(networks: Any, size: int, colour: Any) -> None:
             networks=networks,
             widths=[8, 5],
             channels=2,
+            dense=dense,
             size=size,
             colour=colour,
             binarisation=binarisation,  # type: ignore[arg-type]
@@ -295,6 +296,7 @@ def test_networks_fit(networks: Any, size: int, colour: Any) -> None:
         x, z = torch.rand(3, *domain.spec.shape), torch.randn(3, 6)
         encoder = domain.network(Encoder())
         assert encoder(x).shape == (3, encoder.n_features)
+        assert not dense or encoder.n_features == dense
         params = domain.network(Decoder(6))(z)
         assert params.shape == (3, *domain.spec.params_shape)
         assert domain.spec.likelihood.log_prob(params, x.round()).shape == (3,)
