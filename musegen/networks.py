@@ -135,11 +135,11 @@ class MLPDiscriminator(nn.Module):
 
 
 class Biases(nn.Module):
-    """Learned logits of n units that nothing feeds, the same for every row: ``rows`` → ``(rows, n)``; 0 at first."""
+    """Learned parameters of units that nothing feeds, the same for every row: ``rows`` → ``(rows, *shape)``; 0 at first."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(n))
+        self.bias = nn.Parameter(torch.zeros(*shape))
 
     def forward(self, rows: int) -> Tensor:
-        return self.bias.expand(rows, -1)  # (n,) -> (rows, n)
+        return self.bias.expand(rows, *self.bias.shape)  # (*shape,) -> (rows, *shape)

@@ -62,6 +62,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "wake_sleep": ("wake_sleep", {"layers": [6]}),
+    "wake_sleep-gaussian": ("wake_sleep", {"layers": [6, 4], "units": "gaussian"}),
     "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
     "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 4}),
     "gae-memory": (

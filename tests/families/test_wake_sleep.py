@@ -15,8 +15,8 @@ from musegen.data.dataset import Batch
 from musegen.domain import Spec
 from musegen.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.wake_sleep import CODE_SCALE, WakeSleep, WakeSleepConfig, reweighted
-from musegen.likelihood import Bernoulli
+from musegen.families.wake_sleep import CODE_SCALE, SIGMA_MIN, WakeSleep, WakeSleepConfig, reweighted
+from musegen.likelihood import Bernoulli, Gaussian
 from musegen.networks import MLPDecoder, MLPEncoder
 
 N_X = 4
@@ -243,6 +243,85 @@ def test_training_climbs_to_the_entropy_of_the_data(algorithm: str) -> None:
     with torch.no_grad():
         log_px = float(exact_log_px(family, patterns.double()).mean())
     assert -math.log(4) - 0.35 < log_px < -math.log(4)
+
+
+class _Linear(nn.Module):
+    """x or h as it is, through one linear layer, with a fixed scale: a linear-Gaussian conditional of the data."""
+
+    def __init__(self, weight: Tensor, raw_scale: float) -> None:
+        super().__init__()
+        self.weight, self.raw_scale, self.n_features = nn.Parameter(weight), raw_scale, len(weight)
+
+    def forward(self, h: Tensor) -> Tensor:
+        mean = h @ self.weight.T
+        return torch.stack([mean, torch.full_like(mean, self.raw_scale)], 1)  # 2 × (B, n) -> (B, 2, n)
+
+
+def gaussian_machine(layers: list[int]) -> WakeSleep:
+    """x of 2 cells under Gaussian units whose means are linear and whose scales do not depend on what is above."""
+    torch.manual_seed(3)
+    encoder = nn.Identity()
+    encoder.n_features = 2  # type: ignore[assignment]
+    networks: dict[str, nn.Module] = {"encoder": encoder, "decoder": _Linear(torch.randn(2, layers[0]), 0.2)}
+    config = WakeSleepConfig(layers=layers, units="gaussian")
+    family = WakeSleep(config, Spec((2,), ("cell",), Gaussian()), networks).double()
+    with torch.no_grad():
+        for layer in family.generative:
+            layer.weight[layer.out_features // 2 :] = 0  # rows of the raw scale
+        for layer in family.recognition:
+            layer.weight.zero_()
+            layer.bias[layer.out_features // 2 :] = 1.5  # broad enough to propose from
+        family.prior.bias.copy_(torch.randn_like(family.prior.bias))
+    return family
+
+
+def marginal(family: WakeSleep) -> torch.distributions.MultivariateNormal:
+    """p(x) of a ``gaussian_machine``: means and covariances pushed down layer by layer."""
+    scale = lambda raw: SIGMA_MIN + nn.functional.softplus(torch.as_tensor(raw, dtype=torch.float64))  # noqa: E731
+    mean, covariance = family.prior.bias[0], torch.diag(scale(family.prior.bias[1]) ** 2)
+    for layer in reversed(family.generative):
+        n = layer.out_features // 2
+        weight, (bias, raw) = layer.weight[:n], layer.bias.view(2, n)
+        mean, covariance = weight @ mean + bias, weight @ covariance @ weight.T + torch.diag(scale(raw) ** 2)
+    weight = family.decoder.weight
+    noise = scale(family.decoder.raw_scale) ** 2 * torch.eye(2, dtype=torch.float64)
+    return torch.distributions.MultivariateNormal(weight @ mean, weight @ covariance @ weight.T + noise)
+
+
+@pytest.mark.parametrize("layers", [[1], [2, 1]])
+def test_gaussian_units_have_the_marginal_of_a_linear_gaussian_model(layers: list[int]) -> None:
+    family = gaussian_machine(layers).eval()
+    with torch.no_grad():
+        exact = marginal(family)
+        x = exact.sample((6,))
+        close = (
+            family.log_prob(x.repeat(2000, 1), 50).view(2000, -1).exp().mean(0).log()
+        )  # (2000·6,) -> (6,): K = 100,000
+        torch.testing.assert_close(close, exact.log_prob(x), atol=0.08, rtol=0)
+        dreams = family.dream(200_000)
+        assert [h.shape[1] for h in dreams] == layers
+        drawn = family.likelihood.sample(family.params(dreams[0]))
+    torch.testing.assert_close(drawn.mean(0), exact.mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), exact.covariance_matrix, atol=0.1, rtol=0.03)
+
+
+def test_gaussian_units_learn_the_variance_of_their_data() -> None:
+    """One unit over two cells that share a cause is factor analysis: training reaches the data's own likelihood."""
+    torch.manual_seed(0)
+    cause, noise = torch.randn(4000, 1), 0.5 * torch.randn(4000, 2)
+    x = cause @ torch.tensor([[1.5, -1.0]]) + noise + torch.tensor([0.5, 0.0])
+    networks: dict[str, nn.Module] = {"encoder": MLPEncoder((2,), [8]), "decoder": MLPDecoder(1, (2, 2), [8])}
+    config = WakeSleepConfig(layers=[1], units="gaussian", algorithm="reweighted")
+    family = WakeSleep(config, Spec((2,), ("cell",), Gaussian()), networks)
+    engine = Engine(family, RunConfig(steps=400, learning_rate=0.02, schedule="cosine"))
+    for _ in range(400):
+        engine.step([batch_of(x[torch.randint(4000, (128,))])])
+    best = torch.distributions.MultivariateNormal(x.mean(0), x.T.cov()).log_prob(x).mean()
+    independent = torch.distributions.Normal(x.mean(0), x.std(0)).log_prob(x).sum(1).mean()
+    with torch.no_grad():
+        found = family.eval().log_prob(x, 50).mean()
+    assert best - 0.1 < found < best + 0.05
+    assert best - independent > 0.4  # what the hidden unit is for
 
 
 def test_shapes_of_codes_and_samples() -> None:
