@@ -125,14 +125,14 @@ def generator_loss(loss: GANLoss, fake: Tensor) -> Tensor:
 
 
 def boosted(batch: Batch, critic_steps: int, critic_boost: int, step: int) -> Iterable[Batch]:
-    """The discriminator's minibatches of a step: ``critic_steps``, or as often as it takes to make ``critic_boost``.
+    """The discriminator's minibatches of a step: ``critic_steps``, or the same again and again up to ``critic_boost``.
 
     That many in the first 25 steps and in every 500th bring the critic near its optimum while G changes fast, and back there
     now and then (Arjovsky et al. 2017, 1701.07875, whose code has 100).
     """
     minibatches = batch.split(critic_steps)
     if critic_boost and (step < 25 or step % 500 == 0):
-        return islice(cycle(minibatches), critic_boost)
+        return islice(cycle(minibatches), max(critic_boost, critic_steps))
     return minibatches
 
 
