@@ -23,7 +23,7 @@ for it in the discriminator.
 
 The encoder of all three is the composer's critic without its logit: a family's posterior may look at all tracks.
 
-Deviations from the paper: steps of a bar are upsampled before and between the pitch strides instead of before them; the
+Deviations from the paper: steps of a bar are upsampled before and together with the pitch strides instead of all before them; the
 temporal generator gives as many channels per bar as the bar generator's first layer has, so that short codes do not
 starve it; and given bars also join the codes of all bars through one layer, so that a bar can follow those before it (``given`` =
 past).

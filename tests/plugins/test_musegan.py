@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import musegen
 from musegen.domain import Decoder, Discriminator, Encoder
 from musegen.errors import BadInput
 from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig
@@ -164,6 +166,7 @@ def test_what_is_given_reaches_every_layer_of_every_bar_generator(preset: str) -
     assert isinstance(decoder, MuseGANDecoder)
     z, x = torch.randn(2, 24), torch.rand(2, *domain.spec.shape)
     with torch.no_grad():
+        nn.init.zeros_(decoder.before.weight)  # so that the first features have one way only
         base = decoder(z, given=x)
         for i in range(len(decoder.bar[0].layers)):
 
@@ -171,7 +174,6 @@ def test_what_is_given_reaches_every_layer_of_every_bar_generator(preset: str) -
                 return [f + 3 * (j == i) for j, f in enumerate(features)]
 
             hook = decoder.given.register_forward_hook(other)
-            nn.init.zeros_(decoder.before.weight)  # so that the first features have one way only
             changed = (decoder(z, given=x) != base).unflatten(1, (5, 2)).flatten(2).any(2)
             hook.remove()
             assert changed.all(), i
@@ -202,3 +204,12 @@ def test_given_parts_come_back_and_other_parts_follow_them(preset: str, given_na
 def tracks_of(domain: PianorollDomain) -> set[int]:
     """Tracks that are given as a whole."""
     return {i for i, track in enumerate(domain.tracks) if track.name in domain.config.given}
+
+
+@pytest.mark.parametrize("neurons", ["none", "deterministic"])
+def test_binary_samples_have_no_threshold_to_calibrate(neurons: str, band_store: Path, tmp_path: Path) -> None:
+    options = {"bars": 1, "channels": 1, "batch_size": 8, "steps": 1, "validate_every": 0, "device": "cpu"}
+    run = musegen.train(
+        "gan", "pianoroll", data=band_store, out=tmp_path / "run", neurons=neurons, quiet=True, **options
+    )
+    assert (run.config().domain_config.threshold == "auto") == (neurons != "none")
