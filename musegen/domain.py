@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from musegen.data.dataset import Dataset
 from musegen.likelihood import Likelihood
+from musegen.networks import GivenDecoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,10 +84,12 @@ class Decoder:
     Args:
         n_code: length of the code.
         n_classes: above 0, the module takes a label ``(B,)`` as well, and its batch normalisation is conditional on it.
+        given: the module takes what is given (see ``Spec.given``) as well, as ``given=x ⊙ m`` ``(B, *S)``, zero elsewhere.
     """
 
     n_code: int
     n_classes: int = 0
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Discriminator:
     Args:
         norm: ``batch`` normalisation, ``spectral`` normalisation of every layer, or ``none``. A gradient penalty
             is defined per example and therefore excludes ``batch`` (Gulrajani et al. 2017, section 4).
+
+    A module that is several critics, each of an equal part of x along its first axis, has an attribute ``critics``, their number.
+    Its logit is the sum of theirs, and a gradient penalty is taken of each.
     """
 
     norm: Norm = "batch"
@@ -212,7 +218,7 @@ class Domain(ABC):
             case Encoder():
                 return self.encoder(wanted)
             case Decoder():
-                return self.decoder(wanted)
+                return self.given_decoder(wanted) if wanted.given else self.decoder(wanted)
             case Discriminator():
                 return self.discriminator(wanted)
             case Autoregressive():
@@ -223,6 +229,11 @@ class Domain(ABC):
 
     @abstractmethod
     def decoder(self, wanted: Decoder) -> nn.Module: ...
+
+    def given_decoder(self, wanted: Decoder) -> nn.Module:
+        """A decoder that also takes what is given: features of the domain's encoder join the code, unless a domain knows better."""
+        plain = replace(wanted, n_code=2 * wanted.n_code, given=False)
+        return GivenDecoder(self.encoder(Encoder()), self.decoder(plain), wanted.n_code)
 
     @abstractmethod
     def discriminator(self, wanted: Discriminator) -> nn.Module: ...

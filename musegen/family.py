@@ -97,7 +97,7 @@ class Family(nn.Module, ABC):
     Config: ClassVar[type] = NoOptions
     capabilities: ClassVar[Capabilities] = Capabilities()
     monitor: ClassVar[str | None] = None
-    draws: ClassVar[bool] = False
+    draws: bool = False
 
     def __init__(self, config: Any, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__()

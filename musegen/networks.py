@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from musegen.domain import Norm
+if TYPE_CHECKING:
+    from musegen.domain import Norm
 
 __all__ = [
     "Biases",
+    "BinaryNeurons",
     "ConditionalBatchNorm",
     "Conditioned",
+    "GivenDecoder",
     "MLPDecoder",
     "MLPDiscriminator",
     "MLPEncoder",
@@ -132,6 +136,58 @@ class MLPDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layers(x.flatten(1))
         return features, self.logit(features).squeeze(1)  # (B, F), (B, 1) -> (B,)
+
+
+class GivenDecoder(nn.Module):
+    """z ``(B, n)``, given ``(B, *S)`` → parameters ``(B, *params_shape)``: n features of what is given join the code.
+
+    Args:
+        encoder: of samples; has an attribute ``n_features``.
+        decoder: of codes of length 2n; it may take a label.
+        n_code: n.
+    """
+
+    def __init__(self, encoder: Any, decoder: nn.Module, n_code: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.summary = nn.Linear(encoder.n_features, n_code)
+
+    def forward(self, z: Tensor, label: Tensor | None = None, *, given: Tensor) -> Tensor:
+        code = torch.cat([z, self.summary(self.encoder(given))], 1)  # (B, n), (B, n) -> (B, 2n)
+        return self.decoder(code) if label is None else self.decoder(code, label)
+
+
+class BinaryNeurons(nn.Module):
+    """Logits → 0 or 1, with the straight-through gradient (Bengio et al. 2013, 1308.3432; Dong & Yang 2018, 1804.09399).
+
+    p = σ(s · logit), with slope s. Forward, a deterministic neuron is 1[p > ½], a stochastic one is 1[u < p] for uniform u;
+    backward, both are p, whose derivative is s p (1 − p): the sigmoid-adjusted estimator. s = rate ^ epoch (Chung et al.
+    2017, 1609.01704), up to ``MAX_SLOPE``, brings p closer to the step that it stands for.
+
+    Args:
+        kind: of neuron.
+        rate: of annealing, per epoch; 1 leaves s at 1.
+    """
+
+    MAX_SLOPE = 5.0
+    """Where Chung et al. stop; beyond it hardly any cell has a gradient."""
+    slope: Tensor
+
+    def __init__(self, kind: Literal["deterministic", "stochastic"], rate: float = 1.0) -> None:
+        super().__init__()
+        self.kind, self.rate = kind, rate
+        self.register_buffer("slope", torch.ones(()))  # saved, because what a stochastic neuron draws depends on it
+
+    def anneal(self, epoch: int) -> None:
+        """Set the slope for an epoch, counted from 0."""
+        # In logarithms: a power of a late epoch would overflow.
+        self.slope.fill_(math.exp(min(epoch * math.log(self.rate), math.log(self.MAX_SLOPE))))
+
+    def forward(self, logits: Tensor, mode: bool = False) -> Tensor:
+        """Same shape, 0 or 1; ``mode`` asks a stochastic neuron for its more probable value."""
+        p = (self.slope * logits).sigmoid()
+        threshold = 0.5 if mode or self.kind == "deterministic" else torch.rand_like(p)
+        return (p > threshold).to(p.dtype) + (p - p.detach())  # the bracket is exactly 0, and carries the gradient
 
 
 class Biases(nn.Module):

@@ -261,7 +261,7 @@ class Session:
     @torch.no_grad()
     def calibrate(self) -> None:
         """Let the domain adjust how samples are written, and keep that in the run's config."""
-        if not self.resolved.family.capabilities.sample or self.resolved.family.draws:
+        if not self.resolved.family.capabilities.sample or self.engine.family.draws:
             return
         n = CALIBRATION_EXAMPLES
         with self.seeded(), self.engine.averaged() as family:

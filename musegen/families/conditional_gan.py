@@ -10,9 +10,13 @@ normalisation in G (Dumoulin et al. 2017, 1610.07629), a projection or an auxili
   a(x, y) = v_yᵀ φ(x) + ψ(φ(x)) (1802.05637, eq. 4), φ the domain's features and ψ its logit; ``embedding`` holds the v_y.
   With ``head`` = auxiliary, D also classifies: D and G both minimise −log C(y|x), D on real examples and G on its own
   (1610.09585, eqs. 2–3, without D's term on generated examples, which teaches it from wrong labels early on).
-* ``given``: cells m of x that are given (tracks of a piece, the bars before, half of a picture). ``given_encoder`` turns m ⊙ x into
-  features that join z, and G's output is put around what is given: x̃ = m ⊙ x + (1 − m) ⊙ G(z, m ⊙ x), so it comes
-  back unchanged, and D(x̃) judges how the two fit together.
+* ``given``: cells m of x that are given (tracks of a piece, the bars before, half of a picture). The domain's decoder takes m ⊙ x
+  beside z, and G's output is put around what is given: x̃ = m ⊙ x + (1 − m) ⊙ G(z, m ⊙ x), so it comes
+  back unchanged, and D(x̃) judges how the two fit together. With the domain's ``musegan`` networks, ``loss`` = wasserstein-gp,
+  ``critic_steps`` = 5 and ``critic_boost`` = 100 this is MuseGAN's track-conditional model (Dong et al. 2018, 1709.06298).
+
+``wasserstein-gp`` (1704.00028) has a gradient penalty with λ = 10, between examples of one label, instead of spectral
+normalisation of the domain's discriminator. ``neurons`` are those of ``gan``.
 
 Deviations: ``embedding`` is normalised as one matrix. When nobody says what is given, ``sample`` takes one of ``examples``, a
 few given parts of training data that the model keeps.
@@ -22,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -30,9 +35,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Discriminator, Encoder, Spec, Wanted
+from musegen.domain import Decoder, Discriminator, Spec, Wanted
 from musegen.errors import BadInput
-from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.families.gan import (
+    NeuronKind,
+    binary_neurons,
+    boosted,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+)
 from musegen.family import Capabilities, Family, Losses, Player
 from musegen.graph import Edge, Graph, Node
 from musegen.latent import StandardNormal
@@ -42,6 +54,8 @@ __all__ = ["ConditionalGAN", "paste"]
 
 N_EXAMPLES = 32
 """Given parts that the model keeps."""
+LAMBDA = 10.0
+"""Weight of wasserstein-gp's penalty, as in 1704.00028."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +65,20 @@ class ConditionalGANConfig:
         "label", "a class, or cells of x that the domain's option given names"
     )
     head: Literal["projection", "auxiliary"] = option("projection", "how the discriminator sees a label")
-    loss: Literal["hinge", "non-saturating", "least-squares"] = option("hinge", "the game, as in gan")
+    loss: Literal["hinge", "non-saturating", "least-squares", "wasserstein-gp"] = option("hinge", "the game, as in gan")
     auxiliary_weight: float = option(1.0, "weight of −log C(y|x) with the auxiliary head", ge=0)
     critic_steps: int = option(1, "discriminator updates per generator update, each on fresh data", ge=1)
+    critic_boost: int = option(
+        0,
+        "discriminator updates in each of the first 25 steps and in every 500th; 0: as in the others; MuseGAN has 100",
+        ge=0,
+    )
+    neurons: NeuronKind = option(
+        "none", "binary neurons at the end of the generator, for cells that are 0 or 1: what it shows is binary too"
+    )
+    slope_annealing: float = option(
+        1.0, "factor per epoch on the slope of the neurons' gradient; BinaryMuseGAN has 1.1", ge=1
+    )
 
     @property
     def by_label(self) -> bool:
@@ -74,18 +99,19 @@ class ConditionalGAN(Family):
     capabilities = Capabilities(condition=True)
     generator: Any
     discriminator: Any
-    given_encoder: Any
     mask: Tensor
     examples: Tensor
 
     def __init__(self, config: ConditionalGANConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__(config, spec, networks)
         self.prior = StandardNormal(config.latent_dim)
+        self.critics = getattr(self.discriminator, "critics", 1)
+        self.draws = config.neurons != "none"
+        self.neurons = binary_neurons(config.neurons, config.slope_annealing, spec)
         k, n_features = len(spec.classes), self.discriminator.n_features
         if not config.by_label:
             self.register_buffer("mask", spec.given_mask(), persistent=False)
             self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape))
-            self.summary = nn.Linear(self.given_encoder.n_features, config.latent_dim)
         elif config.head == "projection":
             self.embedding = spectral_norm(nn.Embedding(k, n_features))
         else:
@@ -93,7 +119,7 @@ class ConditionalGAN(Family):
 
     @classmethod
     def networks(cls, config: ConditionalGANConfig, spec: Spec) -> dict[str, Wanted]:
-        discriminator = Discriminator("spectral")
+        discriminator = Discriminator("none" if config.loss == "wasserstein-gp" else "spectral")
         if config.by_label:
             if not spec.classes:
                 raise BadInput(
@@ -105,13 +131,12 @@ class ConditionalGAN(Family):
             raise BadInput(
                 "conditional_gan with condition=given needs the domain's option given, which says what is given."
             )
-        return {"generator": Decoder(2 * config.latent_dim), "discriminator": discriminator, "given_encoder": Encoder()}
+        return {"generator": Decoder(config.latent_dim, given=True), "discriminator": discriminator}
 
     @classmethod
     def graph(cls, config: ConditionalGANConfig) -> Graph:
         y = Node("c", "label", "class") if config.by_label else Node("c", "observed", "what is given")
         head = {"projection": ("embedding",), "auxiliary": ("classifier",)}[config.head] if config.by_label else ()
-        given = () if config.by_label else ("given_encoder", "summary")
         return Graph(
             nodes=(
                 Node("z", "noise", "noise"),
@@ -122,7 +147,7 @@ class ConditionalGAN(Family):
             ),
             edges=(
                 Edge("z", "x̃", "generative", "x̃ = G(z, c)", ("generator",)),
-                Edge("c", "x̃", "generative", "x̃ = G(z, c)", ("generator", *given)),
+                Edge("c", "x̃", "generative", "x̃ = G(z, c)", ("generator",)),
                 Edge("x̃", "y", "adversarial", "D(x̃, c)", ("discriminator", *head)),
                 Edge("x", "y", "adversarial", "D(x, c)", ("discriminator", *head)),
             ),
@@ -132,10 +157,9 @@ class ConditionalGAN(Family):
     def players(self) -> dict[str, Player]:
         c = self.config
         head = ("embedding",) if c.head == "projection" else ("classifier",)
-        given = ("given_encoder", "summary")
         return {
             "discriminator": Player(("discriminator", *(head if c.by_label else ())), 2e-4, (0.0, 0.9)),
-            "generator": Player(("generator", *(() if c.by_label else given)), 2e-4, (0.0, 0.9)),
+            "generator": Player(("generator",), 2e-4, (0.0, 0.9)),
         }
 
     @property
@@ -149,21 +173,35 @@ class ConditionalGAN(Family):
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
-        for real in batch.split(c.critic_steps):
+        if self.training and self.neurons is not None:
+            self.neurons.anneal(self.step * len(batch) // self.n_examples)
+        for real in boosted(batch, c.critic_steps, c.critic_boost * self.training, self.step):
             with torch.no_grad():
-                fake = self.generate(len(real), real.label, real.x)
+                fake = self.generate(len(real), real.label, self.given_of(real))
             (features, real_logit), (_, fake_logit) = self.judge(real.x, real.label), self.judge(fake, real.label)
             losses = {
                 "loss": discriminator_loss(c.loss, real_logit, fake_logit).mean(),
                 "real_logit": real_logit.mean(),
                 "fake_logit": fake_logit.mean(),
             }
+            if c.loss == "wasserstein-gp":
+                critic = partial(self.judge, label=real.label)
+                penalty = gradient_penalty(critic, real.x, fake, self.critics).mean()
+                losses |= {
+                    "loss": losses["loss"] + LAMBDA * penalty,
+                    "penalty": penalty,
+                    "wasserstein": -losses["loss"],
+                }
             yield "discriminator", self.with_auxiliary(losses, features, real.label)
 
         last = next(batch.split(c.critic_steps))
-        features, logit = self.judge(self.generate(len(last), last.label, last.x), last.label)
+        features, logit = self.judge(self.generate(len(last), last.label, self.given_of(last)), last.label)
         losses = {"loss": generator_loss(c.loss, logit).mean()}
         yield "generator", self.with_auxiliary(losses, features, last.label)
+
+    def given_of(self, batch: Batch) -> Tensor | None:
+        """What G sees of a batch, if it is given anything; the cells outside the mask do not matter."""
+        return None if self.config.by_label else batch.x
 
     def judge(self, x: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """Features φ(x) ``(B, F)`` and logit a(x, c) ``(B,)``."""
@@ -182,11 +220,9 @@ class ConditionalGAN(Family):
     def generate(self, n: int, label: Tensor | None, given: Tensor | None, temperature: float = 1.0) -> Tensor:
         """G(z, c) for n draws of z, ``(n, *S)``; ``given`` ``(n, *S)`` matters where the mask is true."""
         z = self.prior.sample(n, self.device, temperature)
-        if self.config.by_label:
-            return self.likelihood.mean(self.generator(z, label))
-        assert given is not None
-        summary = self.summary(self.given_encoder(given * self.mask))
-        return paste(self.likelihood.mean(self.generator(torch.cat([z, summary], 1))), given, self.mask)
+        params = self.generator(z, label) if given is None else self.generator(z, given=given * self.mask)
+        x = self.likelihood.mean(params) if self.neurons is None else self.neurons(params)
+        return x if given is None else paste(x, given, self.mask)
 
     def sample(
         self, n: int, *, temperature: float = 1.0, label: Tensor | None = None, given: Tensor | None = None

@@ -16,16 +16,25 @@ normalisation (Miyato et al. 2018, 1802.05957) unless told otherwise: batch norm
 apart hides from a perceptron how their means differ. DCGAN (Radford et al. 2016, 1511.06434) is this family with the domain's
 ``dcgan`` networks and ``discriminator_norm`` = batch; Adam(2e-4, β₁ = 0.5) is theirs, (0, 0.9) is WGAN-GP's.
 
+MuseGAN (Dong et al. 2018, 1709.06298) is this family with the domain's ``musegan`` networks, ``loss`` = wasserstein-gp,
+``critic_steps`` = 5, ``critic_boost`` = 100 and ``beta1`` = 0.5. Boosted steps go through their minibatches again and again, as
+the authors' code does, with fresh noise. Where the discriminator is several critics, each has its own penalty, and they add up.
+
 G shows the discriminator the mean of the domain's likelihood (for Bernoulli cells the probability), which is
-differentiable. Real and generated examples pass through the discriminator apart, so that batch statistics do not mix.
+differentiable. With ``neurons`` G ends in binary neurons instead (Dong & Yang 2018, 1804.09399, the end-to-end models of the
+appendix): what D sees, and what is sampled, is 0 or 1, and gradients pass straight through. Their two-stage training of
+a refiner after a pretrained G is left out. An epoch, for ``slope_annealing``, is N examples seen.
+
+Real and generated examples pass through the discriminator apart, so that batch statistics do not mix.
 Deviation: the discriminator's Adam settings are the generator's; Goodfellow et al. used momentum and maxout.
 ``real_smoothing`` softens real labels only (Salimans et al. 2016, 1606.03498, section 3.4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any, Literal
 
 import torch
@@ -38,11 +47,13 @@ from musegen.errors import BadInput
 from musegen.family import Capabilities, Family, Losses, Player
 from musegen.graph import Edge, Graph, Node
 from musegen.latent import StandardNormal
+from musegen.networks import BinaryNeurons
 from musegen.options import option
 
-__all__ = ["GAN", "discriminator_loss", "generator_loss", "gradient_penalty"]
+__all__ = ["GAN", "binary_neurons", "boosted", "discriminator_loss", "generator_loss", "gradient_penalty"]
 
 GANLoss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein-gp"]
+NeuronKind = Literal["none", "deterministic", "stochastic"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,21 @@ class GANConfig:
     latent_dim: int = option(64, "dimensions of the noise z", ge=1)
     loss: GANLoss = option("non-saturating", "the game, see the table in the family's docstring")
     critic_steps: int = option(1, "discriminator updates per generator update, each on fresh data", ge=1)
+    critic_boost: int = option(
+        0,
+        "discriminator updates in each of the first 25 steps and in every 500th; 0: as in the others; MuseGAN has 100",
+        ge=0,
+    )
     gradient_penalty: float = option(10.0, "λ of wasserstein-gp", ge=0)
+    beta1: float | None = option(
+        None, "Adam's β₁ (default: 0 with wasserstein-gp, 0.5 otherwise); MuseGAN has 0.5", ge=0, lt=1
+    )
+    neurons: NeuronKind = option(
+        "none", "binary neurons at the end of the generator, for cells that are 0 or 1: what it shows is binary too"
+    )
+    slope_annealing: float = option(
+        1.0, "factor per epoch on the slope of the neurons' gradient; BinaryMuseGAN has 1.1", ge=1
+    )
     real_smoothing: float = option(0.0, "real label 1 − this (minimax and non-saturating)", ge=0, lt=1)
     discriminator_norm: Literal["auto", "batch", "spectral", "none"] = option(
         "auto", "normalisation in the discriminator: none for wasserstein-gp, spectral otherwise; DCGAN has batch"
@@ -99,18 +124,49 @@ def generator_loss(loss: GANLoss, fake: Tensor) -> Tensor:
             return -fake
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def boosted(batch: Batch, critic_steps: int, critic_boost: int, step: int) -> Iterable[Batch]:
+    """The discriminator's minibatches of a step: ``critic_steps``, or the same again and again up to ``critic_boost``.
+
+    That many in the first 25 steps and in every 500th bring the critic near its optimum while G changes fast, and back there
+    now and then (Arjovsky et al. 2017, 1701.07875, whose code has 100).
+    """
+    minibatches = batch.split(critic_steps)
+    if critic_boost and (step < 25 or step % 500 == 0):
+        return islice(cycle(minibatches), max(critic_boost, critic_steps))
+    return minibatches
+
+
+def binary_neurons(kind: NeuronKind, rate: float, spec: Spec) -> BinaryNeurons | None:
+    """The neurons that options ask for.
+
+    Raises:
+        BadInput: the domain's cells are not binary.
+    """
+    if kind == "none":
+        return None
+    if spec.likelihood.name != "bernoulli":
+        raise BadInput(
+            f"neurons={kind} needs cells that are 0 or 1, and this domain's are {spec.likelihood.name}: set it to none."
+        )
+    return BinaryNeurons(kind, rate)
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], tuple[Tensor, Tensor]], real: Tensor, fake: Tensor, critics: int = 1
+) -> Tensor:
     """(‖∇_x̂ a(x̂)‖₂ − 1)² at x̂ uniform between pairs: ``(B, *S)`` twice → ``(B,)`` (1704.00028, eq. 3).
 
-    Works also inside ``torch.no_grad()``, as an evaluation needs.
+    Works also inside ``torch.no_grad()``, as an evaluation needs. With several critics, each of an equal part of x along its first
+    axis, whose logits a sums, it is the sum of their penalties.
     """
     with torch.enable_grad():
         u = torch.rand(len(real), *(1 for _ in real.shape[1:]), device=real.device, dtype=real.dtype)  # (B, 1, …)
         between = torch.lerp(fake, real, u).detach().requires_grad_()
         _, logit = critic(between)
         (gradient,) = torch.autograd.grad(logit.sum(), between, create_graph=True)
+        gradient = gradient.view(len(real), critics, -1)  # (B, *S) -> (B, critics, cells)
         # The small constant keeps the derivative of the norm finite at 0.
-        return ((gradient.flatten(1).square().sum(1) + 1e-12).sqrt() - 1).square()
+        return ((gradient.square().sum(2) + 1e-12).sqrt() - 1).square().sum(1)
 
 
 class GAN(Family):
@@ -126,6 +182,9 @@ class GAN(Family):
     def __init__(self, config: GANConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__(config, spec, networks)
         self.prior = StandardNormal(config.latent_dim)
+        self.critics = getattr(self.discriminator, "critics", 1)
+        self.draws = config.neurons != "none"
+        self.neurons = binary_neurons(config.neurons, config.slope_annealing, spec)
 
     @classmethod
     def networks(cls, config: GANConfig, spec: Spec) -> dict[str, Wanted]:
@@ -149,7 +208,9 @@ class GAN(Family):
 
     @property
     def players(self) -> dict[str, Player]:
-        betas = (0.0, 0.9) if self.config.loss == "wasserstein-gp" else (0.5, 0.999)
+        c = self.config
+        first, second = (0.0, 0.9) if c.loss == "wasserstein-gp" else (0.5, 0.999)
+        betas = (first if c.beta1 is None else c.beta1, second)
         return {
             "discriminator": Player(("discriminator",), learning_rate=2e-4, betas=betas),
             "generator": Player(("generator",), learning_rate=2e-4, betas=betas),
@@ -161,14 +222,16 @@ class GAN(Family):
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
-        for real in batch.split(c.critic_steps):
+        if self.training and self.neurons is not None:
+            self.neurons.anneal(self.step * len(batch) // self.n_examples)
+        for real in boosted(batch, c.critic_steps, c.critic_boost * self.training, self.step):
             with torch.no_grad():
                 fake = self.generate(len(real))
             (_, real_logit), (_, fake_logit) = self.discriminator(real.x), self.discriminator(fake)
             loss = discriminator_loss(c.loss, real_logit, fake_logit, c.real_smoothing).mean()
             losses = {"loss": loss, "real_logit": real_logit.mean(), "fake_logit": fake_logit.mean()}
             if c.loss == "wasserstein-gp":
-                penalty = gradient_penalty(self.discriminator, real.x, fake).mean()
+                penalty = gradient_penalty(self.discriminator, real.x, fake, self.critics).mean()
                 losses |= {
                     "loss": loss + c.gradient_penalty * penalty,
                     "penalty": penalty,
@@ -181,10 +244,12 @@ class GAN(Family):
 
     def generate(self, n: int, temperature: float = 1.0) -> Tensor:
         """G(z) for n draws of z, ``(n, *S)``."""
-        return self.decode(self.prior.sample(n, self.device, temperature))
+        params = self.generator(self.prior.sample(n, self.device, temperature))
+        return self.likelihood.mean(params) if self.neurons is None else self.neurons(params)
 
     def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
         return self.generate(n, temperature)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.likelihood.mean(self.generator(z))
+        params = self.generator(z)
+        return self.likelihood.mean(params) if self.neurons is None else self.neurons(params, mode=True)

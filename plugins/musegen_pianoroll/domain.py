@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -36,9 +36,13 @@ __all__ = ["PianorollDomain"]
 
 @dataclass(frozen=True)
 class PianorollConfig:
-    networks: Literal["mlp", "musegan-composer"] = option("musegan-composer", "preset of networks")
+    networks: Literal["mlp", "musegan-composer", "musegan-jamming", "musegan-hybrid"] = option(
+        "musegan-composer",
+        "preset of networks: MuseGAN's composer (one writes all tracks), jamming (each track has a code, a generator and a "
+        "critic of its own) or hybrid (each has its own, and a code that all share; one critic), or plain perceptrons",
+    )
     widths: list[int] = option([512, 256], "widths of the mlp's hidden layers, from the roll to the code")
-    channels: int = option(64, "channels of the composer networks' widest layer in time and pitch", ge=1)
+    channels: int = option(64, "channels of the musegan networks' widest layer in time and pitch, per generator", ge=1)
     tracks: str | dict[str, Any] = option(
         "band",
         "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping; a store brings its own",
@@ -244,16 +248,25 @@ class PianorollDomain(Domain):
         return networks.ComposerEncoder(self.spec.shape, self.config.bars, self.config.channels)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
-        if self.config.networks == "mlp":
-            return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
-        return networks.ComposerDecoder(
-            wanted.n_code, self.spec.params_shape, self.config.bars, self.config.channels, wanted.n_classes
+        c, shape = self.config, self.spec.params_shape
+        if c.networks == "mlp":
+            return MLPDecoder(wanted.n_code, shape, c.widths, wanted.n_classes)
+        arrangement = cast(networks.Arrangement, c.networks.removeprefix("musegan-"))
+        return networks.MuseGANDecoder(
+            arrangement, wanted.n_code, shape, len(self.tracks), c.bars, c.channels, wanted.n_classes, wanted.given
         )
 
+    def given_decoder(self, wanted: Decoder) -> nn.Module:
+        """MuseGAN's generators take what is given into every layer; perceptrons take it as the core does."""
+        return super().given_decoder(wanted) if self.config.networks == "mlp" else self.decoder(wanted)
+
     def discriminator(self, wanted: Discriminator) -> nn.Module:
-        if self.config.networks == "mlp":
-            return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
-        return networks.ComposerDiscriminator(self.spec.shape, self.config.bars, self.config.channels, wanted.norm)
+        c, shape = self.config, self.spec.shape
+        if c.networks == "mlp":
+            return MLPDiscriminator(shape, c.widths, wanted.norm)
+        if c.networks == "musegan-jamming":
+            return networks.JammingDiscriminator(shape, len(self.tracks), c.bars, c.channels, wanted.norm)
+        return networks.ComposerDiscriminator(shape, c.bars, c.channels, wanted.norm)
 
     def autoregressive(self, wanted: Autoregressive) -> nn.Module:
         """Rows are steps: each step given all earlier ones, pitch by pitch upwards, and within a pitch plane by plane."""

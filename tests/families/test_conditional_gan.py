@@ -13,11 +13,11 @@ from torch import nn
 
 from musegen.config import RunConfig
 from musegen.data.dataset import Batch
-from musegen.domain import Spec
+from musegen.domain import Decoder, Discriminator, Spec
 from musegen.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig, paste
-from musegen.networks import ConditionalBatchNorm, MLPDecoder, MLPDiscriminator, MLPEncoder, batch_norm
+from musegen.networks import ConditionalBatchNorm, GivenDecoder, MLPDecoder, MLPDiscriminator, MLPEncoder, batch_norm
 
 CLASSES = ("a", "b", "c")
 
@@ -30,11 +30,14 @@ def small(
     networks: dict[str, nn.Module] = {}
     for name, wanted in ConditionalGAN.networks(config, spec).items():
         if name == "generator":
-            networks[name] = MLPDecoder(wanted.n_code, shape, [16], wanted.n_classes)  # type: ignore[union-attr]
-        elif name == "discriminator":
-            networks[name] = MLPDiscriminator(shape, [16], "spectral")
+            assert isinstance(wanted, Decoder)
+            n = wanted.n_code
+            networks[name] = MLPDecoder(n * (1 + wanted.given), shape, [16], wanted.n_classes)
+            if wanted.given:
+                networks[name] = GivenDecoder(MLPEncoder(shape, [16]), networks[name], n)
         else:
-            networks[name] = MLPEncoder(shape, [16])
+            assert isinstance(wanted, Discriminator)
+            networks[name] = MLPDiscriminator(shape, [16], wanted.norm)
     return ConditionalGAN(config, spec, networks)
 
 
@@ -118,7 +121,17 @@ def test_what_is_given_comes_back_and_the_rest_depends_on_it() -> None:
         assert torch.equal(gan.sample(7, given=hidden), a)
 
 
-@pytest.mark.parametrize("options", [{}, {"head": "auxiliary"}, {"condition": "given"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"head": "auxiliary"},
+        {"condition": "given"},
+        {"loss": "wasserstein-gp"},
+        {"condition": "given", "loss": "wasserstein-gp"},
+    ],
+    ids=str,
+)
 def test_only_the_yielded_player_moves_and_all_of_it(options: dict[str, Any]) -> None:
     gan = small(slabs=((0, 0, 2),), critic_steps=2, **options)
     gan.prepare(batch_of(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, get_args
 
@@ -123,6 +124,16 @@ def test_the_penalty_is_taken_between_real_and_generated_examples() -> None:
     assert 0.9 < float(u.max()) < 1
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.floats(0, 3), min_size=1, max_size=4))
+def test_several_critics_have_a_penalty_each(norms: list[float]) -> None:
+    """Critics w_i·x_i of the parts x_i: the penalty is Σ_i (‖w_i‖ − 1)², not (‖(w_1, …)‖ − 1)²."""
+    weight = torch.cat([norm * torch.tensor([0.6, 0.8]) for norm in norms])
+    x = torch.randn(2, 5, len(norms), 2)
+    found = gradient_penalty(LinearCritic(weight), x[0], x[1], critics=len(norms))
+    torch.testing.assert_close(found, torch.full((5,), sum((n - 1) ** 2 for n in norms)), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_player_improves_its_own_objective(loss: GANLoss) -> None:
     """A step along each gradient lowers that player's loss: no sign is the wrong way round."""
@@ -165,6 +176,59 @@ def test_updates_follow_algorithm_1(loss: GANLoss) -> None:
     assert gan.minibatches == 3
     reals = [x for x in seen if ((x == 0) | (x == 1)).all()]
     torch.testing.assert_close(torch.cat(reals), batch.x)  # every example once, none twice
+
+
+@pytest.mark.parametrize(("step", "updates"), [(0, 7), (24, 7), (25, 2), (499, 2), (500, 7), (501, 2), (1000, 7)])
+def test_the_critic_schedule(step: int, updates: int) -> None:
+    """More updates in the first 25 steps and in every 500th, from the same minibatches; as usual in an evaluation."""
+    gan = small_gan(loss="wasserstein-gp", critic_steps=2, critic_boost=7)
+    gan.step = step
+    seen: list[Tensor] = []
+    gan.discriminator.register_forward_hook(lambda module, args, output: seen.append(args[0].detach()))
+    batch = batch_of(2 * 16)
+    assert [player for player, _ in gan.updates(batch)] == ["discriminator"] * updates + ["generator"]
+    reals = seen[0 : 3 * updates : 3]  # then comes the generated batch, then the points between the two
+    for i, x in enumerate(reals):
+        assert torch.equal(x, batch.x[16 * (i % 2) : 16 * (i % 2) + 16])
+    fakes = seen[1 : 3 * updates : 3]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(fakes, 2))  # fresh noise each time
+    assert len(list(gan.eval().updates(batch))) == 3
+
+
+def test_betas() -> None:
+    found = [
+        small_gan(**options).players["generator"].betas
+        for options in ({}, {"loss": "wasserstein-gp"}, {"loss": "wasserstein-gp", "beta1": 0.5}, {"beta1": 0.0})
+    ]
+    assert found == [(0.5, 0.999), (0.0, 0.9), (0.5, 0.9), (0.0, 0.999)]
+
+
+@pytest.mark.parametrize("kind", ["deterministic", "stochastic"])
+def test_binary_neurons_show_and_sample_binary_cells(kind: Any) -> None:
+    gan = small_gan(loss="wasserstein-gp", neurons=kind, slope_annealing=1.1)
+    seen: list[Tensor] = []
+    gan.discriminator.register_forward_hook(lambda module, args, output: seen.append(args[0].detach()))
+    gan.n_examples, gan.step = 32, 7
+    updates = list(gan.updates(batch_of(16)))
+    fake, last = seen[1], seen[3]
+    for x in (fake, last, gan.sample(50), gan.decode(torch.randn(50, 3))):
+        assert ((x == 0) | (x == 1)).all()
+    assert gan.neurons is not None
+    assert float(gan.neurons.slope) == pytest.approx(1.1**3)  # 7 · 16 of 32 examples are three whole epochs
+    loss = updates[-1][1]["loss"]
+    gradients = torch.autograd.grad(loss, gan.parameters_of("generator"))
+    assert all(g.abs().sum() > 0 for g in gradients)
+    z = torch.randn(20, 3)
+    assert torch.equal(gan.decode(z), gan.decode(z))
+    assert gan.draws
+    assert not small_gan().draws
+
+
+def test_binary_neurons_need_binary_cells() -> None:
+    config = GANConfig(latent_dim=2, neurons="stochastic")
+    networks = {"generator": MLPDecoder(2, (2,), [4]), "discriminator": MLPDiscriminator((2,), [4], "none")}
+    with pytest.raises(BadInput, match="needs cells that are 0 or 1"):
+        GAN(config, Spec((2,), ("cell",), UnitGaussian()), networks)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
