@@ -153,7 +153,7 @@ class Family(nn.Module, ABC):
         """n samples ``(n, *S)``: the expected x given codes from the prior, or exact draws of an autoregressive family.
 
         Args:
-            temperature: scales the prior's σ, or an autoregressive family's logits.
+            temperature: scales the prior's σ, or an autoregressive family's choices.
             label: class per sample ``(n,)``, where the family takes a condition.
         """
         raise TypeError(f"{self.name} cannot sample")

@@ -66,7 +66,7 @@ class Model:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
         Args:
-            temperature: scales the spread of the prior, or the logits of an autoregressive family.
+            temperature: scales the spread of the prior, or the choices of an autoregressive family.
             label: a class for all samples, by number or name, or a number per sample.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample.
 
@@ -102,7 +102,7 @@ class Model:
 
         Args:
             past: ``(C, rows, W)``, any number of rows: more or fewer than a sample has. Music begins with a bar.
-            temperature: of the logits.
+            temperature: of every choice; below 1 the more probable goes on more often.
             label: a class for all, by number or name, or a number per continuation.
 
         Raises:

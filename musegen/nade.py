@@ -223,10 +223,28 @@ class RecurrentNADE(nn.Module):
             if relative.dim():
                 relative = relative[:, :, 0].transpose(1, 2).flatten(1)
             logits = self.out(self.deep(a.relu())) + step_bias + relative  # (B, D)
-            on = logits > 0 if temperature == 0 else noise < (logits / temperature).sigmoid()
-            on = F.pad(on, (0, 1), value=True) & (number > last)
+            free = number > last
+            p = logits.sigmoid() if temperature == 1 else _tempered(logits, free[:, :-1], temperature)
+            on = F.pad(noise < p, (0, 1), value=True) & free
             last = on.long().argmax(1, keepdim=True).where(last < self.n_cells, last)  # the first; none follows the end
             row.scatter_(1, last, 1.0)
             if bool((last == self.n_cells).all()):
                 return grid
             a = a + self.weight(last[:, 0])
+
+
+def _tempered(logits: Tensor, free: Tensor, temperature: float) -> Tensor:
+    """Probability that a cell is the next one on, given that none is from the last on up to it: ``(B, D)`` → ``(B, D)``.
+
+    q_d = σ(l_d) Π_{k<d} (1 − σ(l_k)), over free cells, is the law of the next cell on, and the full product that of none;
+    the result is q_d^(1/T) / Σ_{k≥d} q_k^(1/T), which for T = 1 is σ(l_d).
+    """
+    off = F.logsigmoid(-logits).where(free, logits.new_zeros(()))
+    none_before = F.pad(off.cumsum(1), (1, 0))  # (B, D + 1)
+    log_q = F.pad(F.logsigmoid(logits), (0, 1)) + none_before
+    log_q[:, :-1].masked_fill_(~free, -torch.inf)
+    if temperature == 0:
+        return F.one_hot(log_q.argmax(1), log_q.shape[1])[:, :-1].to(logits.dtype)
+    log_q = log_q / temperature
+    tail = log_q.flip(1).logcumsumexp(1).flip(1)
+    return (log_q - tail)[:, :-1].exp()

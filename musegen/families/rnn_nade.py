@@ -20,8 +20,9 @@ grid of binary cells, so the family builds it itself. Options:
   as likely as another.
 
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
-Nothing depends on the number of steps: ``continue_`` goes on from a past of any length for as long as you like, at the
-same work for every step, from the network's memory. Reported: ``nats_per_step``.
+``temperature`` tempers the choice which cell of a step is on next, or that none is. Nothing depends on the number of steps:
+``continue_`` goes on from a past of any length for as long as you like, with the same work for every step, from the
+network's memory. Reported: ``nats_per_step``.
 
 Deviations: φ is a ReLU and layers may follow it; an LSTM in place of the tanh recurrence; Adam instead of Hessian-free
 optimisation; the relative term. b starts at the log-odds of each cell in the first batch.

@@ -135,11 +135,20 @@ def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], tem
         for step in range(3, t):
             noise = torch.rand(n, c * w)
             for d, (column, channel) in enumerate(itertools.product(range(w), range(c))):
-                logit = made(x)[:, channel, step, column]
-                on = logit > 0 if temperature == 0 else noise[:, d] < (logit / temperature).sigmoid()
-                x[:, channel, step, column] = on.double()
+                logits = made(x)[:, :, step].transpose(1, 2).flatten(1)  # (n, D), of this step
+                for i in range(n):
+                    p = float(hazard(logits[i, d:].sigmoid(), temperature))
+                    x[i, channel, step, column] = float(noise[i, d] < p)
     assert torch.equal(drawn, x[:, :, 3:])
     assert 0 < drawn.mean() < 1
+
+
+def hazard(p: Tensor, temperature: float) -> Tensor:
+    """Whether the first of some cells is on, when the choice which of them is on next, or none, is tempered."""
+    q = torch.cat([p, torch.ones(1)]) * torch.cat([torch.ones(1), (1 - p).cumprod(0)])
+    if temperature == 0:
+        return (q.argmax() == 0).double()
+    return q[0] ** (1 / temperature) / (q ** (1 / temperature)).sum()
 
 
 def test_frequencies_of_draws_are_their_probabilities() -> None:
@@ -162,3 +171,18 @@ def test_a_step_costs_the_same_however_long_the_past(monkeypatch: pytest.MonkeyP
         _, memory = made.steps(torch.ones(2, 1, 50, 3, dtype=torch.float64), None)
         made.draw(6, memory)
     assert seen == [50, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_low_temperature_keeps_the_number_of_cells_on() -> None:
+    """One of ten cells, or none, each as likely: among equals a temperature changes nothing. Cell by cell it would."""
+    made = network((1, 1, 10), features=0)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.zero_()
+        made.step_bias.bias.copy_((1 / torch.arange(11.0, 1, -1)).logit())
+        made.weight.weight[:-1, 0] = 1  # a cell that is on turns all later ones off
+        made.out.weight[:, 0] = -50
+        for temperature in (1.0, 0.3):
+            drawn = made.draw(1, made.start(4000), temperature).flatten(1)
+            torch.testing.assert_close(drawn.mean(0), torch.full((10,), 1 / 11).double(), atol=0.02, rtol=0)
+            assert float(drawn.sum(1).max()) == 1
