@@ -6,8 +6,8 @@ A sample is a grid ``(C, T, W)`` whose rows are steps. Cells of a step are order
 column, and within a column channel by channel, so cell (c, w) is the d-th with d = w C + c, D = C W. Two terms add up to
 the logit of cell d at step t, where h_t is the state of the recurrent network after the steps before t:
 
-* absolute, a NADE with one hidden layer or more (Larochelle & Murray 2011, eqs. 8–9; its biases follow h_t as in Boulanger-
-  Lewandowski et al. 2012, section 5): V_d φ(c_t + Σ_{k<d} x_k W_k) with c_t = c + C h_t;
+* absolute, a NADE with one hidden layer or more (Larochelle & Murray 2011, AISTATS), whose biases follow h_t (Boulanger-
+  Lewandowski et al. 2012, 1206.6392): b_d + B_d h_t + V_d φ(c_t + Σ_{k<d} x_k W_k) with c_t = c + C h_t;
 * relative, the same for all columns: a masked convolution over the cells of the step that come before d and the steps just
   before t on both sides, with a bias that follows h_t, a ReLU, and a 1×1 convolution. Intervals and steps of a
   voice look the same at every pitch.

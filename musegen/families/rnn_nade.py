@@ -3,9 +3,9 @@
 A step of a sequence is drawn cell by cell, each given the cells before it in its step and all steps before that, so the
 likelihood is exact, and a chord is one event instead of independent notes:
 
-    p(x) = Π_t p(x_t | x_<t),    p(x_t | x_<t) = Π_d p(x_{t,d} | x_{t,<d}, h_t)                    (1206.6392, eqs. 1 and 9)
-    p(x_{t,d} = 1 | …) = σ(b_{t,d} + V_d φ(c_t + Σ_{k<d} x_{t,k} W_k))                              (NADE, eqs. 8 and 9)
-    b_t = b + B h_t,  c_t = c + C h_t,  h_t = LSTM(h_{t−1}, x_{t−1})                                (1206.6392, eqs. 16 and 17)
+    p(x) = Π_t p(x_t | x_<t),    p(x_t | x_<t) = Π_d p(x_{t,d} | x_{t,<d}, h_t)
+    p(x_{t,d} = 1 | …) = σ(b_{t,d} + V_d φ(c_t + Σ_{k<d} x_{t,k} W_k))        (the NADE of a step)
+    b_t = b + B h_t,  c_t = c + C h_t,  h_t = LSTM(h_{t−1}, x_{t−1})           (its biases follow the recurrent network)
     L(θ; x) = −log p_θ(x), in nats, summed over the cells, mean over the batch.
 
 Rows of the sample are the steps, as ``Spec`` has them; θ is ``network`` (``musegen.nade.RecurrentNADE``), which suits any

@@ -73,7 +73,7 @@ def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str,
 
 
 def test_segments_give_the_recursion_of_nade() -> None:
-    """The hidden layer cell by cell, as in eqs. 8 and 9 of the paper, for steps with no, some and all cells on."""
+    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on."""
     made = network((2, 1, 5), features=0, depth=1)
     context = torch.randn(4, 5, dtype=torch.float64)
     x = torch.randint(2, (4, 10)).double()
