@@ -51,6 +51,7 @@ class Spec:
         likelihood: p(x|z) given a decoder's output.
         classes: names of the class labels; empty if there are none.
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
+        bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
     """
 
     shape: tuple[int, ...]
@@ -58,6 +59,7 @@ class Spec:
     likelihood: Likelihood
     classes: tuple[str, ...] = ()
     given: tuple[tuple[int, int, int], ...] = ()
+    bar: int = 0
 
     @property
     def params_shape(self) -> tuple[int, ...]:

@@ -35,7 +35,8 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a family can do. ``log_prob`` says whether it is exact or a lower bound; ``decode`` maps codes to samples."""
+    """What a family can do. ``log_prob`` says whether it is exact or a lower bound; ``decode`` maps codes to samples,
+    and ``continue_`` goes on from the first rows of one."""
 
     sample: bool = True
     encode: bool = False
@@ -44,11 +45,13 @@ class Capabilities:
     log_prob: Literal["exact", "bound"] | None = None
     classify: bool = False
     condition: bool = False
+    continue_: bool = False
 
     def table(self) -> dict[str, str]:
         """One word per capability, for ``musegen families``."""
         return {
-            name: value if isinstance(value, str) else ("yes" if value else "–") for name, value in vars(self).items()
+            name.rstrip("_"): value if isinstance(value, str) else ("yes" if value else "–")
+            for name, value in vars(self).items()
         }
 
 
@@ -150,7 +153,7 @@ class Family(nn.Module, ABC):
         """n samples ``(n, *S)``: the expected x given codes from the prior, or exact draws of an autoregressive family.
 
         Args:
-            temperature: scales the prior's σ, or an autoregressive family's logits.
+            temperature: scales the prior's σ, or an autoregressive family's choices.
             label: class per sample ``(n,)``, where the family takes a condition.
         """
         raise TypeError(f"{self.name} cannot sample")
@@ -166,6 +169,10 @@ class Family(nn.Module, ABC):
     def reconstruct(self, x: Tensor) -> Tensor:
         """x through its code and back, ``(B, *S)``."""
         return self.decode(self.encode(x))
+
+    def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        """The ``n_steps`` rows that follow ``past`` ``(n, C, any number of rows, W)``, drawn anew: ``(n, C, n_steps, W)``."""
+        raise TypeError(f"{self.name} cannot continue")
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``."""
@@ -209,4 +216,4 @@ def require(family: type[Family] | Family, capability: str, families: dict[str, 
     """
     if not getattr(family.capabilities, capability):
         able = sorted(name for name, other in families.items() if getattr(other.capabilities, capability))
-        raise BadInput(f'The family "{family.name}" cannot {capability}; these can: {", ".join(able)}.')
+        raise BadInput(f'The family "{family.name}" cannot {capability.rstrip("_")}; these can: {", ".join(able)}.')

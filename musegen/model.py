@@ -66,7 +66,7 @@ class Model:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
         Args:
-            temperature: scales the spread of the prior, or the logits of an autoregressive family.
+            temperature: scales the spread of the prior, or the choices of an autoregressive family.
             label: a class for all samples, by number or name, or a number per sample.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample.
 
@@ -87,6 +87,41 @@ class Model:
             condition["given"] = given
         with self._seeded(seed):
             return self.family.sample(n, temperature=temperature, **condition).float().cpu()
+
+    @torch.no_grad()
+    def continue_(
+        self,
+        past: Tensor,
+        n_steps: int,
+        n: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        label: int | str | Sequence[int] | None = None,
+    ) -> Tensor:
+        """n ways in which a past goes on: the ``n_steps`` rows that follow, ``(n, C, n_steps, W)``.
+
+        Args:
+            past: ``(C, rows, W)``, any number of rows: more or fewer than a sample has. Music begins with a bar.
+            temperature: of every choice; below 1 the more probable goes on more often.
+            label: a class for all, by number or name, or a number per continuation.
+
+        Raises:
+            BadInput: the family cannot continue, takes no label, or the past has other channels or columns.
+        """
+        self._require("continue_")
+        channels, _, columns = self.domain.spec.shape
+        if past.dim() != 3 or (past.shape[0], past.shape[2]) != (channels, columns):
+            raise BadInput(
+                f"A past of shape {tuple(past.shape)} will not do: this model needs ({channels}, rows, {columns})."
+            )
+        if n_steps < 1:
+            raise BadInput(f"n_steps={n_steps} will not do: ask for 1 or more.")
+        if label is not None:
+            self._require("condition")
+        with self._seeded(seed):
+            labels = None if label is None else self._labels(label, n)
+            many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
+            return self.family.continue_(many, n_steps, temperature=temperature, label=labels).float().cpu()
 
     def _labels(self, label: int | str | Sequence[int], n: int) -> Tensor:
         """Class numbers ``(n,)``."""

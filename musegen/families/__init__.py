@@ -22,6 +22,11 @@ FAMILIES = (
     ("infogan", "InfoGAN", "GAN whose categorical and continuous codes the samples give back; classifies"),
     ("pixelcnn", "PixelCNN", "autoregressive over cells with masked convolutions, plain or gated, exact likelihood"),
     ("pixelrnn", "PixelRNN", "autoregressive over cells with recurrence: Row LSTM or Diagonal BiLSTM"),
+    (
+        "rnn_nade",
+        "RNNNADE",
+        "recurrent over steps, a NADE within a step, exact likelihood; continues a past of any length",
+    ),
     ("semisupervised_vae", "SemisupervisedVAE", "few labels, many examples: M1, M2 and both stacked; classifies"),
     (
         "structured_vae",

@@ -225,6 +225,7 @@ class PianorollDomain(Domain):
             Bernoulli(),
             tuple(c.classes),
             self._given(),
+            c.bar_steps,
         )
 
     def _given(self) -> tuple[tuple[int, int, int], ...]:

@@ -73,6 +73,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "pixelcnn-gated": ("pixelcnn", {"channels": 4, "layers": 1, "location": False}),
     "pixelrnn-row": ("pixelrnn", {"kind": "row-lstm", "channels": 4, "layers": 1, "location": False}),
     "pixelrnn-diagonal": ("pixelrnn", {"kind": "diagonal-bilstm", "channels": 4, "layers": 1}),
+    "rnn_nade": ("rnn_nade", {"units": 8, "hidden": 6, "features": 2, "interval": 3}),
+    "rnn_nade-conditional": (
+        "rnn_nade",
+        {"units": 6, "hidden": 4, "recurrent": "gru", "depth": 1, "features": 0, "conditional": True},
+    ),
 }
 DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
@@ -134,6 +139,8 @@ CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "semisupervised_vae-m1": LABELS,
     "semisupervised_vae-m2": LABELS,
     "semisupervised_vae": LABELS,
+    "rnn_nade": {"image": {"binarisation": "dynamic"}},
+    "rnn_nade-conditional": {"image": {"binarisation": "dynamic"}, **LABELS},
     "ada-dann": SECOND,
     "ada-adda": SECOND,
     "conditional_gan-musegan": LABELS,
@@ -231,10 +238,11 @@ def use(model: musegen.Model, folder: Path) -> None:
         "encode": lambda: model.encode(x),
         "reconstruct": lambda: model.reconstruct(x),
         "log_prob": lambda: model.log_prob(x, 2),
+        "continue_": lambda: model.continue_(x[0, :, :3], 5, n=2, seed=1),
     }
     for name, call in calls.items():
         if not getattr(can, name):
-            with pytest.raises(BadInput, match=f"cannot {name}; these can: "):
+            with pytest.raises(BadInput, match=f"cannot {name.rstrip('_')}; these can: "):
                 call()
             continue
         result = call()

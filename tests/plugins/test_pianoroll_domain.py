@@ -19,6 +19,9 @@ from musegen.data.dataset import Batches
 from musegen.data.store import Store, StoreTrack
 from musegen.domain import Decoder, Discriminator, Encoder
 from musegen.errors import BadInput, MidiError
+from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
+from musegen.family import build
+from musegen.model import Model
 from musegen_pianoroll.build import read_piece
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.labels import key_of, piece_labels
@@ -554,3 +557,22 @@ def test_given_tracks_come_back_as_they_were(band_store: Path, tmp_path: Path) -
     assert wanted[:, 3].any()
     assert torch.equal(found[:, 3], wanted[:, 3].expand(3, -1, -1, -1))
     assert not torch.equal(samples[0], samples[1])
+
+
+def test_music_that_was_continued_beyond_the_window_is_written_whole(tmp_path: Path) -> None:
+    """One bar given, two more from a model of one-bar samples: the file has the three bars, the first of them unchanged."""
+    domain = PianorollDomain(PianorollConfig(bars=1, lowest_pitch=60, highest_pitch=71))
+    assert domain.spec.bar == 16
+    past = domain.synthetic(1).splits["train"].gather(torch.tensor([0]), torch.Generator()).x[0]
+    family = build(RNNNADE, RNNNADEConfig(units=4, hidden=4, features=0), domain)
+    torch.nn.init.constant_(family.network.step_bias.bias, -2.0)
+    model = Model(family, domain, {})
+    for bad in (past[:, :, :5], past[:4]):
+        with pytest.raises(BadInput, match="A past of shape"):
+            model.continue_(bad, 16)
+    whole = torch.cat([past[None], model.continue_(past, 32)], 2)
+    (path,) = model.write(whole, tmp_path, ["long"])
+    longer = PianorollDomain(replace(domain.config, bars=3))
+    assert torch.equal(longer.rolls(longer.read(path)), longer.rolls(whole))
+    assert torch.equal(longer.rolls(whole)[:, :, :, :15], domain.rolls(past[None])[:, :, :, :15])
+    assert longer.rolls(whole)[:, :, 1, 32:].any()

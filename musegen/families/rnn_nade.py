@@ -1,0 +1,166 @@
+"""RNN-NADE (Boulanger-Lewandowski, Bengio & Vincent 2012, 1206.6392; NADE: Larochelle & Murray 2011, AISTATS).
+
+A step of a sequence is drawn cell by cell, each given the cells before it in its step and all steps before that, so the
+likelihood is exact, and a chord is one event instead of independent notes:
+
+    p(x) = Π_t p(x_t | x_<t),    p(x_t | x_<t) = Π_d p(x_{t,d} | x_{t,<d}, h_t)
+    p(x_{t,d} = 1 | …) = σ(b_{t,d} + V_d φ(c_t + Σ_{k<d} x_{t,k} W_k))        (the NADE of a step)
+    b_t = b + B h_t,  c_t = c + C h_t,  h_t = LSTM(h_{t−1}, x_{t−1})           (its biases follow the recurrent network)
+    L(θ; x) = −log p_θ(x), in nats, summed over the cells, mean over the batch.
+
+Rows of the sample are the steps, as ``Spec`` has them; θ is ``network`` (``musegen.nade.RecurrentNADE``), which suits any
+grid of binary cells, so the family builds it itself. Options:
+
+* ``recurrent``, ``units``, ``layers``: the network over time; ``dropout`` on its inputs and outputs and before V.
+* ``hidden``, ``depth``: units of the NADE, and residual layers after its first.
+* ``features``, ``reach``, ``interval``: a term that is the same at every column: a masked convolution over the step so far
+  and ``reach`` steps before it, ``interval`` columns to either side. Intervals and a voice's steps are learnt once for
+  all pitches, as in Johnson's tied parallel networks (2017, EvoMUSART).
+* ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
+  as likely as another.
+
+Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
+``temperature`` tempers the choice which cell of a step is on next, or that none is. Nothing depends on the number of steps:
+``continue_`` goes on from a past of any length for as long as you like, with the same work for every step, from the
+network's memory. Reported: ``nats_per_step``.
+
+Deviations: φ is a ReLU and layers may follow it; an LSTM in place of the tanh recurrence; Adam instead of Hessian-free
+optimisation; the relative term. b starts at the log-odds of each cell in the first batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musegen.data.dataset import Batch
+from musegen.domain import Spec, Wanted
+from musegen.errors import BadInput
+from musegen.family import Capabilities, Family, Losses, Player
+from musegen.graph import Edge, Graph, Node
+from musegen.likelihood import Bernoulli
+from musegen.nade import Recurrent, RecurrentNADE
+from musegen.options import option
+
+__all__ = ["RNNNADE", "RNNNADEConfig"]
+
+
+@dataclass(frozen=True)
+class RNNNADEConfig:
+    recurrent: Recurrent = option("lstm", "network over time")
+    units: int = option(256, "units of each of its layers", ge=1)
+    layers: int = option(1, "its layers", ge=1)
+    hidden: int = option(128, "H, hidden units of the NADE", ge=1)
+    depth: int = option(0, "further hidden layers of the NADE", ge=0)
+    features: int = option(32, "feature maps of the term that is the same at every column; 0: without it", ge=0)
+    reach: int = option(2, "steps back that this term sees", ge=1)
+    interval: int = option(24, "columns (semitones) that it sees to either side", ge=0)
+    dropout: float = option(0.3, "share of inputs and outputs of the recurrent network dropped in training", ge=0, lt=1)
+    conditional: bool = option(False, "condition on the class label, where the data have classes")
+
+
+class RNNNADE(Family):
+    name = "rnn_nade"
+    title = "RNN-NADE: recurrent over steps, a NADE within a step"
+    paper = "Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv 1206.6392; NADE: Larochelle & Murray 2011"
+    objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
+    Config = RNNNADEConfig
+    capabilities = Capabilities(log_prob="exact", condition=True, continue_=True)
+    monitor = "loss"
+    draws = True
+
+    def __init__(self, config: RNNNADEConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
+        super().__init__(config, spec, networks)
+        self.n_classes = len(spec.classes) if config.conditional else 0
+        self.network = RecurrentNADE(
+            spec.shape,
+            recurrent=config.recurrent,
+            units=config.units,
+            layers=config.layers,
+            hidden=config.hidden,
+            depth=config.depth,
+            features=config.features,
+            reach=config.reach,
+            interval=min(config.interval, spec.shape[2] - 1),
+            dropout=config.dropout,
+            n_condition=self.n_classes,
+            period=spec.bar,
+        )
+
+    @classmethod
+    def networks(cls, config: RNNNADEConfig, spec: Spec) -> dict[str, Wanted]:
+        if not isinstance(spec.likelihood, Bernoulli) or len(spec.shape) != 3:
+            raise BadInput("rnn_nade models grids of cells that are on or off: use binary data (binarisation=dynamic).")
+        if config.conditional and not spec.classes:
+            raise BadInput("conditional=True needs data with class labels, and these have none: leave it at False.")
+        return {}
+
+    @classmethod
+    def graph(cls, config: RNNNADEConfig) -> Graph:
+        past, before = Node("x_<t", "observed", "earlier steps"), Node("x_t,<d", "observed", "earlier cells")
+        cell, law = Node("x_t,d", "observed", "a cell"), "p(x_t,d|x_t,<d, x_<t)"
+        nodes: tuple[Node, ...] = (past, before, cell)
+        edges: tuple[Edge, ...] = (
+            Edge("x_<t", "x_t,<d", "generative", "p(x_t,<d|x_<t)", ("network",)),
+            Edge("x_<t", "x_t,d", "generative", "b_t, c_t", ("network",)),
+            Edge("x_t,<d", "x_t,d", "generative", law, ("network",)),
+        )
+        if config.conditional:
+            nodes += (Node("y", "label", "class"),)
+            edges += (Edge("y", "x_t,d", "generative", "y beside h_t", ("network",)),)
+        return Graph(nodes, edges)
+
+    @property
+    def players(self) -> dict[str, Player]:
+        return {"network": Player(("network",), learning_rate=2e-3)}
+
+    def prepare(self, example: Batch) -> None:
+        """b: the log-odds of each cell, over steps and examples, with one more step's worth of the average cell."""
+        on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)
+        rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
+        with torch.no_grad():
+            self.network.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
+
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        loss = -self.step_log_prob(batch.x, batch.label).sum(1).mean()
+        yield "network", {"loss": loss, "nats_per_step": loss / batch.x.shape[2]}
+
+    def condition(self, label: Tensor | None) -> Tensor | None:
+        """The label's one-hot vector, ``(B,)`` → ``(B, K)``; None where the model takes no condition."""
+        if not self.n_classes:
+            return None
+        if label is None:
+            raise BadInput("This model is conditional: its data need a class label per example.")
+        return F.one_hot(label, self.n_classes).to(self.device, torch.get_default_dtype())
+
+    def step_log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """log p(x_t | x_<t, y) of each step, nats: ``(B, C, T, W)`` with any number of steps → ``(B, T)``."""
+        logits = self.network(x, self.condition(label))
+        return self.likelihood.cell_log_prob(logits, x).sum((1, 3))
+
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
+        if not self.n_classes:
+            return self.step_log_prob(x).sum(1)
+        labels = torch.arange(self.n_classes, device=x.device)
+        given = [self.step_log_prob(x, label.expand(len(x))).sum(1) for label in labels]
+        return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
+
+    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        """n draws; without labels a conditional model draws them uniformly."""
+        nothing = torch.zeros(n, self.spec.shape[0], 0, self.spec.shape[2], device=self.device)
+        return self.continue_(nothing, self.spec.shape[1], temperature=temperature, label=label)
+
+    @torch.no_grad()
+    def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        if self.n_classes and label is None:
+            label = torch.randint(self.n_classes, (len(past),), device=past.device)
+        condition, memory = self.condition(label), self.network.start(len(past))
+        if past.shape[2]:
+            _, memory = self.network.steps(past, memory, condition)
+        return self.network.draw(n_steps, memory, temperature, condition)

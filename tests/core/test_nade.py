@@ -1,0 +1,188 @@
+"""The recurrent NADE: a law over grids, in which nothing sees what comes later, and which is drawn from exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import musegen.nade
+from musegen.nade import RecurrentNADE
+
+Shape = tuple[int, int, int]
+OPTIONS = [{}, {"features": 0, "depth": 1}, {"recurrent": "gru", "layers": 2, "reach": 1, "period": 2}]
+
+
+def network(shape: Shape, **options: Any) -> RecurrentNADE:
+    """In float64, with weights large enough that cells depend on one another."""
+    sizes: dict[str, Any] = {"units": 5, "hidden": 4, "features": 2 * shape[0], "interval": shape[2], "reach": 2}
+    made = RecurrentNADE(shape, **(sizes | options)).double()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.randn_like(p))
+        made.weight.weight[-1] = 0
+    return made
+
+
+def grids(shape: Shape) -> Tensor:
+    """All binary grids."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=math.prod(shape))), dtype=torch.float64).view(
+        -1, *shape
+    )
+
+
+def log_p(made: RecurrentNADE, x: Tensor) -> Tensor:
+    return -torch.nn.functional.binary_cross_entropy_with_logits(made(x), x, reduction="none").flatten(1).sum(1)
+
+
+def cells(x: Tensor) -> Tensor:
+    """Cells in their order: rows, then columns, then channels; ``(B, C, T, W)`` → ``(B, cells)``."""
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 3), (2, 2, 2), (1, 1, 8)], ids=str)
+def test_probabilities_of_all_grids_sum_to_one(shape: Shape, options: dict[str, Any]) -> None:
+    with torch.no_grad():
+        assert float(log_p(network(shape, **options), grids(shape)).logsumexp(0)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str, Any]) -> None:
+    """Flip a cell: what moves are the logits of later cells, and for some grid each of them."""
+    shape = (2, 3, 2)
+    n = math.prod(shape)
+    order = cells(torch.arange(n).view(1, *shape))[0]
+    moved = torch.zeros(n, n, dtype=torch.bool)
+    for _ in range(4):
+        made, x = network(shape, **options), torch.randint(2, (1, *shape)).double()
+        flipped = x.repeat(n, 1, 1, 1)
+        flat = flipped.flatten(1)
+        flat[torch.arange(n), order] = 1 - flat[torch.arange(n), order]
+        with torch.no_grad():
+            moved |= (
+                (cells(made(flat.view(n, *shape))) - cells(made(x))).abs() > 1e-12
+            ).T  # (cell that moved, flipped)
+    assert torch.equal(moved, torch.ones(n, n, dtype=torch.bool).tril(-1))
+
+
+def test_segments_give_the_recursion_of_nade() -> None:
+    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on."""
+    made = network((2, 1, 5), features=0, depth=1)
+    context = torch.randn(4, 5, dtype=torch.float64)
+    x = torch.randint(2, (4, 10)).double()
+    x[0], x[1] = 0, 1
+    expected = torch.zeros(4, 10, dtype=torch.float64)
+    with torch.no_grad():
+        a = made.bias(context)
+        for d in range(10):
+            expected[:, d] = made.deep(a.relu()) @ made.out.weight[d] + made.step_bias(context)[:, d]
+            a = a + x[:, d, None] * made.weight.weight[d]
+        torch.testing.assert_close(made._absolute(context, x), expected)
+
+
+@given(st.integers(1, 40))
+@settings(max_examples=10, deadline=None)
+def test_blocks_of_segments_change_neither_logits_nor_gradients(limit: int) -> None:
+    made, x = network((1, 6, 4)), torch.randint(2, (3, 1, 6, 4)).double()
+    whole = log_p(made, x).sum()
+    wanted = torch.autograd.grad(whole, list(made.parameters()))
+    before, musegen.nade.CHUNK_CELLS = musegen.nade.CHUNK_CELLS, limit
+    try:
+        parts = log_p(made, x).sum()
+        found = torch.autograd.grad(parts, list(made.parameters()))
+    finally:
+        musegen.nade.CHUNK_CELLS = before
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(found, wanted)
+
+
+@given(st.integers(0, 7))
+@settings(max_examples=8, deadline=None)
+def test_steps_in_two_blocks_are_those_in_one(cut: int) -> None:
+    made, x = network((2, 7, 3), period=3, n_condition=2), torch.randint(2, (2, 2, 7, 3)).double()
+    condition = torch.randn(2, 2, dtype=torch.float64)
+    with torch.no_grad():
+        memory, parts = made.start(2), []
+        for block in (x[:, :, :cut], x[:, :, cut:]):
+            if block.shape[2]:
+                logits, memory = made.steps(block, memory, condition)
+                parts.append(logits)
+        torch.testing.assert_close(torch.cat(parts, 2), made(x, condition))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], temperature: float) -> None:
+    """The same noise, the same cells, from a past of three steps on, well beyond any window."""
+    n, (c, t, w) = 3, (2, 9, 4)
+    made = network((c, 5, w), **options)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.mul_(0.5)
+        past = torch.randint(2, (n, c, 3, w)).double()
+        _, memory = made.steps(past, None)
+        torch.manual_seed(5)
+        drawn = made.draw(t - 3, memory, temperature)
+        torch.manual_seed(5)
+        x = torch.cat([past, torch.zeros(n, c, t - 3, w, dtype=torch.float64)], 2)
+        for step in range(3, t):
+            noise = torch.rand(n, c * w)
+            for d, (column, channel) in enumerate(itertools.product(range(w), range(c))):
+                logits = made(x)[:, :, step].transpose(1, 2).flatten(1)  # (n, D), of this step
+                for i in range(n):
+                    p = float(hazard(logits[i, d:].sigmoid(), temperature))
+                    x[i, channel, step, column] = float(noise[i, d] < p)
+    assert torch.equal(drawn, x[:, :, 3:])
+    assert 0 < drawn.mean() < 1
+
+
+def hazard(p: Tensor, temperature: float) -> Tensor:
+    """Whether the first of some cells is on, when the choice which of them is on next, or none, is tempered."""
+    q = torch.cat([p, torch.ones(1)]) * torch.cat([torch.ones(1), (1 - p).cumprod(0)])
+    if temperature == 0:
+        return (q.argmax() == 0).double()
+    return q[0] ** (1 / temperature) / (q ** (1 / temperature)).sum()
+
+
+def test_frequencies_of_draws_are_their_probabilities() -> None:
+    made, everything = network((1, 2, 2)), grids((1, 2, 2))
+    with torch.no_grad():
+        for p in made.parameters():
+            p.mul_(0.4)
+        expected = log_p(made, everything).exp()
+        n = 20_000
+        drawn = made.draw(2, made.start(n)).flatten(1) @ torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)
+    found = drawn.long().bincount(minlength=16) / n
+    assert float(((found - expected).square() / expected).sum() * n) < 37.7  # χ², 15 degrees of freedom: p = 0.001
+
+
+def test_a_step_costs_the_same_however_long_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen = network((1, 4, 3)), []
+    run = made.recurrent.forward
+    monkeypatch.setattr(made.recurrent, "forward", lambda x, *rest: seen.append(x.shape[1]) or run(x, *rest))
+    with torch.no_grad():
+        _, memory = made.steps(torch.ones(2, 1, 50, 3, dtype=torch.float64), None)
+        made.draw(6, memory)
+    assert seen == [50, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_low_temperature_keeps_the_number_of_cells_on() -> None:
+    """One of ten cells, or none, each as likely: among equals a temperature changes nothing. Cell by cell it would."""
+    made = network((1, 1, 10), features=0)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.zero_()
+        made.step_bias.bias.copy_((1 / torch.arange(11.0, 1, -1)).logit())
+        made.weight.weight[:-1, 0] = 1  # a cell that is on turns all later ones off
+        made.out.weight[:, 0] = -50
+        for temperature in (1.0, 0.3):
+            drawn = made.draw(1, made.start(4000), temperature).flatten(1)
+            torch.testing.assert_close(drawn.mean(0), torch.full((10,), 1 / 11).double(), atol=0.02, rtol=0)
+            assert float(drawn.sum(1).max()) == 1

@@ -1,0 +1,114 @@
+"""RNN-NADE: the law of the data is reached, chords are joint, and music goes on beyond the window."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from musegen.config import RunConfig
+from musegen.data.dataset import Batch
+from musegen.domain import Spec
+from musegen.engine import Engine
+from musegen.errors import BadInput
+from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
+from musegen.likelihood import Bernoulli, Gaussian
+
+SMALL: dict[str, Any] = {"units": 12, "hidden": 8, "features": 4, "dropout": 0.0}
+
+
+def model(shape: tuple[int, int, int], bar: int = 0, classes: tuple[str, ...] = (), **options: Any) -> RNNNADE:
+    spec = Spec(shape, ("channel", "row", "column"), Bernoulli(), classes, bar=bar)
+    return RNNNADE(RNNNADEConfig(**(SMALL | options)), spec, {})
+
+
+def fit(family: RNNNADE, x: Tensor, steps: int, label: Tensor | None = None) -> float:
+    batch = Batch(x, torch.arange(len(x)), label)
+    family.prepare(batch)
+    engine = Engine(family, RunConfig(steps=steps, learning_rate=0.02, schedule="cosine"))
+    for _ in range(steps):
+        engine.step([batch])
+    return engine.evaluate([batch])["network/loss"]
+
+
+@pytest.mark.parametrize("recurrent", ["lstm", "gru"])
+def test_the_loss_reaches_the_entropy_of_the_data_and_the_law_is_exact(recurrent: str) -> None:
+    """Parity over 2 × 2 binary cells: three fair bits, the fourth follows."""
+    grids = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
+    even = grids[grids.sum(1) % 2 == 0].view(-1, 1, 2, 2)
+    family = model((1, 2, 2), recurrent=recurrent)
+    assert 3 * math.log(2) - 1e-5 < fit(family, even, 400) < 3 * math.log(2) + 0.05
+    with torch.no_grad():
+        log_p = family.eval().log_prob(grids.view(-1, 1, 2, 2))
+    assert float(log_p.logsumexp(0)) == pytest.approx(0, abs=1e-4)
+    assert float((family.sample(500).flatten(1).sum(1) % 2 == 0).float().mean()) > 0.94
+
+
+def test_independent_cells_cost_their_entropy() -> None:
+    """Fresh cells that are on with probability 1/10: no model does better than 0.325 nats a cell, this one nearly as well."""
+    family = model((2, 8, 6))
+    engine = Engine(family, RunConfig(steps=300, learning_rate=0.01, schedule="cosine"))
+    cells = lambda n: torch.bernoulli(torch.full((n, 2, 8, 6), 0.1))  # noqa: E731
+    family.prepare(Batch(cells(64), torch.arange(64)))
+    for _ in range(300):
+        engine.step([Batch(cells(64), torch.arange(64))])
+    x = cells(1000)
+    entropy = -(0.1 * math.log(0.1) + 0.9 * math.log(0.9))
+    own = float(-(x * math.log(0.1) + (1 - x) * math.log(0.9)).mean())  # what the true law pays for these draws
+    assert own == pytest.approx(entropy, abs=0.01)
+    with torch.no_grad():
+        nats = float(-family.eval().log_prob(x).mean() / (2 * 8 * 6))
+    assert own - 0.001 < nats < own + 0.006
+
+
+def test_before_the_first_step_a_cell_is_as_likely_as_in_the_data() -> None:
+    x = torch.bernoulli(torch.rand(1, 2, 1, 5).expand(200, 2, 7, 5))
+    family = model((2, 7, 5))
+    family.prepare(Batch(x, torch.arange(200)))
+    rate = family.network.step_bias.bias.sigmoid().view(5, 2).T
+    torch.testing.assert_close(rate, x.mean((0, 2)), atol=2e-3, rtol=0)
+
+
+def test_the_position_in_the_bar_is_known() -> None:
+    """A beat on the first step of every bar of three, after a start that no past explains: free with the metre."""
+    x = torch.zeros(1, 1, 9, 1)
+    x[:, :, ::3] = 1
+    family = model((1, 9, 1), bar=3, features=0)
+    assert fit(family, x, 150) < 0.05
+    _, memory = family.network.steps(torch.zeros(1, 1, 2, 1), None)
+    assert memory.step == 2
+    assert torch.equal(
+        family.eval().continue_(x[:, :, :4], 8, temperature=0)[0, 0, :, 0].nonzero()[:, 0], torch.tensor([2, 5])
+    )
+
+
+def test_a_past_is_continued_beyond_the_window() -> None:
+    """Rows that alternate between a pattern and its complement: the most probable rest goes on so, four windows far."""
+    first = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
+    x = torch.stack([first, 1 - first, first, 1 - first], 1)[:, None]  # (8, 1, 4, 3)
+    family = model((1, 4, 3))
+    assert fit(family, x, 200) == pytest.approx(3 * math.log(2), abs=0.05)
+    rest = family.eval().continue_(x[:, :, :2], 16, temperature=0)
+    assert torch.equal(rest, x[:, :, :2].repeat(1, 1, 8, 1))
+
+
+def test_a_label_decides_and_is_summed_out() -> None:
+    x, label = torch.zeros(8, 1, 2, 2), torch.arange(8) % 2
+    x[label == 1] = 1
+    family = model((1, 2, 2), classes=("off", "on"), conditional=True)
+    assert fit(family, x, 150, label) < 0.02
+    family.eval()
+    assert torch.equal(family.sample(8, label=label), x)
+    with torch.no_grad():
+        torch.testing.assert_close(family.log_prob(x), torch.full((8,), -math.log(2)), atol=0.02, rtol=0)
+
+
+def test_data_that_are_not_binary_are_refused() -> None:
+    with pytest.raises(BadInput, match="on or off"):
+        RNNNADE.networks(RNNNADEConfig(), Spec((1, 4, 4), ("c", "r", "c"), Gaussian()))
+    with pytest.raises(BadInput, match="class labels"):
+        RNNNADE.networks(RNNNADEConfig(conditional=True), Spec((1, 4, 4), ("c", "r", "c"), Bernoulli()))
