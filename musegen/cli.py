@@ -299,17 +299,25 @@ def latent(
 def _save_picture(picture: Any, out: Path, overwrite: bool) -> None:
     import io
 
-    from musegen.checkpoint import write_atomically
-
     if out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
     content = io.BytesIO()
     picture.save(content, "PNG")
-    try:
-        write_atomically(out, content.getvalue())
-    except OSError as error:
-        raise BadInput(f"{out} cannot be written: {error.strerror}.") from None
+    _write_file(out, content.getvalue())
     print(out)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    from musegen.checkpoint import write_atomically
+
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 Files = Annotated[list[Path], Parameter(negative="", consume_multiple=True)]
@@ -358,6 +366,53 @@ def score(
         for name, value in zip(names, values.tolist(), strict=True)
     ]
     _print_table(rows, json)
+
+
+@app.command
+def evaluate(
+    model: Model_,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="Samples, and real examples to compare them with.")] = 512,
+    k: Samples = 16,
+    split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
+    seed: int = 0,
+    out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+    json: Json = False,
+) -> None:
+    """Compare a model with held-out data: log p, measures of samples, bars copied; and real examples in parentheses."""
+    from musegen.evaluation.evaluate import evaluate, rows
+
+    if n < 2 or k < 1:
+        raise BadInput(f"-n {n} -k {k} will not do: use 2 samples or more, and 1 draw or more.")
+    if split not in (None, "test", "valid"):
+        raise BadInput(f'--split "{split}" will not do: use test or valid.')
+    if out is not None and out.exists() and not overwrite:
+        raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
+    found = evaluate(_load(model, checkpoint, device), n, k, seed, split)
+    content = _json(found.as_dict())
+    if out is not None:
+        _write_file(out, content.encode())
+    if json:
+        print(content)
+        return
+    if found.log_prob is not None:
+        sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
+        print(
+            f"log p {sign} {found.log_prob['nats']:.2f} ± {found.log_prob['error']:.2f} nats per example, "
+            f"{found.n_held_out} examples of the {found.split} split\n"
+        )
+    if found.metrics:
+        print(
+            f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
+            "in parentheses: training examples against the same\n"
+        )
+        _print_table(rows(found.metrics), False)
+    if found.copies:
+        print("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
+        _print_table(rows(found.copies), False)
 
 
 def _below(value: float, threshold: float | None) -> str:
@@ -432,7 +487,7 @@ def _write(
 
 def _print_table(rows: Sequence[dict[str, Any]], as_json: bool, title: str = "") -> None:
     if as_json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(_json(rows))
         return
     from rich.console import Console
     from rich.table import Table
@@ -502,12 +557,7 @@ def explain(
     config = family_class.Config()
     graph = family_class.graph(config)
     if svg is not None:
-        from musegen.checkpoint import write_atomically
-
-        try:
-            write_atomically(svg, graph.svg(family_class.title).encode())
-        except OSError as error:
-            raise BadInput(f"{svg} cannot be written: {error.strerror}.") from None
+        _write_file(svg, graph.svg(family_class.title).encode())
         print(f"Wrote {svg}")
         return
     module = inspect.getmodule(family_class)
