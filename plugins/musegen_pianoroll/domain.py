@@ -30,6 +30,7 @@ from musegen_pianoroll.copies import longest_runs
 from musegen_pianoroll.labels import piece_labels
 from musegen_pianoroll.metrics import measures, onsets_of
 from musegen_pianoroll.musegan import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
+from musegen_pianoroll.pianoroll import Pianoroll
 from musegen_pianoroll.roles import track_specs
 
 if TYPE_CHECKING:
@@ -350,34 +351,30 @@ class PianorollDomain(Domain):
         fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), c.bars * c.bar_steps, c.pitch_range, None, fixed)
 
+    def pianorolls(self, samples: Tensor) -> list[Pianoroll]:
+        """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
+        c = self.config
+        tempo = c.tempo_bpm or 120.0
+        return [
+            Pianoroll(roll, self.tracks, c.steps_per_beat, tempo, c.signature, c.pitch_range)
+            for roll in self.rolls(samples).numpy()
+        ]
+
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        paths = [folder / f"{name}.mid" for name in names]
-        for roll, path in zip(self.rolls(samples).numpy(), paths, strict=True):
-            output.write_midi(
-                roll,
-                path,
-                self.tracks,
-                steps_per_beat=self.config.steps_per_beat,
-                tempo_bpm=self.config.tempo_bpm or 120.0,
-                metre=self.config.signature,
-            )
-        return paths
+        return [piece.save(folder / f"{name}.mid") for piece, name in zip(self.pianorolls(samples), names, strict=True)]
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Image:
         return output.contact_sheet(
             self.rolls(samples).numpy(),
             self.tracks,
             steps_per_bar=self.config.bar_steps,
+            steps_per_beat=self.config.steps_per_beat,
             pitch_range=self.config.pitch_range,
             columns=columns or 2,
         )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
-        tempo = self.config.tempo_bpm or 120.0
-        rolls = self.rolls(samples).numpy()
-        return [
-            output.synthesise(r, self.tracks, steps_per_beat=self.config.steps_per_beat, tempo_bpm=tempo) for r in rolls
-        ], output.SAMPLE_RATE_HZ
+        return [piece.audio() for piece in self.pianorolls(samples)], output.SAMPLE_RATE_HZ
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         """Distributions of every measure of bars, see ``metrics.measures``, of samples against the reference's."""

@@ -121,6 +121,11 @@ def test_from_training_to_interpolation(run: Callable[..., Result], tmp_path: Pa
     assert run("generate", "runs/mine", "-n", 2, "--out", "new", "--seed", 3).code == 0
     first = {p.name: p.read_bytes() for p in Path("new").iterdir()}
     assert {"sample_000.mid", "sample_000.wav", "sample_001.mid", "picture.png"} <= set(first)
+    assert run("generate", "runs/mine", "-n", 1, "--out", "loud", "--audio", "ogg").code == 0
+    assert sorted(p.name for p in Path("loud").iterdir()) == ["picture.png", "sample_000.mid", "sample_000.ogg"]
+    assert run("generate", "runs/mine", "-n", 1, "--out", "silent", "--audio", "none").code == 0
+    assert sorted(p.name for p in Path("silent").iterdir()) == ["picture.png", "sample_000.mid"]
+    bad(run("generate", "runs/mine", "--out", "other", "--audio", "au"), "wav", "mp3")
     bad(run("generate", "runs/mine", "-n", 2, "--out", "new"), "--overwrite")
     assert run("generate", "runs/mine", "-n", 2, "--out", "new", "--seed", 3, "--overwrite").code == 0
     assert {p.name: p.read_bytes() for p in Path("new").iterdir()} == first
