@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -138,6 +138,9 @@ def _say_next(run: Path) -> None:
 Model_ = Annotated[str, Parameter(help="A run folder or a model file.")]
 Out = Annotated[Path, Parameter(help="Folder to write to.")]
 Checkpoint = Annotated[str, Parameter(help="Of a run: best, last, or the number of a step.")]
+Audio = Annotated[
+    Literal["wav", "flac", "ogg", "mp3", "none"], Parameter(help="Format of sound, for domains that have any.")
+]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -160,6 +163,7 @@ def generate(
     ] = 1.0,
     label: Annotated[str | None, Parameter(help="A class, by name or number, for families with a condition.")] = None,
     given: Annotated[Path | None, Parameter(help="A file whose given part every sample keeps.")] = None,
+    audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
@@ -173,7 +177,7 @@ def generate(
     names = [f"sample_{i:03d}" for i in range(n)]
     part = None if given is None else loaded.read(given)[0]
     samples = loaded.sample(n, seed=seed, temperature=temperature, label=label, given=part)
-    _write(loaded, samples, out, names, overwrite)
+    _write(loaded, samples, out, names, overwrite, audio)
 
 
 @app.command
@@ -183,6 +187,7 @@ def reconstruct(
     /,
     *,
     out: Out = Path("out"),
+    audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
@@ -200,7 +205,7 @@ def reconstruct(
     ]
     rebuilt = loaded.reconstruct(originals)
     pairs = torch.stack([originals, rebuilt], 1).flatten(0, 1)[:64]
-    _write(loaded, rebuilt, out, _unique(names), overwrite, shown=pairs)
+    _write(loaded, rebuilt, out, _unique(names), overwrite, audio, shown=pairs)
 
 
 @app.command
@@ -212,6 +217,7 @@ def interpolate(
     steps: Annotated[int, Parameter(help="How many samples, both ends included.")] = 8,
     out: Out = Path("out"),
     spherical: Annotated[bool, Parameter(negative="", help="Along a great circle instead of a straight line.")] = False,
+    audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
@@ -222,7 +228,7 @@ def interpolate(
     loaded = _load(model, checkpoint, device)
     first, last = (loaded.read(file)[0] for file in (a, b))
     names = [f"step_{i:02d}" for i in range(steps)]
-    _write(loaded, loaded.interpolate(first, last, steps=steps, spherical=spherical), out, names, overwrite)
+    _write(loaded, loaded.interpolate(first, last, steps=steps, spherical=spherical), out, names, overwrite, audio)
 
 
 @app.command
@@ -233,6 +239,7 @@ def arithmetic(
     c: Path,
     *,
     out: Out = Path("out"),
+    audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
@@ -240,7 +247,7 @@ def arithmetic(
     """Write the sample whose code is that of A − B + C; each is a file, or a folder of files whose mean code counts."""
     loaded = _load(model, checkpoint, device)
     result = loaded.arithmetic(*(_read_all(loaded, path) for path in (a, b, c)))
-    _write(loaded, result, out, ["a_minus_b_plus_c"], overwrite)
+    _write(loaded, result, out, ["a_minus_b_plus_c"], overwrite, audio)
 
 
 def _read_all(model: Model, path: Path) -> Tensor:
@@ -299,17 +306,25 @@ def latent(
 def _save_picture(picture: Any, out: Path, overwrite: bool) -> None:
     import io
 
-    from musegen.checkpoint import write_atomically
-
     if out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
     content = io.BytesIO()
     picture.save(content, "PNG")
-    try:
-        write_atomically(out, content.getvalue())
-    except OSError as error:
-        raise BadInput(f"{out} cannot be written: {error.strerror}.") from None
+    _write_file(out, content.getvalue())
     print(out)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    from musegen.checkpoint import write_atomically
+
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 Files = Annotated[list[Path], Parameter(negative="", consume_multiple=True)]
@@ -358,6 +373,53 @@ def score(
         for name, value in zip(names, values.tolist(), strict=True)
     ]
     _print_table(rows, json)
+
+
+@app.command
+def evaluate(
+    model: Model_,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="Samples, and real examples to compare them with.")] = 512,
+    k: Samples = 16,
+    split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
+    seed: int = 0,
+    out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+    json: Json = False,
+) -> None:
+    """Compare a model with held-out data: log p, measures of samples, bars copied; and real examples in parentheses."""
+    from musegen.evaluation.evaluate import evaluate, rows
+
+    if n < 2 or k < 1:
+        raise BadInput(f"-n {n} -k {k} will not do: use 2 samples or more, and 1 draw or more.")
+    if split not in (None, "test", "valid"):
+        raise BadInput(f'--split "{split}" will not do: use test or valid.')
+    if out is not None and out.exists() and not overwrite:
+        raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
+    found = evaluate(_load(model, checkpoint, device), n, k, seed, split)
+    content = _json(found.as_dict())
+    if out is not None:
+        _write_file(out, content.encode())
+    if json:
+        print(content)
+        return
+    if found.log_prob is not None:
+        sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
+        print(
+            f"log p {sign} {found.log_prob['nats']:.2f} ± {found.log_prob['error']:.2f} nats per example, "
+            f"{found.n_held_out} examples of the {found.split} split\n"
+        )
+    if found.metrics:
+        print(
+            f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
+            "in parentheses: training examples against the same\n"
+        )
+        _print_table(rows(found.metrics), False)
+    if found.copies:
+        print("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
+        _print_table(rows(found.copies), False)
 
 
 def _below(value: float, threshold: float | None) -> str:
@@ -409,7 +471,13 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _write(
-    model: Model, x: Tensor, out: Path, names: Sequence[str], overwrite: bool, shown: Tensor | None = None
+    model: Model,
+    x: Tensor,
+    out: Path,
+    names: Sequence[str],
+    overwrite: bool,
+    audio: str,
+    shown: Tensor | None = None,
 ) -> None:
     """Native files, sound and a picture; refuses to replace what is there."""
     taken = [p for name in [*names, "picture"] for p in sorted(out.glob(f"{name}.*"))] if out.is_dir() else []
@@ -418,21 +486,21 @@ def _write(
     paths = model.write(x, out, names)
     picture = out / "picture.png"
     model.domain.picture(x if shown is None else shown).save(picture)
-    sound = model.domain.audio(x)
+    sound = model.domain.audio(x) if audio != "none" else None
     if sound is not None:
-        import soundfile
+        from musegen.sound import write_sound
 
         clips, rate_hz = sound
         for name, clip in zip(names, clips, strict=True):
-            paths.append(out / f"{name}.wav")
-            soundfile.write(paths[-1], clip.T, rate_hz, subtype="PCM_16")
+            paths.append(out / f"{name}.{audio}")
+            write_sound(paths[-1], clip, rate_hz)
     for path in [*paths, picture]:
         print(path)
 
 
 def _print_table(rows: Sequence[dict[str, Any]], as_json: bool, title: str = "") -> None:
     if as_json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(_json(rows))
         return
     from rich.console import Console
     from rich.table import Table
@@ -502,12 +570,7 @@ def explain(
     config = family_class.Config()
     graph = family_class.graph(config)
     if svg is not None:
-        from musegen.checkpoint import write_atomically
-
-        try:
-            write_atomically(svg, graph.svg(family_class.title).encode())
-        except OSError as error:
-            raise BadInput(f"{svg} cannot be written: {error.strerror}.") from None
+        _write_file(svg, graph.svg(family_class.title).encode())
         print(f"Wrote {svg}")
         return
     module = inspect.getmodule(family_class)

@@ -272,7 +272,15 @@ class Domain(ABC):
 
     @abstractmethod
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
-        """Figures that compare samples with reference data, both ``(n, *S)``."""
+        """Figures that compare samples with reference data, both ``(n, *S)``.
+
+        Names that are alike up to a last ``/`` form a row of the table that ``musegen evaluate`` prints:
+        ``polyphony/Piano/overlap``. See ``musegen.evaluation.distributions`` for distances between distributions.
+        """
+
+    def copies(self, samples: Tensor, training: Dataset) -> dict[str, float]:
+        """Figures of how much of samples ``(n, *S)`` stands in the training data; none by default."""
+        return {}
 
     @abstractmethod
     def synthetic(self, n: int, seed: int = 0) -> Data:

@@ -23,7 +23,7 @@ from musegen.checkpoint import (
     save_model_file,
 )
 from musegen.data.dataset import Batch, Batches
-from musegen.domain import Domain
+from musegen.domain import Data, Domain
 from musegen.engine import choose_device, load_weights
 from musegen.errors import BadInput, did_you_mean
 from musegen.family import Family, build, require
@@ -68,7 +68,8 @@ class Model:
         Args:
             temperature: scales the spread of the prior, or the choices of an autoregressive family.
             label: a class for all samples, by number or name, or a number per sample.
-            given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample.
+            given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
+                one per sample ``(n, *S)``.
 
         Raises:
             BadInput: the family cannot sample, or takes no such condition.
@@ -237,15 +238,26 @@ class Model:
         Raises:
             BadInput: the data are gone.
         """
+        data = self.data()
+        if self.run is None or data is None:
+            return None
+        dataset = data.splits.get(split)
+        if dataset is None or not len(dataset):
+            dataset = data.splits["train"]
+        return next(Batches(dataset, n, self.run.config().run.seed, torch.device("cpu")).once(n))
+
+    def data(self) -> Data | None:
+        """The data that the run was trained on; None for a model file.
+
+        Raises:
+            BadInput: the data are gone.
+        """
         if self.run is None:
             return None
         resolved = self.run.config()
         source = None if resolved.data is None else Path(resolved.data)
         _, data = resolved.domain.open(resolved.domain_config, source, self.run.path / "data")
-        dataset = data.splits.get(split)
-        if dataset is None or not len(dataset):
-            dataset = data.splits["train"]
-        return next(Batches(dataset, n, resolved.run.seed, torch.device("cpu")).once(n))
+        return data
 
     def outlier_threshold(self, n_samples: int = 1, n: int = 500) -> float | None:
         """What only 1 % of validation examples fall below: log p(x) in nats, or the probability of the best class for

@@ -30,12 +30,18 @@ import numpy as np
 
 from musegen.errors import BadInput
 
-__all__ = ["PACKED", "Piece", "Store", "StoreTrack", "StoreWriter"]
+__all__ = ["PACKED", "Piece", "Store", "StoreTrack", "StoreWriter", "pitch_name"]
 
 FORMAT = 1
 PACKED = 16
 """Bytes that hold 128 pitches."""
 HEADER_CAP = 1 << 20
+
+
+def pitch_name(pitch: int) -> str:
+    """Scientific name of a MIDI pitch: C4 for 60, middle C."""
+    names = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+    return f"{names[pitch % 12]}{pitch // 12 - 1}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """Multi-track pianorolls: MIDI files, Lakh pianoroll files, or a packed store."""
 
+from typing import Any
+
 from musegen.plugins import Offer, hookimpl
+
+__all__ = ["Pianoroll", "musegen_domains"]
 
 
 def _domain() -> type:
@@ -12,3 +16,12 @@ def _domain() -> type:
 @hookimpl
 def musegen_domains() -> list[Offer]:
     return [Offer("pianoroll", "multi-track music: MIDI or Lakh pianoroll files, or a packed store", _domain)]
+
+
+def __getattr__(name: str) -> Any:
+    # Listing plugins imports this module, which must stay light.
+    if name == "Pianoroll":
+        from musegen_pianoroll.pianoroll import Pianoroll
+
+        return Pianoroll
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
 import torch
 
 import musegen
@@ -21,7 +19,6 @@ from musegen.data.bundled import bundled
 from musegen.errors import MusegenError
 from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.metrics import measure, table
-from musegen_pianoroll.output import SAMPLE_RATE_HZ, picture, synthesise, write_midi
 
 # What fits into a few minutes on two cores: two bars at sixteenth notes, a small code, a KL weight that leaves the
 # code enough room to tell the pieces apart, and a learning rate that goes to 0 at the end.
@@ -83,12 +80,9 @@ def main() -> None:
     samples = model.sample(arguments.n, seed=arguments.seed)
     names = [f"band_{i:02d}" for i in range(len(samples))]
     model.write(samples, out, names)
-    clips, rate_hz = domain.audio(samples)
-    bar_steps, pitch_range = domain.config.bar_steps, domain.config.pitch_range
-    rolls = domain.rolls(samples).numpy()
-    for name, clip, roll in zip(names, clips, rolls, strict=True):
-        soundfile.write(out / f"{name}.wav", clip.T, rate_hz, subtype="PCM_16")
-        picture(roll, domain.tracks, steps_per_bar=bar_steps, pitch_range=pitch_range).save(out / f"{name}.png")
+    for name, piece in zip(names, domain.pianorolls(samples), strict=True):
+        piece.save(out / f"{name}.wav")
+        piece.save(out / f"{name}.png")
     domain.picture(samples).save(out / "samples.png")
     write_walk(model, domain, samples, out)
 
@@ -109,13 +103,10 @@ def main() -> None:
 
 def write_walk(model: musegen.Model, domain: PianorollDomain, samples: torch.Tensor, out: Path) -> None:
     """One longer piece: phrases at equal steps of the code, on the way from the first sample to the last."""
-    phrases = domain.rolls(model.interpolate(samples[0], samples[-1], steps=8, spherical=True)).numpy()
-    roll = np.concatenate(list(phrases), 2)  # 8 × (tracks, 2, steps, 128) -> (tracks, 2, 8 · steps, 128)
-    c = domain.config
-    tempo = c.tempo_bpm or 120.0
-    write_midi(roll, out / "walk.mid", domain.tracks, steps_per_beat=c.steps_per_beat, tempo_bpm=tempo)
-    sound = synthesise(roll, domain.tracks, steps_per_beat=c.steps_per_beat, tempo_bpm=tempo)
-    soundfile.write(out / "walk.wav", sound.T, SAMPLE_RATE_HZ, subtype="PCM_16")
+    phrases = domain.pianorolls(model.interpolate(samples[0], samples[-1], steps=8, spherical=True))
+    walk = phrases[0].then(*phrases[1:])
+    walk.save(out / "walk.mid")
+    walk.save(out / "walk.wav")
 
 
 def compare(model: musegen.Model, domain: PianorollDomain, run: Path, seed: int) -> str:

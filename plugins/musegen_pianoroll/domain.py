@@ -16,22 +16,30 @@ from torch import Tensor, nn
 
 from musegen.autoregressive import AutoregressiveGrid
 from musegen.data.bundled import bundled
+from musegen.data.dataset import Batches, Dataset
 from musegen.data.packed import WindowDataset, gather_windows
 from musegen.data.store import Store, StoreTrack
 from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput, did_you_mean
+from musegen.evaluation.distributions import Measure, compare
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen_pianoroll import networks, output
+from musegen_pianoroll.copies import longest_runs
 from musegen_pianoroll.labels import piece_labels
-from musegen_pianoroll.metrics import measure, onsets_of
+from musegen_pianoroll.metrics import measures, onsets_of
+from musegen_pianoroll.musegan import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
+from musegen_pianoroll.pianoroll import Pianoroll
 from musegen_pianoroll.roles import track_specs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["PianorollDomain"]
+
+COPY_CHUNK = 256
+"""Training windows that are searched for copies at a time."""
 
 
 @dataclass(frozen=True)
@@ -357,43 +365,54 @@ class PianorollDomain(Domain):
         fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), c.bars * c.bar_steps, c.pitch_range, None, fixed)
 
+    def pianorolls(self, samples: Tensor) -> list[Pianoroll]:
+        """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
+        c = self.config
+        tempo = c.tempo_bpm or 120.0
+        return [
+            Pianoroll(roll, self.tracks, c.steps_per_beat, tempo, c.signature, c.pitch_range)
+            for roll in self.rolls(samples).numpy()
+        ]
+
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        paths = [folder / f"{name}.mid" for name in names]
-        for roll, path in zip(self.rolls(samples).numpy(), paths, strict=True):
-            output.write_midi(
-                roll,
-                path,
-                self.tracks,
-                steps_per_beat=self.config.steps_per_beat,
-                tempo_bpm=self.config.tempo_bpm or 120.0,
-                metre=self.config.signature,
-            )
-        return paths
+        return [piece.save(folder / f"{name}.mid") for piece, name in zip(self.pianorolls(samples), names, strict=True)]
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Image:
         return output.contact_sheet(
             self.rolls(samples).numpy(),
             self.tracks,
             steps_per_bar=self.config.bar_steps,
+            steps_per_beat=self.config.steps_per_beat,
             pitch_range=self.config.pitch_range,
             columns=columns or 2,
         )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
-        tempo = self.config.tempo_bpm or 120.0
-        rolls = self.rolls(samples).numpy()
-        return [
-            output.synthesise(r, self.tracks, steps_per_beat=self.config.steps_per_beat, tempo_bpm=tempo) for r in rolls
-        ], output.SAMPLE_RATE_HZ
+        return [piece.audio() for piece in self.pianorolls(samples)], output.SAMPLE_RATE_HZ
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
-        """``samples/…`` and ``reference/…`` of ``measure``, per track."""
-        result: dict[str, float] = {}
-        for name, x in (("samples", samples), ("reference", reference)):
-            measures = measure(self.rolls(x), self.config.bar_steps)
-            for figure, values in vars(measures).items():
-                result |= {f"{name}/{figure}/{t.name}": float(v) for t, v in zip(self.tracks, values, strict=True)}
-        return result
+        """Distributions of every measure of bars, see ``metrics.measures``, of samples against the reference's."""
+        return compare(self.measures(samples), self.measures(reference))
+
+    def measures(self, samples: Tensor) -> dict[str, Measure]:
+        """Measures of samples ``(n, *S)``, named ``measure/track``; with MuseGAN's own where its code takes these bars."""
+        c, rolls = self.config, self.rolls(samples)
+        found = measures(rolls, self.tracks, c.bar_steps, c.steps_per_beat)
+        if (c.bar_steps, c.signature, *c.pitch_range) == (MUSEGAN_BAR_STEPS, (4, 4), *MUSEGAN_PITCHES):
+            found |= musegan_measures(rolls, self.tracks)
+        return found
+
+    def copies(self, samples: Tensor, training: Dataset) -> dict[str, float]:
+        """``copied bars/…``: the mean longest run of bars that a sample shares with the training data, up to transposition
+        of the whole band, and the share of samples that share k bars or more; see ``copies``."""
+        if isinstance(training, WindowDataset):
+            training = replace(training, transpositions=())
+        parts = (self.rolls(batch.x)[:, :, 1] for batch in Batches(training, COPY_CHUNK, 0, torch.device("cpu")).once())
+        drums = torch.tensor([track.is_drum for track in self.tracks])
+        longest = longest_runs(self.rolls(samples)[:, :, 1], parts, drums, self.config.bar_steps)
+        lengths = sorted({1, *(2**i for i in range(8) if 2**i < self.config.bars), self.config.bars})
+        shares = {f"copied bars/{k} or more": float((longest >= k).double().mean()) for k in lengths}
+        return {"copied bars/mean": float(longest.double().mean())} | shares
 
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Random scales over steady drums: a few pieces' worth of bars that a model can learn in seconds."""

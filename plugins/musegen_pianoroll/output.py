@@ -14,17 +14,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from musegen.checkpoint import write_atomically
-from musegen.data.store import StoreTrack
+from musegen.data.store import StoreTrack, pitch_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SAMPLE_RATE_HZ", "contact_sheet", "notes_of", "picture", "synthesise", "write_midi"]
+__all__ = [
+    "SAMPLE_RATE_HZ",
+    "contact_sheet",
+    "midi_bytes",
+    "notes_of",
+    "picture",
+    "synthesise",
+    "to_pretty_midi",
+    "write_midi",
+]
 
 SAMPLE_RATE_HZ = 44_100
 VELOCITY = 90
 PEAK = 10 ** (-1 / 20)
 """−1 dBFS: louder sound is scaled down to it."""
+
+MIN_LINE_DISTANCE_PX = 10
+"""Lines and numbers that would come closer are left out."""
 
 COLOURS = ("#4e79a7", "#e15759", "#59a14f", "#f28e2b", "#b07aa1", "#76b7b2", "#edc948", "#9c755f")
 
@@ -44,16 +56,15 @@ def notes_of(roll: np.ndarray) -> np.ndarray:
     return np.stack([track, pitch, start, end], 1).astype(np.int64)
 
 
-def write_midi(
+def to_pretty_midi(
     roll: np.ndarray,
-    path: Path,
     tracks: Sequence[StoreTrack],
     *,
     steps_per_beat: int,
     tempo_bpm: float = 120.0,
     metre: tuple[int, int] = (4, 4),
-) -> None:
-    """Write a roll as a MIDI file, exact on the grid, whole or not at all.
+) -> Any:
+    """A roll as a ``pretty_midi.PrettyMIDI``, exact on the grid.
 
     Args:
         roll: bool ``(tracks, 2, steps, 128)``.
@@ -70,9 +81,19 @@ def write_midi(
     step_s = 60 / tempo_bpm / steps_per_beat
     for track, pitch, start, end in notes_of(roll).tolist():
         midi.instruments[track].notes.append(pretty_midi.Note(VELOCITY, pitch, start * step_s, end * step_s))
+    return midi
+
+
+def midi_bytes(midi: Any) -> bytes:
+    """A ``pretty_midi.PrettyMIDI`` as the content of a file."""
     content = io.BytesIO()
     midi.write(content)
-    write_atomically(path, content.getvalue())
+    return content.getvalue()
+
+
+def write_midi(roll: np.ndarray, path: Path, tracks: Sequence[StoreTrack], **grid: Any) -> None:
+    """Write a roll as a MIDI file, whole or not at all; arguments as of ``to_pretty_midi``."""
+    write_atomically(path, midi_bytes(to_pretty_midi(roll, tracks, **grid)))
 
 
 @cache
@@ -115,10 +136,11 @@ def picture(
     tracks: Sequence[StoreTrack],
     *,
     steps_per_bar: int,
+    steps_per_beat: int,
     pitch_range: tuple[int, int] | None = None,
     width: int = 900,
 ) -> Image:
-    """A roll as a picture: time to the right, pitch upward, one colour per track, onsets darker, a line per bar and per C.
+    """A roll as a picture: time to the right, pitch upward, one colour per track, onsets darker; numbered bars and faint beats.
 
     Args:
         pitch_range: lowest pitch and the one after the highest; by default what sounds, in whole octaves.
@@ -132,27 +154,38 @@ def picture(
     canvas = np.full((high - low, n_steps, 3), 255.0)
     black_keys = np.isin(np.arange(low, high) % 12, (1, 3, 6, 8, 10))
     canvas[black_keys] = 246.0
+    sounds = (roll[:, 0] | roll[:, 1])[:, :, low:high].transpose(0, 2, 1)  # (tracks, pitches, steps)
+    grid = np.repeat(np.repeat(canvas[::-1], cell_h, 0), cell_w, 1)
+    left, top, font = 34, 34, ImageFont.load_default()
+    # Lines lie under the notes, which they would cut up otherwise.
+    if steps_per_beat * cell_w >= MIN_LINE_DISTANCE_PX:
+        grid[:, :: steps_per_beat * cell_w] = 225.0
+    for pitch in range(low + (-low) % 12, high, 12):
+        grid[(high - pitch) * cell_h - 1] = 200.0
+    grid[:, :: steps_per_bar * cell_w] = 110.0
+    notes = np.zeros_like(canvas)
     for i in range(len(tracks)):
         colour = np.array(ImageColor.getrgb(COLOURS[i % len(COLOURS)]), float)
-        frame, onset = roll[i, 0, :, low:high].T, roll[i, 1, :, low:high].T
-        canvas[frame | onset] = 0.55 * colour + 0.45 * 255
-        canvas[onset] = colour
-    grid = np.repeat(np.repeat(canvas[::-1].astype(np.uint8), cell_h, 0), cell_w, 1)
-    left, top, font = 34, 20, ImageFont.load_default()
+        notes[sounds[i]] = 0.55 * colour + 0.45 * 255
+        notes[roll[i, 1, :, low:high].T] = colour
+    cells, covered = (
+        np.repeat(np.repeat(x[::-1], cell_h, 0), cell_w, 1) for x in (notes, np.bitwise_or.reduce(sounds, 0))
+    )
+    grid = np.where(covered[..., None], cells, grid).astype(np.uint8)
+
     image = Image.new("RGB", (left + grid.shape[1] + 6, top + grid.shape[0] + 6), "white")
     image.paste(Image.fromarray(grid), (left, top))
     draw = ImageDraw.Draw(image)
-    for step in range(0, n_steps + 1, steps_per_bar):
-        x = left + step * cell_w
-        draw.line([(x, top), (x, top + grid.shape[0])], fill="#777777")
-    for pitch in range(low + (-low) % 12, high, 12):
-        y = top + (high - pitch) * cell_h
-        draw.line([(left, y), (left + grid.shape[1], y)], fill="#cccccc")
-        draw.text((6, y - 11), f"C{pitch // 12 - 1}", fill="#555555", font=font)
+    for pitch in range(low, high):
+        if pitch % 12 in (0, 7):  # C and G: twelve rows leave room for two names
+            draw.text((6, top + (high - pitch) * cell_h - 9), pitch_name(pitch), fill="#555555", font=font)
+    for bar, step in enumerate(range(0, n_steps, steps_per_bar), 1):
+        if steps_per_bar * cell_w >= MIN_LINE_DISTANCE_PX:
+            draw.text((left + step * cell_w, top - 13), str(bar), fill="#777777", font=font)
     x = left
     for i, track in enumerate(tracks):
-        draw.rectangle([x, 6, x + 10, 16], fill=COLOURS[i % len(COLOURS)])
-        draw.text((x + 14, 5), track.name, fill="#333333", font=font)
+        draw.rectangle([x, 5, x + 10, 15], fill=COLOURS[i % len(COLOURS)])
+        draw.text((x + 14, 4), track.name, fill="#333333", font=font)
         x += 28 + int(draw.textlength(track.name, font=font))
     return image
 
@@ -162,6 +195,7 @@ def contact_sheet(
     tracks: Sequence[StoreTrack],
     *,
     steps_per_bar: int,
+    steps_per_beat: int,
     pitch_range: tuple[int, int] | None = None,
     columns: int = 2,
 ) -> Image:
@@ -170,7 +204,17 @@ def contact_sheet(
 
     pitch_range = pitch_range or _sounding_range(np.asarray(rolls.any(0)))
     width = 900 if len(rolls) == 1 else 1120 // columns if columns < 4 else 240
-    tiles = [picture(r, tracks, steps_per_bar=steps_per_bar, pitch_range=pitch_range, width=width) for r in rolls]
+    tiles = [
+        picture(
+            roll,
+            tracks,
+            steps_per_bar=steps_per_bar,
+            steps_per_beat=steps_per_beat,
+            pitch_range=pitch_range,
+            width=width,
+        )
+        for roll in rolls
+    ]
     columns = min(columns, len(tiles))
     w, h = tiles[0].size
     sheet = Image.new("RGB", (columns * (w + 8), -(-len(tiles) // columns) * (h + 8)), "white")

@@ -121,6 +121,11 @@ def test_from_training_to_interpolation(run: Callable[..., Result], tmp_path: Pa
     assert run("generate", "runs/mine", "-n", 2, "--out", "new", "--seed", 3).code == 0
     first = {p.name: p.read_bytes() for p in Path("new").iterdir()}
     assert {"sample_000.mid", "sample_000.wav", "sample_001.mid", "picture.png"} <= set(first)
+    assert run("generate", "runs/mine", "-n", 1, "--out", "loud", "--audio", "ogg").code == 0
+    assert sorted(p.name for p in Path("loud").iterdir()) == ["picture.png", "sample_000.mid", "sample_000.ogg"]
+    assert run("generate", "runs/mine", "-n", 1, "--out", "silent", "--audio", "none").code == 0
+    assert sorted(p.name for p in Path("silent").iterdir()) == ["picture.png", "sample_000.mid"]
+    bad(run("generate", "runs/mine", "--out", "other", "--audio", "au"), "wav", "mp3")
     bad(run("generate", "runs/mine", "-n", 2, "--out", "new"), "--overwrite")
     assert run("generate", "runs/mine", "-n", 2, "--out", "new", "--seed", 3, "--overwrite").code == 0
     assert {p.name: p.read_bytes() for p in Path("new").iterdir()} == first
@@ -189,6 +194,42 @@ def test_scores_classes_and_codes(run: Callable[..., Result], tmp_path: Path, pi
         np.asarray(Image.open(p).resize((12, 12))) for p in (disc / "00.png", "halves/sample_000.png")
     )
     assert completed.shape == original.shape
+
+
+def test_evaluate(run: Callable[..., Result], toy_run: Path, band_store: Path, tmp_path: Path) -> None:
+    """Likelihood, figures beside their floor, copies; as a table and as JSON, on the screen and in a file."""
+    found = json.loads(run("evaluate", toy_run, "-n", 16, "-k", 2, "--json", "--out", "found.json").out)
+    assert found == json.loads(Path("found.json").read_text())
+    assert found["log_prob"]["kind"] == "bound"
+    assert found["log_prob"]["draws"] == 2
+    assert found["log_prob"]["nats"] < 0
+    assert found["n_samples"] == found["n_held_out"] == 16
+    assert set(found["metrics"]["mean_samples"]) == {"model", "floor"}
+    assert found["metrics"]["mean_reference"]["model"] == found["metrics"]["mean_reference"]["floor"]
+    assert run("evaluate", toy_run, "-n", 16, "-k", 2, "--json").out == Path("found.json").read_text() + "\n"
+    text = run("evaluate", toy_run, "-n", 16).out
+    assert "mean_samples" in text
+    assert "log p ≥ (K = 16)" in text
+
+    small = ["--set", "bars=2", "--set", "channels=4", "--set", "latent_dim=4"]
+    assert run("train", "gan", "pianoroll", band_store, "--out", "band", *QUICK, *small).code == 0
+    found = json.loads(run("evaluate", "band", "-n", 20, "--json", "--split", "valid").out)
+    assert found["log_prob"] is None
+    assert found["split"] == "valid"
+    assert found["metrics"]["empty bars/Piano/overlap"]["floor"] <= 1
+    assert 0 <= found["copies"]["copied bars/2 or more"]["floor"] <= 1
+    text = run("evaluate", "band", "-n", 20).out
+    for part in ("overlap", "polyphony/Bass", "copied bars", "20 samples against"):
+        assert part in text
+
+    bad(run("evaluate", toy_run, "-n", 1), "-n 1")
+    bad(run("evaluate", toy_run, "--split", "train"), "test or valid")
+    bad(run("evaluate", toy_run, "--out", "found.json"), "--overwrite")
+    bad(run("evaluate", toy_run, "--out", "no/such/file.json"), "cannot be written")
+    assert run("export", toy_run, "toy.safetensors").code == 0
+    bad(run("evaluate", "toy.safetensors"), "run folder")
+    assert run("train", "ae", "toy", "--out", "ae", *QUICK).code == 0
+    bad(run("evaluate", "ae"), "cannot sample", "vae")
 
 
 def test_a_configuration_file(run: Callable[..., Result], tmp_path: Path) -> None:

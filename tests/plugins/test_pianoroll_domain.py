@@ -16,6 +16,7 @@ from torch import Tensor
 
 from musegen.data.bundled import bundled
 from musegen.data.dataset import Batches
+from musegen.data.packed import gather_windows
 from musegen.data.store import Store, StoreTrack
 from musegen.domain import Decoder, Discriminator, Encoder
 from musegen.errors import BadInput, MidiError
@@ -345,7 +346,7 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
     roll = np.zeros((5, 2, 32, 128), bool)
     for i in range(5):
         roll[i, :, 3 * i, 40 + 5 * i] = True
-    image = picture(roll, BAND, steps_per_bar=16)
+    image = picture(roll, BAND, steps_per_bar=16, steps_per_beat=4)
     colours = {pixel for _, pixel in image.getcolors(1 << 20)}
     from PIL import ImageColor
 
@@ -356,9 +357,9 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
         colour = ImageColor.getrgb(COLOURS[i])
         assert colour in colours
         assert (grid == colour).all(-1).any()
-    sheet = contact_sheet(np.stack([roll, roll, roll]), BAND, steps_per_bar=16)
+    sheet = contact_sheet(np.stack([roll, roll, roll]), BAND, steps_per_bar=16, steps_per_beat=4)
     assert sheet.width > 1000
-    assert picture(np.zeros((5, 2, 16, 128), bool), BAND, steps_per_bar=16).width > 300
+    assert picture(np.zeros((5, 2, 16, 128), bool), BAND, steps_per_bar=16, steps_per_beat=4).width > 300
 
 
 # Options
@@ -432,16 +433,38 @@ def test_synthetic_data_look_like_data() -> None:
     assert data.fingerprint == domain.synthetic(20).fingerprint != domain.synthetic(20, seed=1).fingerprint
 
 
-def test_metrics_name_every_track(band_store: Path, tmp_path: Path) -> None:
+def test_metrics_of_data_against_themselves(band_store: Path, tmp_path: Path) -> None:
     domain, data = PianorollDomain.open(PianorollConfig(bars=1), band_store, tmp_path)
     x = first_batch(domain, data)
     found = domain.metrics(x, x)
-    assert {key.rsplit("/")[-1] for key in found} == {t.name for t in domain.tracks}
-    assert all(
-        found[f"samples/{key}"] == value or np.isnan(value)
-        for key, value in ((k.removeprefix("reference/"), v) for k, v in found.items() if k.startswith("reference/"))
-    )
+    for track in domain.tracks:
+        assert f"notes per bar/{track.name}/mean" in found
+    for key, value in found.items():
+        wanted = {"overlap": 1.0, "kl": 0.0, "distance": 0.0}.get(key.rsplit("/")[-1])
+        assert wanted is None or np.isnan(value) or value == pytest.approx(wanted, abs=1e-9), key
+    assert found["notes per bar/Drums/mean"] == found["notes per bar/Drums/reference"] > 0
     assert replace(domain.config) == domain.config
+
+
+def test_musegans_own_measures_where_its_code_takes_the_bars() -> None:
+    for steps_per_beat, expected in ((24, True), (12, False)):
+        domain = PianorollDomain(PianorollConfig(bars=1, steps_per_beat=steps_per_beat))
+        names = domain.measures(torch.zeros(2, *domain.spec.shape))
+        assert any(name.startswith("MuseGAN") for name in names) == expected
+
+
+def test_copies_are_found_in_training_windows(band_store: Path, tmp_path: Path) -> None:
+    """A training window moved by two semitones is a copy of all its bars; augmentation does not hide it."""
+    domain, data = PianorollDomain.open(PianorollConfig(bars=2, transpose=6), band_store, tmp_path)
+    train = data.splits["train"]
+    x = gather_windows(
+        train.planes, train.starts[20:23], 32, domain.config.pitch_range, torch.full((3,), 2), train.fixed
+    )
+    assert domain.copies(x, train)["copied bars/2 or more"] == 1
+    x[:, 5, 0, 40] = 1 - x[:, 5, 0, 40]  # a guitar onset more or less in the first bar
+    found = domain.copies(x, train)
+    assert found["copied bars/2 or more"] == 0
+    assert found["copied bars/1 or more"] == found["copied bars/mean"] == 1
 
 
 def test_planes_on_disk_are_read_by_the_file_reader_alike(tmp_path: Path) -> None:

@@ -1,0 +1,132 @@
+"""A trained model beside data that it has not seen: likelihood, measures of samples, and what samples copy.
+
+Every figure of samples stands beside a floor, the same figure of as many real examples: training data for measures (nothing
+can be expected to come closer to held-out data than they do), and held-out data for copies (as much is shared by chance and
+by style alone).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from musegen.data.dataset import Dataset, generator_for
+from musegen.errors import BadInput
+from musegen.model import Model
+
+__all__ = ["Evaluation", "Figure", "evaluate", "rows"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the model's samples, and of real examples; NaN where it is not defined."""
+
+    model: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found.
+
+    Attributes:
+        split: where held-out examples come from, ``test`` or ``valid``.
+        n_samples, n_held_out: how many were compared.
+        log_prob: ``nats`` per held-out example, its standard ``error``, whether it is ``exact`` or a ``bound``, and from
+            how many ``draws``; None for families without one.
+        metrics: of the domain, named ``measure/part/figure``, beside those of training examples.
+        copies: of the domain, beside those of held-out examples.
+    """
+
+    split: str
+    n_samples: int
+    n_held_out: int
+    log_prob: dict[str, Any] | None
+    metrics: dict[str, Figure]
+    copies: dict[str, Figure]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which knows no NaN: None instead."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def evaluate(model: Model, n: int = 512, k: int = 16, seed: int = 0, split: str | None = None) -> Evaluation:
+    """Evaluate a model of a run.
+
+    Args:
+        n: samples to draw, and real examples to compare with.
+        k: draws per example where log p is a bound.
+        split: ``test`` or ``valid``; by default the first of them that has examples.
+
+    Raises:
+        BadInput: a model file, which knows no data; no held-out data; a family that neither samples nor has log p.
+    """
+    can, domain = model.family.capabilities, model.domain
+    if not can.log_prob:
+        model._require("sample")
+    data = model.data()
+    if data is None:
+        raise BadInput("A model file knows no data to compare with: give the run folder.")
+    found = [name for name in ((split,) if split else ("test", "valid")) if len(data.splits.get(name, ()))]
+    if not found:
+        raise BadInput(f"There are no held-out data in {split or 'test or valid'}: train on more pieces or pictures.")
+    held_out = _draw(data.splits[found[0]], n, seed)
+
+    log_prob = None
+    if can.log_prob:
+        values = model.log_prob(held_out, k, seed).double()
+        error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        exact = can.log_prob == "exact"
+        log_prob = {"kind": can.log_prob, "nats": float(values.mean()), "error": error, "draws": 1 if exact else k}
+
+    metrics, copies = {}, {}
+    if can.sample:
+        takes_given = domain.spec.given and "given" in inspect.signature(model.family.sample).parameters
+        given = held_out if takes_given else None
+        samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
+        train = data.splits["train"]
+        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(_draw(train, n, seed), held_out))
+        copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
+    return Evaluation(found[0], len(samples) if can.sample else 0, len(held_out), log_prob, metrics, copies)
+
+
+def _draw(dataset: Dataset, n: int, seed: int) -> Tensor:
+    """n examples at random, each at most once: ``(min(n, N), *S)``."""
+    generator = generator_for(torch.device("cpu"), seed, 6)
+    index = torch.randperm(len(dataset), generator=generator)[:n]
+    return dataset.gather(index, generator).x.float()
+
+
+def _beside(model: Mapping[str, float], floor: Mapping[str, float]) -> dict[str, Figure]:
+    return {name: Figure(value, floor[name]) for name, value in model.items()}
+
+
+def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:
+    """Figures as rows of text: names alike up to the last / share a row, and each cell is "model (floor)".
+
+    A figure that is the same for both, such as the mean of the reference, is shown once.
+    """
+    table: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for name, figure in figures.items():
+        row, _, column = name.rpartition("/") if "/" in name else (name, "", "value")
+        columns[column] = None
+        model, floor = (_short(value) for value in (figure.model, figure.floor))
+        table.setdefault(row, {})[column] = model if column == "reference" else f"{model} ({floor})"
+    return [{"": row, **{column: cells.get(column, "") for column in columns}} for row, cells in table.items()]
+
+
+def _short(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
