@@ -251,6 +251,39 @@ class Domain(ABC):
             BadInput: what, where, what to do.
         """
 
+    def whole(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Self]:
+        """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).
+
+        Args:
+            keep: what becomes of the file when samples are written: ``all``: they begin with it and go on where it ends;
+                ``none``: the same, but only what follows is written; ``given``: what ``Spec.given`` names is the file's.
+
+        Returns:
+            The file in the model's terms ``(C, rows, W)``, whole bars; and the domain to write samples with, which puts the
+            file's own content where the model saw it.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        raise BadInput(f'Samples of the domain "{self.name}" do not unfold in bars: this works for music.')
+
+    def for_writing(self, options: Mapping[str, Any]) -> Self:
+        """The domain with which samples are written otherwise.
+
+        Args:
+            options: by name; which there are is the domain's to say.
+
+        Raises:
+            BadInput: it has no such option, or the value will not do.
+        """
+        for name in options:
+            raise BadInput(f'The domain "{self.name}" writes nothing that --{name} could change: leave it away.')
+        return self
+
+    def as_data(self, samples: Tensor) -> Tensor:
+        """Samples ``(n, *S)``, any number of rows, as their files would be read again: notes, say, instead of probabilities."""
+        return samples
+
     @abstractmethod
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
         """Write samples ``(n, *S)`` in the native format, one file each, as ``folder/names[i].suffix``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["BadInput", "MidiError", "MusegenError", "TrainingDiverged", "did_you_mean"]
+__all__ = ["BadInput", "MidiError", "MusegenError", "MusegenWarning", "TrainingDiverged", "did_you_mean"]
 
 
 class MusegenError(Exception):
@@ -18,6 +18,10 @@ class BadInput(MusegenError):
     """Wrong use or bad input: the message says what is wrong, where, and what to do. Exit code 2."""
 
     exit_code = 2
+
+
+class MusegenWarning(UserWarning):
+    """What a user should know of a result that is still good, as one plain sentence; the command line prints its text alone."""
 
 
 class TrainingDiverged(MusegenError):

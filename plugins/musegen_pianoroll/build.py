@@ -124,8 +124,8 @@ def find_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_piece(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> tuple[np.ndarray, list[list[int]]]:
-    """One file: packed planes ``(n_steps, tracks, 2, 16)`` and segments (see ``Piece``).
+def read_piece(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """One file: packed planes ``(n_steps, tracks, 2, 16)``, and what is known of it (``segments``, ``tempo_bpm`` … of ``Piece``).
 
     Raises:
         MidiError: it cannot be used.
@@ -135,7 +135,7 @@ def read_piece(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) ->
         planes, piece = worker.read(path)
     finally:
         worker.close()
-    return planes.copy(), piece["segments"]
+    return planes.copy(), piece
 
 
 def build_store(

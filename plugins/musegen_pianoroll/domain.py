@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,23 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from musegen.autoregressive import AutoregressiveGrid
+from musegen.config import validate
 from musegen.data.bundled import bundled
 from musegen.data.dataset import Batches, Dataset
 from musegen.data.packed import WindowDataset, gather_windows
 from musegen.data.store import Store, StoreTrack
 from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
-from musegen.errors import BadInput, did_you_mean
+from musegen.errors import BadInput, MusegenWarning, did_you_mean
 from musegen.evaluation.distributions import Measure, compare
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen_pianoroll import networks, output
 from musegen_pianoroll.copies import longest_runs
+from musegen_pianoroll.given import Kept, bars_of, into_range, range_name
 from musegen_pianoroll.labels import piece_labels
 from musegen_pianoroll.metrics import measures, onsets_of
 from musegen_pianoroll.musegan import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.pianoroll import Pianoroll
-from musegen_pianoroll.roles import track_specs
+from musegen_pianoroll.roles import program_number, track_specs
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -130,6 +133,8 @@ class PianorollDomain(Domain):
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
     Config = PianorollConfig
     config: PianorollConfig
+    kept: Kept | None = None
+    """Notes of a given piece that stand in all rolls of samples; see ``whole``."""
 
     @classmethod
     def open(cls, config: PianorollConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
@@ -308,7 +313,7 @@ class PianorollDomain(Domain):
         frame = torch.where(drums[:, None, None], onset, frame)
         rolls = torch.zeros(*frame.shape[:2], 2, frame.shape[2], 128, dtype=torch.bool)
         rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
-        return rolls
+        return rolls if self.kept is None else self.kept.into(rolls)
 
     def _per_track(self, values: str | float | list[float]) -> Tensor:
         """One number per track, ``(tracks, 1, 1, 1)``; 0.5 while nothing has been calibrated."""
@@ -348,31 +353,133 @@ class PianorollDomain(Domain):
         return replace(c, threshold=thresholds, gate=gates)
 
     def read(self, path: Path) -> Tensor:
-        """All whole runs of ``bars`` bars of a MIDI file, one after the other."""
-        from musegen_pianoroll.build import read_piece
-
+        """All whole runs of ``bars`` bars of a MIDI file, one after the other, moved into the pitch range; see ``given``."""
         c = self.config
-        planes, segments = read_piece(path, c.tracks, c.steps_per_beat)
+        planes, piece = self._read(path)
         starts = [
             first + bar * c.bar_steps
-            for first, n_bars, numerator, denominator in segments
+            for first, n_bars, numerator, denominator in piece["segments"]
             if (numerator, denominator) == c.signature
             for bar in range(0, n_bars - c.bars + 1, c.bars)
         ]
         if not starts:
             raise BadInput(f"{path} has no {c.bars} bars of {c.metre} in a row, which this model works on.")
-        packed = _model_planes(torch.from_numpy(planes), c.n_planes)
+        return self._cells(self._in_range(planes, path), starts, c.bars * c.bar_steps)
+
+    def whole(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Self]:
+        """All whole bars of the model's metre; what is kept is written at the file's own pitches, tempo and programs."""
+        c = self.config
+        planes, piece = self._read(path)
+        planes = bars_of(planes, piece["segments"], c.signature, c.bar_steps)
+        if not len(planes):
+            raise BadInput(f"{path} has no bar of {c.metre}, which this model works on.")
+        tracks = torch.tensor([keep != "given" or track.name in c.given for track in self.tracks])
+        sounding = [track.name for track, n in zip(self.tracks, piece["n_notes"], strict=True) if n]
+        missing = [name for name in c.given if keep == "given" and name not in sounding and name != "past"]
+        if missing:
+            raise BadInput(
+                f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has {', '.join(sounding)}."
+            )
+        frame, onset = _unpacked(planes)
+        kept = Kept(torch.stack([_begun(frame, onset), onset], 1), keep, tracks)
+        names = {
+            track.name: programs[0]
+            for track, programs, mine in zip(self.tracks, piece["programs"], tracks.tolist(), strict=True)
+            if mine and programs and track.program not in programs
+        }
+        writer = self._writer(replace(self._played_by(names), tempo_bpm=round(piece["tempo_bpm"], 2)), kept)
+        return self._cells(self._in_range(planes, path), [0], len(planes))[0], writer
+
+    def _read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Packed planes of a file on the model's grid, and what is known of it."""
+        from musegen_pianoroll.build import read_piece
+
+        return read_piece(path, self.config.tracks, self.config.steps_per_beat)
+
+    def _in_range(self, planes: np.ndarray, path: Path) -> np.ndarray:
+        """Planes with all tracks moved into the pitch range by octaves; says so."""
+        low, high = self.config.lowest_pitch, self.config.highest_pitch
+        planes, said = into_range(planes, self.tracks, low, high)
+        if said:
+            message = f"{path}: moved into the model's range, {range_name(low, high)}: {', '.join(said)}."
+            warnings.warn(message, MusegenWarning, stacklevel=3)
+        return planes
+
+    def _cells(self, planes: np.ndarray, starts: list[int], n_steps: int) -> Tensor:
+        """Windows of packed planes as samples ``(n, tracks · planes, n_steps, pitches)``."""
+        packed = _model_planes(torch.from_numpy(planes), self.config.n_planes)
         fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
-        return gather_windows(packed, torch.tensor(starts), c.bars * c.bar_steps, c.pitch_range, None, fixed)
+        return gather_windows(packed, torch.tensor(starts), n_steps, self.config.pitch_range, None, fixed)
+
+    def _writer(self, config: PianorollConfig, kept: Kept | None) -> Self:
+        writer = type(self)(config)
+        writer.kept = kept
+        return writer
+
+    def _played_by(self, programs: Mapping[str, int]) -> PianorollConfig:
+        """The config with other programs for the tracks named."""
+        tracks = [replace(track, program=programs.get(track.name, track.program)) for track in self.tracks]
+        return replace(self.config, track_list=[asdict(track) for track in tracks])
+
+    def for_writing(self, options: Mapping[str, Any]) -> Self:
+        """Samples at another tempo, on other instruments, or with other thresholds.
+
+        Args:
+            options: ``tempo`` in beats per minute; ``programs``, by track, General MIDI numbers from 0 or names; ``threshold``, one
+                number for all tracks or one per track by name. A threshold that is set here stands alone: no gate.
+        """
+        known = {"tempo", "programs", "threshold"}
+        for name in options:
+            if name not in known:
+                raise BadInput(f'The domain "pianoroll" writes nothing that "{name}" changes.{did_you_mean(name, known)}')
+        names = [track.name for track in self.tracks]
+        for option_name in ("programs", "threshold"):
+            value = options.get(option_name)
+            for name in value if isinstance(value, Mapping) else ():
+                if name not in names:
+                    raise BadInput(f'{option_name}: there is no track "{name}".{did_you_mean(name, names)}')
+        programs = {name: program_number(value) for name, value in options.get("programs", {}).items()}
+        config = self._played_by(programs)
+        if "tempo" in options:
+            config = self._set(config, "tempo_bpm", options["tempo"])
+        if "threshold" in options:
+            given = options["threshold"]
+            thresholds, gates = (self._per_track(values).flatten().tolist() for values in (config.threshold, config.gate or 0.0))
+            for i, name in enumerate(names):
+                if not isinstance(given, Mapping) or name in given:
+                    thresholds[i] = given[name] if isinstance(given, Mapping) else given
+                    gates[i] = thresholds[i]  # a bar without an onset above the threshold has none above the gate
+            config = replace(self._set(config, "threshold", thresholds), gate=gates if config.gate else [])
+        return self._writer(config, self.kept)
+
+    def _set(self, config: PianorollConfig, name: str, value: Any) -> PianorollConfig:
+        """The config with one option set as a user wrote it."""
+        checked = validate(PianorollConfig, {name: value}, 'the domain "pianoroll"')
+        return replace(config, **{name: getattr(checked, name)})
+
+    def as_data(self, samples: Tensor) -> Tensor:
+        """The notes of samples as cells."""
+        rolls = self.rolls(samples)  # (n, tracks, 2, steps, 128)
+        packed = torch.from_numpy(np.packbits(rolls.permute(0, 3, 1, 2, 4).numpy(), axis=-1, bitorder="little"))
+        return torch.cat([self._cells(piece.numpy(), [0], piece.shape[0]) for piece in packed])
 
     def pianorolls(self, samples: Tensor) -> list[Pianoroll]:
         """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
         c = self.config
         tempo = c.tempo_bpm or 120.0
         return [
-            Pianoroll(roll, self.tracks, c.steps_per_beat, tempo, c.signature, c.pitch_range)
+            Pianoroll(roll, self.tracks, c.steps_per_beat, tempo, c.signature, self._shown_range)
             for roll in self.rolls(samples).numpy()
         ]
+
+    @property
+    def _shown_range(self) -> tuple[int, int]:
+        """Pitches of pictures: the model's range, and whatever a given piece has outside it."""
+        low, high = self.config.pitch_range
+        if self.kept is not None:
+            pitches = self.kept.roll.any(0).any(0).any(0).nonzero().flatten().tolist()
+            low, high = min([low, *pitches]), max([high, *(pitch + 1 for pitch in pitches)])
+        return low, high
 
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
         return [piece.save(folder / f"{name}.mid") for piece, name in zip(self.pianorolls(samples), names, strict=True)]
@@ -383,7 +490,7 @@ class PianorollDomain(Domain):
             self.tracks,
             steps_per_bar=self.config.bar_steps,
             steps_per_beat=self.config.steps_per_beat,
-            pitch_range=self.config.pitch_range,
+            pitch_range=self._shown_range,
             columns=columns or 2,
         )
 
@@ -446,6 +553,12 @@ def _cut(values: Tensor, n: int) -> float:
     smallest = values.sort(descending=True).values[n - 1]
     below = values[values < smallest]
     return float(below.max()) if len(below) else 0.0
+
+
+def _unpacked(planes: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Packed planes ``(steps, tracks, 2, 16)`` → frames and onsets, bool ``(tracks, steps, 128)`` each."""
+    roll = torch.from_numpy(np.unpackbits(planes, axis=-1, bitorder="little").astype(bool))
+    return roll[:, :, 0].transpose(0, 1), roll[:, :, 1].transpose(0, 1)
 
 
 def _begun(frame: Tensor, onset: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from musegen.data.store import StoreTrack
 from musegen.errors import BadInput, did_you_mean
 from musegen_pianoroll.midi import Score
 
-__all__ = ["BAND", "VOICES", "assign", "track_specs"]
+__all__ = ["BAND", "VOICES", "assign", "program_number", "track_specs"]
 
 BAND = (
     StoreTrack("Drums", 0, True),
@@ -76,6 +76,27 @@ def _programs(name: str, entries: Any) -> set[int]:
     if any(not 0 <= program < 128 for program in found):
         raise BadInput(f'The track "{name}" has programs outside 0 to 127.')
     return found
+
+
+def program_number(value: int | str) -> int:
+    """A General MIDI program: a number from 0 to 127, or a name such as "Church Organ".
+
+    Raises:
+        BadInput: neither.
+    """
+    from pretty_midi import INSTRUMENT_MAP
+
+    text = str(value).strip()
+    if text.isdecimal() and int(text) < 128:
+        return int(text)
+    names = {name.lower(): number for number, name in enumerate(INSTRUMENT_MAP)}
+    if text.lower() not in names:
+        close = did_you_mean(text.lower(), names) if not text.lstrip("-").isdecimal() else ""
+        raise BadInput(
+            f'"{text}" is no General MIDI program: use a number from 0 to 127 or a name such as "Church Organ".'
+            + (close if "Did" in close else "")
+        )
+    return names[text.lower()]
 
 
 def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray], list[list[int]]]:

@@ -469,10 +469,10 @@ def test_copies_are_found_in_training_windows(band_store: Path, tmp_path: Path) 
 
 def test_planes_on_disk_are_read_by_the_file_reader_alike(tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(piece(2))
-    planes, segments = read_piece(tmp_path / "a.mid", "band", 4)
+    planes, known = read_piece(tmp_path / "a.mid", "band", 4)
     direct, _ = read_file(tmp_path / "a.mid", "band", 4)
     np.testing.assert_array_equal(planes, direct.planes)
-    assert segments == direct.segments
+    assert known["segments"] == direct.segments
 
 
 # Labels and second data sets

@@ -287,9 +287,9 @@ def test_a_store_holds_the_pieces_and_says_what_was_left_out(folder: Path, tmp_p
     assert store.skipped() == [("broken.mid", "ends inside its header"), ("deep/2.mid", "same as copy.mid")]
     assert store.skipped() == report.skipped
     for stored in store.pieces:
-        planes, segments = read_piece(folder / stored.source, "band", 4)
+        planes, known = read_piece(folder / stored.source, "band", 4)
         np.testing.assert_array_equal(store.planes[stored.first_step : stored.first_step + stored.n_steps], planes)
-        assert stored.segments == segments
+        assert (stored.segments, stored.tempo_bpm) == (known["segments"], known["tempo_bpm"])
     assert Counter(p.split for p in store.pieces) == {"train": 4, "valid": 1, "test": 1}
 
 
