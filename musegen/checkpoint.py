@@ -29,6 +29,7 @@ __all__ = [
     "load_model_file",
     "newest_checkpoint",
     "prune",
+    "read_model_config",
     "save_checkpoint",
     "save_model_file",
     "write_atomically",
@@ -224,6 +225,28 @@ def load_model_file(path: Path, device: torch.device | str = "cpu") -> tuple[dic
         BadInput: it is missing, damaged, no model file, or of another format version.
     """
     weights, metadata = _read_tensors(path, device)
+    digest, text, config = _model_header(path, metadata)
+    if digest != _model_digest(weights, text):
+        raise BadInput(f"The model file {path} is damaged: its contents do not match their checksum.")
+    return weights, config
+
+
+def read_model_config(path: Path) -> dict[str, Any]:
+    """The configuration of a model file, unchecked and without its weights: good for a list.
+
+    Raises:
+        BadInput: as ``load_model_file``.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInput(f"The file {path} is damaged or is no model file of musegen ({error}).") from None
+    return _model_header(path, metadata)[2]
+
+
+def _model_header(path: Path, metadata: Mapping[str, str]) -> tuple[Any, str, dict[str, Any]]:
+    """Checksum, and configuration as text and as what it says."""
     try:
         header = json.loads(metadata["musegen"])
         version, text = int(header["format"]), str(header["config"])
@@ -231,6 +254,4 @@ def load_model_file(path: Path, device: torch.device | str = "cpu") -> tuple[dic
     except (KeyError, ValueError, TypeError, RecursionError):
         raise BadInput(f"The file {path} is no model file of musegen: its header has no configuration.") from None
     _check_format(version, path)
-    if header.get("sha256") != _model_digest(weights, text):
-        raise BadInput(f"The model file {path} is damaged: its contents do not match their checksum.")
-    return weights, config
+    return header.get("sha256"), text, config

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from musegen.config import RunConfig, describe, load_yaml, parse_assignments
-from musegen.errors import BadInput, MusegenError, did_you_mean
+from musegen.errors import BadInput, MusegenError, MusegenWarning, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from musegen.domain import Domain
     from musegen.model import Model
 
 __all__ = ["app", "main"]
@@ -135,7 +137,9 @@ def _say_next(run: Path) -> None:
     print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
 
 
-Model_ = Annotated[str, Parameter(help="A run folder or a model file.")]
+Model_ = Annotated[
+    str, Parameter(help="A run folder, a model file, or the name of a model that ships (see musegen models).")
+]
 Out = Annotated[Path, Parameter(help="Folder to write to.")]
 Checkpoint = Annotated[str, Parameter(help="Of a run: best, last, or the number of a step.")]
 Audio = Annotated[
@@ -144,10 +148,45 @@ Audio = Annotated[
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")]
 
 
-def _load(model: str, checkpoint: str, device: str) -> Model:
+@dataclasses.dataclass
+class Writing:
+    """How music is written, as text; see ``Domain.for_writing``."""
+
+    tempo: Annotated[str | None, Parameter(help="Beats per minute.")] = None
+    programs: Annotated[
+        str | None, Parameter(help="General MIDI programs, numbers from 0 or names: Piano=5,Bass=33.")
+    ] = None
+    threshold: Annotated[
+        str | None, Parameter(help="A cell sounds above this probability; one for all, or Piano=0.4,Bass=0.3.")
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """Those that were given."""
+        found: dict[str, Any] = _given(self)
+        for name in {"programs", "threshold"} & set(found):
+            if name == "programs" or "=" in found[name]:
+                found[name] = _by_name(name, found[name])
+        return found
+
+
+def _by_name(option: str, text: str) -> dict[str, str]:
+    """``"Piano=5,Bass=33"`` by name."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
+        raise BadInput(f'--{option} "{text}" will not do: write it like Piano=5,Bass=33.')
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+WritingOptions = Annotated[Writing, Parameter(name="*")]
+
+
+def _load(model: str, checkpoint: str, device: str, writing: Writing | None = None) -> Model:
     import musegen
 
-    return musegen.load(model, checkpoint=checkpoint, device=device)
+    loaded = musegen.load(model, checkpoint=checkpoint, device=device)
+    if writing is not None:
+        loaded.domain = loaded.domain.for_writing(writing.options())
+    return loaded
 
 
 @app.command
@@ -163,21 +202,105 @@ def generate(
     ] = 1.0,
     label: Annotated[str | None, Parameter(help="A class, by name or number, for families with a condition.")] = None,
     given: Annotated[Path | None, Parameter(help="A file whose given part every sample keeps.")] = None,
+    bars: Annotated[
+        int | None, Parameter(help="Length of each sample in bars; longer than trained on: families that continue.")
+    ] = None,
+    writing: WritingOptions = Writing(),  # noqa: B008
     audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
 ) -> None:
     """Write new samples: files in the domain's native format, sound where there is sound, and one picture of all."""
+    _check_drawing(n, temperature)
+    loaded = _load(model, checkpoint, device, writing)
+    names = [f"sample_{i:03d}" for i in range(n)]
+    n_steps = None if bars is None else _rows(loaded, bars)
+    part = None if given is None else loaded.read(given)[0]
+    samples = loaded.sample(n, seed=seed, temperature=temperature, label=label, given=part, n_steps=n_steps)
+    _write(loaded.domain, samples, out, names, overwrite, audio)
+
+
+def _check_drawing(n: int, temperature: float) -> None:
     if n < 1:
         raise BadInput(f"-n {n} will not do: ask for one sample or more.")
     if temperature < 0:
         raise BadInput(f"--temperature {temperature} will not do: use 0 or more.")
+
+
+def _rows(model: Model, bars: int) -> int:
+    """Rows of a sample in so many bars."""
+    if bars < 1:
+        raise BadInput(f"--bars {bars} will not do: ask for one bar or more.")
+    if not model.domain.spec.bar:
+        raise BadInput(f'Samples of the domain "{model.domain.name}" have no bars: leave --bars away.')
+    return bars * model.domain.spec.bar
+
+
+@app.command(name="continue")
+def continue_(
+    model: Model_,
+    given: Path,
+    *,
+    bars: Annotated[int, Parameter(help="How many bars to add.")] = 8,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="How many continuations.")] = 4,
+    out: Out = Path("out"),
+    only_new: Annotated[bool, Parameter(negative="", help="Write the new bars without the given ones.")] = False,
+    seed: int = 0,
+    temperature: Annotated[float, Parameter(help="Of every choice; below 1: more typical.")] = 1.0,
+    label: Annotated[str | None, Parameter(help="A class, by name or number, for families with a condition.")] = None,
+    writing: WritingOptions = Writing(),  # noqa: B008
+    audio: Audio = "wav",
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Write how a piece may go on: its own bars, unchanged, and new ones after them."""
+    import torch
+
+    _check_drawing(n, temperature)
     loaded = _load(model, checkpoint, device)
-    names = [f"sample_{i:03d}" for i in range(n)]
-    part = None if given is None else loaded.read(given)[0]
-    samples = loaded.sample(n, seed=seed, temperature=temperature, label=label, given=part)
-    _write(loaded, samples, out, names, overwrite, audio)
+    n_steps = _rows(loaded, bars)
+    loaded.require_continue()
+    past, writer = loaded.read_whole(given, "none" if only_new else "all")
+    new = loaded.continue_(past, n_steps, n, seed, temperature, label)
+    names = [f"{given.stem}_continued_{i:03d}" for i in range(n)]
+    whole = torch.cat([past.expand(n, *past.shape), new], 2)
+    _write(writer.for_writing(writing.options()), whole, out, names, overwrite, audio)
+
+
+@app.command
+def accompany(
+    model: Model_,
+    given: Path,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="How many accompaniments.")] = 4,
+    out: Out = Path("out"),
+    tracks: Annotated[
+        str | None,
+        Parameter(help="The tracks that are given, as Piano,Drums; a model takes those it was trained with."),
+    ] = None,
+    seed: int = 0,
+    temperature: Annotated[float, Parameter(help="Scales the spread of the prior; below 1: more typical.")] = 1.0,
+    writing: WritingOptions = Writing(),  # noqa: B008
+    audio: Audio = "wav",
+    checkpoint: Checkpoint = "best",
+    device: Device = "auto",
+    overwrite: Flag = False,
+) -> None:
+    """Write new tracks to given ones, which come back unchanged; the whole piece, however long."""
+    _check_drawing(n, temperature)
+    loaded = _load(model, checkpoint, device)
+    loaded.require_given_tracks()
+    if tracks is not None:
+        trained: Any = loaded.config["given"]
+        wanted = [name.strip() for name in tracks.split(",")]
+        if set(wanted) != set(trained):
+            raise BadInput(f"--tracks {tracks} will not do: this model was trained to be given {','.join(trained)}.")
+    part, writer = loaded.read_whole(given, "given")
+    samples = loaded.accompany(part, n, seed, temperature)
+    names = [f"{given.stem}_accompanied_{i:03d}" for i in range(n)]
+    _write(writer.for_writing(writing.options()), samples, out, names, overwrite, audio)
 
 
 @app.command
@@ -187,6 +310,7 @@ def reconstruct(
     /,
     *,
     out: Out = Path("out"),
+    writing: WritingOptions = Writing(),  # noqa: B008
     audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
@@ -195,7 +319,7 @@ def reconstruct(
     """Pass files through a model's code and back; the picture shows each original beside its reconstruction."""
     import torch
 
-    loaded = _load(model, checkpoint, device)
+    loaded = _load(model, checkpoint, device, writing)
     parts = [loaded.read(file) for file in files]
     originals = torch.cat(parts)
     names = [
@@ -205,7 +329,7 @@ def reconstruct(
     ]
     rebuilt = loaded.reconstruct(originals)
     pairs = torch.stack([originals, rebuilt], 1).flatten(0, 1)[:64]
-    _write(loaded, rebuilt, out, _unique(names), overwrite, audio, shown=pairs)
+    _write(loaded.domain, rebuilt, out, _unique(names), overwrite, audio, shown=pairs)
 
 
 @app.command
@@ -217,6 +341,7 @@ def interpolate(
     steps: Annotated[int, Parameter(help="How many samples, both ends included.")] = 8,
     out: Out = Path("out"),
     spherical: Annotated[bool, Parameter(negative="", help="Along a great circle instead of a straight line.")] = False,
+    writing: WritingOptions = Writing(),  # noqa: B008
     audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
@@ -225,10 +350,12 @@ def interpolate(
     """Walk from one file to another in equal steps of the code."""
     if steps < 2:
         raise BadInput(f"--steps {steps} will not do: the two ends alone are 2.")
-    loaded = _load(model, checkpoint, device)
+    loaded = _load(model, checkpoint, device, writing)
     first, last = (loaded.read(file)[0] for file in (a, b))
     names = [f"step_{i:02d}" for i in range(steps)]
-    _write(loaded, loaded.interpolate(first, last, steps=steps, spherical=spherical), out, names, overwrite, audio)
+    _write(
+        loaded.domain, loaded.interpolate(first, last, steps=steps, spherical=spherical), out, names, overwrite, audio
+    )
 
 
 @app.command
@@ -239,15 +366,16 @@ def arithmetic(
     c: Path,
     *,
     out: Out = Path("out"),
+    writing: WritingOptions = Writing(),  # noqa: B008
     audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
     overwrite: Flag = False,
 ) -> None:
     """Write the sample whose code is that of A − B + C; each is a file, or a folder of files whose mean code counts."""
-    loaded = _load(model, checkpoint, device)
+    loaded = _load(model, checkpoint, device, writing)
     result = loaded.arithmetic(*(_read_all(loaded, path) for path in (a, b, c)))
-    _write(loaded, result, out, ["a_minus_b_plus_c"], overwrite, audio)
+    _write(loaded.domain, result, out, ["a_minus_b_plus_c"], overwrite, audio)
 
 
 def _read_all(model: Model, path: Path) -> Tensor:
@@ -382,6 +510,9 @@ def evaluate(
     n: Annotated[int, Parameter(name=["-n", "--n"], help="Samples, and real examples to compare them with.")] = 512,
     k: Samples = 16,
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
+    data: Annotated[
+        Path | None, Parameter(help="Data to compare with, as for training; those of the run if not given.")
+    ] = None,
     seed: int = 0,
     out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
     checkpoint: Checkpoint = "best",
@@ -398,7 +529,7 @@ def evaluate(
         raise BadInput(f'--split "{split}" will not do: use test or valid.')
     if out is not None and out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
-    found = evaluate(_load(model, checkpoint, device), n, k, seed, split)
+    found = evaluate(_load(model, checkpoint, device), n, k, seed, split, data)
     content = _json(found.as_dict())
     if out is not None:
         _write_file(out, content.encode())
@@ -471,7 +602,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _write(
-    model: Model,
+    domain: Domain,
     x: Tensor,
     out: Path,
     names: Sequence[str],
@@ -483,10 +614,14 @@ def _write(
     taken = [p for name in [*names, "picture"] for p in sorted(out.glob(f"{name}.*"))] if out.is_dir() else []
     if taken and not overwrite:
         raise BadInput(f"{taken[0]} exists: choose another --out, or add --overwrite.")
-    paths = model.write(x, out, names)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"The folder {out} cannot be written: {error.strerror}.") from None
+    paths = domain.write(x, out, names)
     picture = out / "picture.png"
-    model.domain.picture(x if shown is None else shown).save(picture)
-    sound = model.domain.audio(x) if audio != "none" else None
+    domain.picture(x if shown is None else shown).save(picture)
+    sound = domain.audio(x) if audio != "none" else None
     if sound is not None:
         from musegen.sound import write_sound
 
@@ -536,6 +671,25 @@ def domains(*, json: Json = False) -> None:
     from musegen.plugins import registry
 
     _print_table([{"domain": name, "summary": offer.summary} for name, offer in registry().domains.items()], json)
+
+
+@app.command
+def models(*, json: Json = False) -> None:
+    """List the trained models that ship with musegen; every command takes their names."""
+    from musegen.checkpoint import read_model_config
+    from musegen.data import bundled
+
+    rows = []
+    for name, file in bundled.models().items():
+        config, size = read_model_config(file), file.stat().st_size
+        made = {"model": name, "family": config.get("family"), "domain": config.get("domain")}
+        rows.append({**made, "MB": round(size / 1e6, 1), "what": bundled.summary(file), "file": str(file)})
+    if json:
+        _print_table(rows, True)
+    elif rows:
+        _print_table([{key: value for key, value in row.items() if key != "file"} for row in rows], False)
+    else:
+        print("No models ship with this musegen.")
 
 
 @app.command
@@ -683,6 +837,14 @@ def _pair_help(family: str, domain: str) -> None:
     _print_table(describe(domain_class.Config), False, f"--set for the domain {domain}: {domain_class.summary}")
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Our own warnings as plain lines; others as Python shows them."""
+    if issubclass(category, MusegenWarning):
+        print(message, file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, *where[:2]), end="", file=sys.stderr)
+
+
 def _usage(error: CycloptsError) -> str:
     """cyclopts' message as one plain line."""
     return " ".join(str(error).split())
@@ -710,9 +872,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _guarded(run: Callable[[], None], debug: bool) -> int:
-    """Run, and turn errors into plain lines on stderr and exit codes."""
+    """Run, and turn errors and our own warnings into plain lines on stderr, errors into exit codes."""
     try:
-        run()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", MusegenWarning)
+            warnings.showwarning = _show_warning
+            run()
         sys.stdout.flush()
     except (MusegenError, CycloptsError) as error:
         if debug:

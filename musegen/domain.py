@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from musegen.data.dataset import Dataset
+from musegen.errors import BadInput
 from musegen.likelihood import Likelihood
 from musegen.networks import GivenDecoder
 

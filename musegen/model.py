@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from musegen.checkpoint import (
@@ -22,6 +25,7 @@ from musegen.checkpoint import (
     newest_checkpoint,
     save_model_file,
 )
+from musegen.data.bundled import shipped
 from musegen.data.dataset import Batch, Batches
 from musegen.domain import Data, Domain
 from musegen.engine import choose_device, load_weights
@@ -62,6 +66,7 @@ class Model:
         temperature: float = 1.0,
         label: int | str | Sequence[int] | None = None,
         given: Tensor | None = None,
+        n_steps: int | None = None,
     ) -> Tensor:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
@@ -70,21 +75,23 @@ class Model:
             label: a class for all samples, by number or name, or a number per sample.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
                 one per sample ``(n, *S)``.
+            n_steps: rows of each sample, if not those it was trained with: ``(n, C, n_steps, W)``. More take a family that can
+                continue.
 
         Raises:
-            BadInput: the family cannot sample, or takes no such condition.
+            BadInput: the family cannot sample, takes no such condition, or cannot make samples so long.
         """
         self._require("sample")
+        if n_steps is not None and n_steps != self.domain.spec.shape[1]:
+            if given is not None:
+                raise BadInput("A given part and another length do not go together: continue or accompany instead.")
+            return self._sample_long(n, n_steps, seed, temperature, label)
         condition: dict[str, Tensor] = {}
         if label is not None:
             self._require("condition")
             condition["label"] = self._labels(label, n)
         if given is not None:
-            if "given" not in inspect.signature(self.family.sample).parameters or not self.domain.spec.given:
-                raise BadInput(
-                    f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
-                    "train conditional_gan with condition=given."
-                )
+            self._require_given()
             condition["given"] = given
         with self._seeded(seed):
             return self.family.sample(n, temperature=temperature, **condition).float().cpu()
@@ -107,13 +114,20 @@ class Model:
             label: a class for all, by number or name, or a number per continuation.
 
         Raises:
-            BadInput: the family cannot continue, takes no label, or the past has other channels or columns.
+            BadInput: the family cannot continue, takes no label, or the past has other channels or columns, or too few rows.
+
+        A family that cannot continue by itself does so window by window if the model was trained with the past given.
         """
-        self._require("continue_")
+        self.require_continue()
+        known = self._rows_given()
         channels, _, columns = self.domain.spec.shape
         if past.dim() != 3 or (past.shape[0], past.shape[2]) != (channels, columns):
             raise BadInput(
                 f"A past of shape {tuple(past.shape)} will not do: this model needs ({channels}, rows, {columns})."
+            )
+        if past.shape[1] < known:
+            raise BadInput(
+                f"A past of {past.shape[1]} rows is too short: this model needs {known} or more to go on from."
             )
         if n_steps < 1:
             raise BadInput(f"n_steps={n_steps} will not do: ask for 1 or more.")
@@ -122,7 +136,92 @@ class Model:
         with self._seeded(seed):
             labels = None if label is None else self._labels(label, n)
             many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
+            if known:
+                return self._continue_by_windows(many, n_steps, temperature)
             return self.family.continue_(many, n_steps, temperature=temperature, label=labels).float().cpu()
+
+    def _sample_long(
+        self, n: int, n_steps: int, seed: int, temperature: float, label: int | str | Sequence[int] | None
+    ) -> Tensor:
+        """Samples of another length, ``(n, C, n_steps, W)``."""
+        channels, rows, columns = self.domain.spec.shape
+        if n_steps < rows:
+            return self.sample(n, seed, temperature, label)[:, :, :n_steps]
+        if not self._rows_given():
+            return self.continue_(torch.zeros(channels, 0, columns), n_steps, n, seed, temperature, label)
+        begun = self.sample(n, seed, temperature, label)
+        with self._seeded(seed):
+            more = self._continue_by_windows(self.domain.as_data(begun), n_steps - rows, temperature)
+        return torch.cat([begun, more], 2)
+
+    def require_continue(self) -> None:
+        """Refuse what needs a model that can continue: by its family, or because it is given the past.
+
+        Raises:
+            BadInput: this one cannot.
+        """
+        if not self._rows_given():
+            self._require("continue_")
+
+    def _rows_given(self) -> int:
+        """The first rows of a sample, if these are what the model is given, and nothing else; 0 otherwise."""
+        slabs = self.domain.spec.given if "given" in inspect.signature(self.family.sample).parameters else ()
+        return max((last for _, _, last in slabs), default=0) if all(slab[:2] == (1, 0) for slab in slabs) else 0
+
+    def _continue_by_windows(self, past: Tensor, n_steps: int, temperature: float) -> Tensor:
+        """What follows each past ``(n, C, rows, W)``, for a family that is given the first rows of every sample."""
+        known = self._rows_given()
+        n, shape = len(past), self.domain.spec.shape
+        seen, parts = past[:, :, -known:].float().cpu(), []
+        for _ in range(-(-n_steps // (shape[1] - known))):
+            given = torch.zeros(n, *shape)
+            given[:, :, :known] = seen
+            new = self.family.sample(n, temperature=temperature, given=given).float().cpu()  # type: ignore[call-arg]
+            parts.append(new[:, :, known:])
+            seen = self.domain.as_data(new)[:, :, -known:]  # what will be written, and not its probabilities
+        return torch.cat(parts, 2)[:, :, :n_steps]
+
+    @torch.no_grad()
+    def accompany(self, given: Tensor, n: int = 1, seed: int = 0, temperature: float = 1.0) -> Tensor:
+        """n samples around the given part of a piece of any length, ``(C, rows, W)`` → ``(n, C, rows, W)``.
+
+        The piece is accompanied window by window; the rest of the last window is taken for silence.
+
+        Raises:
+            BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
+        """
+        self.require_given_tracks()
+        channels, rows, columns = self.domain.spec.shape
+        n_windows = -(-given.shape[1] // rows)
+        padded = F.pad(given.float().cpu(), (0, 0, 0, n_windows * rows - given.shape[1]))
+        windows = padded.view(channels, n_windows, rows, columns).transpose(0, 1)  # (k, C, rows, W)
+        with self._seeded(seed):
+            parts = [
+                self.family.sample(len(part), temperature=temperature, given=part).float().cpu()  # type: ignore[call-arg]
+                for part in windows.repeat(n, 1, 1, 1).split(CHUNK)
+            ]
+        whole = torch.cat(parts).view(n, n_windows, channels, rows, columns).transpose(1, 2).flatten(2, 3)
+        return whole[:, :, : given.shape[1]]
+
+    def require_given_tracks(self) -> None:
+        """Refuse what needs a model that is given parts that last as long as a sample, such as tracks.
+
+        Raises:
+            BadInput: this one is not.
+        """
+        self._require_given()
+        if any(axis != 0 for axis, _, _ in self.domain.spec.given):
+            raise BadInput(
+                f"This model was trained with given={self.config['given']}, which is no set of whole tracks."
+            )
+
+    def _require_given(self) -> None:
+        """Refuse what needs a model that is given a part of a sample."""
+        if "given" not in inspect.signature(self.family.sample).parameters or not self.domain.spec.given:
+            raise BadInput(
+                f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
+                "train conditional_gan with condition=given."
+            )
 
     def _labels(self, label: int | str | Sequence[int], n: int) -> Tensor:
         """Class numbers ``(n,)``."""
@@ -246,12 +345,20 @@ class Model:
             dataset = data.splits["train"]
         return next(Batches(dataset, n, self.run.config().run.seed, torch.device("cpu")).once(n))
 
-    def data(self) -> Data | None:
-        """The data that the run was trained on; None for a model file.
+    def data(self, source: Path | None = None) -> Data | None:
+        """The data that the run was trained on, or those at ``source``; None for a model file that is told none.
 
         Raises:
-            BadInput: the data are gone.
+            BadInput: the data are gone, or will not do.
         """
+        if source is not None:
+            with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
+                other, data = type(self.domain).open(self.domain.config, source, Path(cache))
+            if other.spec != self.domain.spec:
+                raise BadInput(
+                    f"{source} has other tracks, classes or sizes than this model's data: give data like those."
+                )
+            return data
         if self.run is None:
             return None
         resolved = self.run.config()
@@ -277,30 +384,47 @@ class Model:
         Raises:
             BadInput: what, where, what to do.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise BadInput(f"The file {path} does not exist." if not path.exists() else f"{path} is no file.")
-        return self.domain.read(path)
+        return self.domain.read(_file(path))
 
-    def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None) -> list[Path]:
-        """Write samples in the domain's native format; returns the files."""
+    def read_whole(self, path: str | Path, keep: Literal["all", "given", "none"] = "all") -> tuple[Tensor, Domain]:
+        """A file as one sample of any length ``(C, rows, W)``, and the domain to write with; see ``Domain.whole``.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        return self.domain.whole(_file(path), keep)
+
+    def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None, **options: object) -> list[Path]:
+        """Write samples in the domain's native format; returns the files.
+
+        Args:
+            options: what the domain can write otherwise, see its ``for_writing``: ``tempo=90, programs={"Piano": 5}``.
+        """
+        domain = self.domain.for_writing(options)
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"The folder {folder} cannot be written: {error.strerror}.") from None
-        return self.domain.write(x, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
+        return domain.write(x, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
 
     def save(self, path: str | Path) -> None:
         """Write the model as one file, which ``load`` reads anywhere."""
         save_model_file(Path(path), self.family.state_dict(), {**self.config, "data": None})
 
 
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"The file {path} does not exist." if not path.exists() else f"{path} is no file.")
+    return path
+
+
 def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -> Model:
     """A trained model.
 
     Args:
-        model: a run folder or a model file.
+        model: a run folder, a model file, or the name of a model that ships with musegen.
         checkpoint: of a run: ``best`` on the validation loss (the last, where a family has none), ``last``, or a step.
         device: auto, cpu, cuda or cuda:N.
 
@@ -308,17 +432,17 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
         BadInput: nothing there, damaged, or of another version.
     """
     path, where = Path(model), choose_device(device)
+    if not path.exists():
+        path = shipped(str(model))
     run = None
     if path.is_dir():
         run = Run.open(path)
         resolved = run.config()
         parts, _ = _choose_checkpoint(run, checkpoint)
         weights = parts.get("average", parts["weights"])
-    elif path.is_file():
+    else:
         weights, config = load_model_file(path)
         resolved = resolve_dict(config, f"The model file {path}")
-    else:
-        raise BadInput(f"There is no model {model}: give a run folder or a model file.")
     domain = resolved.domain(resolved.domain_config)
     family = build(resolved.family, resolved.family_config, domain)
     load_weights(family, weights)

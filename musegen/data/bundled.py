@@ -1,6 +1,8 @@
-"""The data that ship with musegen: where they are, and whether they are whole.
+"""The data and trained models that ship with musegen: where they are, and whether they are whole.
 
-Each data set is a folder with its files, ``README.md`` (source, licence, how it was made) and ``SHA256SUMS``.
+Each data set is a folder with its files, ``README.md`` (source, licence, how it was made) and ``SHA256SUMS``. The folder ``models``
+holds model files ``NAME.safetensors``, which carry a checksum of their own, and beside each a card ``NAME.md``, whose first
+line says what the model makes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from musegen.errors import BadInput, did_you_mean
 
-__all__ = ["bundled", "verify"]
+__all__ = ["bundled", "models", "shipped", "summary", "verify"]
 
 _PACKAGE = Path(__file__).parents[1]
 _CHECKSUMS = "SHA256SUMS"
@@ -28,8 +30,7 @@ def bundled(name: str) -> Path:
     Raises:
         BadInput: there is no such data set, neither in an installed package nor in a source checkout.
     """
-    # The installed place comes first: beside an installed package, `data` may be anybody's.
-    places = (_PACKAGE / "_data", _PACKAGE.parent / "data")
+    places = _places()
     for place in places:
         if (place / name / _CHECKSUMS).is_file():
             return place / name
@@ -37,6 +38,39 @@ def bundled(name: str) -> Path:
     raise BadInput(
         f'No data set "{name}" ships with musegen (looked in {places[0]} and {places[1]}).' + did_you_mean(name, known)
     )
+
+
+def _places() -> tuple[Path, Path]:
+    """Where data may be. The installed place comes first: beside an installed package, `data` may be anybody's."""
+    return _PACKAGE / "_data", _PACKAGE.parent / "data"
+
+
+def models() -> dict[str, Path]:
+    """The model files that ship with musegen, by name."""
+    place = next((place for place in _places() if place.is_dir()), _PACKAGE)
+    return {file.stem: file for file in sorted((place / "models").glob("*.safetensors"))}
+
+
+def shipped(name: str) -> Path:
+    """The model file of that name.
+
+    Raises:
+        BadInput: no such model ships with musegen.
+    """
+    known = models()
+    if name not in known:
+        raise BadInput(
+            f"There is no model {name}: give a run folder, a model file, or the name of a model that ships with musegen."
+            + did_you_mean(name, known)
+        )
+    return known[name]
+
+
+def summary(model: Path) -> str:
+    """What a model file's card says first; nothing where there is no card."""
+    card = model.with_suffix(".md")
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
+    return next((line.strip("# ").strip() for line in lines if line.strip("# ")), "")
 
 
 def verify(name: str) -> None:

@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,23 +63,28 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def evaluate(model: Model, n: int = 512, k: int = 16, seed: int = 0, split: str | None = None) -> Evaluation:
-    """Evaluate a model of a run.
+def evaluate(
+    model: Model, n: int = 512, k: int = 16, seed: int = 0, split: str | None = None, source: Path | None = None
+) -> Evaluation:
+    """Evaluate a model.
 
     Args:
         n: samples to draw, and real examples to compare with.
         k: draws per example where log p is a bound.
         split: ``test`` or ``valid``; by default the first of them that has examples.
+        source: the data, as for training; those of the run if not given.
 
     Raises:
-        BadInput: a model file, which knows no data; no held-out data; a family that neither samples nor has log p.
+        BadInput: a model file, which knows no data, without source; no held-out data; a family that neither samples nor has log p.
     """
     can, domain = model.family.capabilities, model.domain
     if not can.log_prob:
         model._require("sample")
-    data = model.data()
+    data = model.data(source)
     if data is None:
-        raise BadInput("A model file knows no data to compare with: give the run folder.")
+        raise BadInput(
+            "A model file knows no data to compare with: say where they are (--data), or give the run folder."
+        )
     found = [name for name in ((split,) if split else ("test", "valid")) if len(data.splits.get(name, ()))]
     if not found:
         raise BadInput(f"There are no held-out data in {split or 'test or valid'}: train on more pieces or pictures.")

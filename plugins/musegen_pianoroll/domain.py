@@ -431,7 +431,9 @@ class PianorollDomain(Domain):
         known = {"tempo", "programs", "threshold"}
         for name in options:
             if name not in known:
-                raise BadInput(f'The domain "pianoroll" writes nothing that "{name}" changes.{did_you_mean(name, known)}')
+                raise BadInput(
+                    f'The domain "pianoroll" writes nothing that "{name}" changes.{did_you_mean(name, known)}'
+                )
         names = [track.name for track in self.tracks]
         for option_name in ("programs", "threshold"):
             value = options.get(option_name)
@@ -443,14 +445,23 @@ class PianorollDomain(Domain):
         if "tempo" in options:
             config = self._set(config, "tempo_bpm", options["tempo"])
         if "threshold" in options:
-            given = options["threshold"]
-            thresholds, gates = (self._per_track(values).flatten().tolist() for values in (config.threshold, config.gate or 0.0))
-            for i, name in enumerate(names):
-                if not isinstance(given, Mapping) or name in given:
-                    thresholds[i] = given[name] if isinstance(given, Mapping) else given
-                    gates[i] = thresholds[i]  # a bar without an onset above the threshold has none above the gate
-            config = replace(self._set(config, "threshold", thresholds), gate=gates if config.gate else [])
+            config = self._with_threshold(config, options["threshold"])
         return self._writer(config, self.kept)
+
+    def _with_threshold(self, config: PianorollConfig, given: Any) -> PianorollConfig:
+        """The config with a threshold for all tracks, or for those by name."""
+        thresholds, gates = (
+            self._per_track(values).flatten().tolist() for values in (config.threshold, config.gate or 0.0)
+        )
+        mine = [not isinstance(given, Mapping) or track.name in given for track in self.tracks]
+        for i, track in enumerate(self.tracks):
+            if mine[i]:
+                thresholds[i] = given[track.name] if isinstance(given, Mapping) else given
+        config = self._set(config, "threshold", thresholds)
+        assert isinstance(config.threshold, list)
+        # A bar without an onset above the threshold has none above the same gate.
+        gates = [new if is_mine else old for is_mine, new, old in zip(mine, config.threshold, gates, strict=True)]
+        return replace(config, gate=gates if config.gate else [])
 
     def _set(self, config: PianorollConfig, name: str, value: Any) -> PianorollConfig:
         """The config with one option set as a user wrote it."""

@@ -45,9 +45,7 @@ def targets(counts: np.ndarray, low: int, high: int) -> tuple[int, np.ndarray]:
     return octaves, np.where((low <= moved) & (moved <= high), moved, NOWHERE)
 
 
-def into_range(
-    planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high: int
-) -> tuple[np.ndarray, list[str]]:
+def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high: int) -> tuple[np.ndarray, list[str]]:
     """Tracks with notes outside [low, high] moved into it by octaves, see ``targets``; drums, whose pitches are instruments,
     stay as they are.
 
@@ -97,7 +95,9 @@ def range_name(low: int, high: int) -> str:
     return f"{pitch_name(low)} to {pitch_name(high)}"
 
 
-def bars_of(planes: np.ndarray, segments: Sequence[Sequence[int]], signature: tuple[int, int], bar_steps: int) -> np.ndarray:
+def bars_of(
+    planes: np.ndarray, segments: Sequence[Sequence[int]], signature: tuple[int, int], bar_steps: int
+) -> np.ndarray:
     """All whole bars of one metre, joined: packed ``(n_steps, tracks, 2, 16)`` → ``(bars · bar_steps, tracks, 2, 16)``.
 
     A note that a cut begins in the middle of is left out there: it has no onset.

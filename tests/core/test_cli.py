@@ -13,41 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Result, bad
 from midi_files import piece
 
 import musegen
 from musegen.checkpoint import newest_checkpoint
-from musegen.cli import main
 
 QUICK = ["--steps", "4", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        code = main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return call
-
-
-def bad(result: Result, *parts: str) -> None:
-    """Exit code 2 and one plain sentence that contains all parts."""
-    assert result.code == 2, result.out + result.err
-    assert "Traceback" not in result.err
-    assert len(result.err.strip().splitlines()) == 1, result.err
-    for part in parts:
-        assert part in result.err, result.err
 
 
 @pytest.fixture
