@@ -555,10 +555,15 @@ class PianorollDomain(Domain):
         return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
 
 
+CERTAIN = float(torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)))
+"""The largest number below 1 in single precision."""
+
+
 def _cut(values: Tensor, n: int) -> float:
-    """A number that n of the values lie above; more only where equal values leave no choice, as with a saturated model."""
+    """A number below 1 that n of the values lie above; more only where equal values leave no choice, as with a saturated model,
+    and where they are 1: what is certain, above all what was given, is never cut."""
     if n == 0:
-        return float(values.max()) if len(values) else 0.0
+        return min(float(values.max()), CERTAIN) if len(values) else 0.0
     if n >= len(values):
         return 0.0
     smallest = values.sort(descending=True).values[n - 1]

@@ -256,6 +256,22 @@ def test_a_saturated_model_is_not_silenced() -> None:
     assert (measure(rolls_, 16).notes_per_bar > 5).all()
 
 
+@pytest.mark.parametrize("density", [0.0, 0.0005, 0.01])
+def test_what_is_given_is_never_cut(density: float) -> None:
+    """Given tracks are 0 or 1 in samples, and have more notes there than the reference by chance."""
+    torch.manual_seed(0)
+    domain = PianorollDomain(PianorollConfig(bars=2, given=["Piano", "Bass"]))
+    shape = domain.spec.shape
+    given_cells = (torch.rand(40, *shape) < 0.002).float()
+    given_cells[:, ::2] = 0
+    samples = torch.where(domain.spec.given_mask(), given_cells, torch.rand(40, *shape) ** 4)
+    real = (torch.rand(40, *shape) < density).float()
+    calibrated = PianorollDomain(domain.calibrate(samples, real))
+    low, high = domain.config.pitch_range
+    found = calibrated.rolls(samples)[:, [1, 3], 1, :, low:high]
+    assert torch.equal(found.float(), given_cells[:, [3, 7]])
+
+
 def test_a_threshold_that_was_set_is_left_alone() -> None:
     config = PianorollConfig(threshold=0.3)
     domain = PianorollDomain(config)
