@@ -274,6 +274,7 @@ def test_given_tracks_come_back_and_the_others_depend_on_them(planes: str, tmp_p
             assert not roll[t][:, old.shape[2] :].any()
     per_track = x.shape[0] // 5
     bass, piano = (slice(per_track * t, per_track * (t + 1)) for t in (3, 1))
+    assert torch.equal(samples[:, bass], x[bass].expand(3, -1, -1, -1))
     other = x.clone()
     other[bass] = other[bass].roll(2, dims=2)  # another bass
     assert not torch.equal(model.accompany(other, n=3, seed=1)[:, piano], samples[:, piano])
