@@ -140,6 +140,7 @@ def _say_next(run: Path) -> None:
 Model_ = Annotated[
     str, Parameter(help="A run folder, a model file, or the name of a model that ships (see musegen models).")
 ]
+Given = Annotated[Path, Parameter(help="The piece, as a file.")]
 Out = Annotated[Path, Parameter(help="Folder to write to.")]
 Checkpoint = Annotated[str, Parameter(help="Of a run: best, last, or the number of a step.")]
 Audio = Annotated[
@@ -240,7 +241,7 @@ def _rows(model: Model, bars: int) -> int:
 @app.command(name="continue")
 def continue_(
     model: Model_,
-    given: Path,
+    given: Given,
     *,
     bars: Annotated[int, Parameter(help="How many bars to add.")] = 8,
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many continuations.")] = 4,
@@ -272,7 +273,7 @@ def continue_(
 @app.command
 def accompany(
     model: Model_,
-    given: Path,
+    given: Given,
     *,
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many accompaniments.")] = 4,
     out: Out = Path("out"),

@@ -127,7 +127,7 @@ class Model:
             )
         if past.shape[1] < known:
             raise BadInput(
-                f"A past of {past.shape[1]} rows is too short: this model needs {known} or more to go on from."
+                f"A past of {past.shape[1]} steps is too short: this model needs {known} or more to go on from."
             )
         if n_steps < 1:
             raise BadInput(f"n_steps={n_steps} will not do: ask for 1 or more.")
@@ -164,8 +164,10 @@ class Model:
             self._require("continue_")
 
     def _rows_given(self) -> int:
-        """The first rows of a sample, if these are what the model is given, and nothing else; 0 otherwise."""
-        slabs = self.domain.spec.given if "given" in inspect.signature(self.family.sample).parameters else ()
+        """The first bars of a sample, in rows, if these are what the model is given, and nothing else; 0 otherwise."""
+        if not self.domain.spec.bar or "given" not in inspect.signature(self.family.sample).parameters:
+            return 0
+        slabs = self.domain.spec.given
         return max((last for _, _, last in slabs), default=0) if all(slab[:2] == (1, 0) for slab in slabs) else 0
 
     def _continue_by_windows(self, past: Tensor, n_steps: int, temperature: float) -> Tensor:

@@ -27,6 +27,7 @@ from musegen.domain import Data, Domain, Labelled, Stream, Target
 from musegen.engine import Engine, choose_device
 from musegen.errors import BadInput, MusegenError, TrainingDiverged
 from musegen.family import build
+from musegen.model import load
 from musegen.progress import Progress, TensorBoard
 from musegen.runs import NewRun, Resolved, Run, resolve
 
@@ -260,11 +261,13 @@ class Session:
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Let the domain adjust how samples are written, and keep that in the run's config."""
+        """Let the domain adjust how samples of the best checkpoint are written, and keep that in the run's config."""
         if not self.resolved.family.capabilities.sample or self.engine.family.draws:
             return
         n = CALIBRATION_EXAMPLES
-        with self.seeded(), self.engine.averaged() as family:
+        # The weights that samples will be drawn with: those of the best checkpoint, which may lie far behind.
+        family = load(self.run.path, device=str(self.engine.device)).family
+        with self.seeded():
             samples = torch.cat([family.sample(64).float().cpu() for _ in range(n // 64)])
         index = torch.randperm(
             len(self.batches.dataset), generator=generator_for(torch.device("cpu"), self.config.seed, 4)

@@ -336,8 +336,8 @@ class PianorollDomain(Domain):
         begin; in each of these the most probable onset sounds, and the threshold decides about the rest.
         """
         c = self.config
-        if c.threshold != "auto":
-            return c
+        if c.threshold != "auto" and not c.gate:
+            return c  # a user's own; thresholds with gates come from here, of a run that goes on
         cells, real = (x.unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
         peaks, real_peaks = self._bar_peaks(cells), self._bar_peaks(real)
         thresholds, gates = [], []
@@ -502,7 +502,7 @@ class PianorollDomain(Domain):
             steps_per_bar=self.config.bar_steps,
             steps_per_beat=self.config.steps_per_beat,
             pitch_range=self._shown_range,
-            columns=columns or 2,
+            columns=columns or (2 if samples.shape[2] <= 16 * self.config.bar_steps else 1),
         )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:

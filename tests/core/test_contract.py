@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from toy import ToyDomain
 
 import musegen
 from musegen.checkpoint import load_checkpoint, newest_checkpoint
 from musegen.data.dataset import Batch, Batches
 from musegen.errors import BadInput
 from musegen.runs import Run
+from musegen.training import _Seeded
 
 SEMI = {"labelled": 6, "pretraining_steps": 5}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -310,6 +312,26 @@ def test_early_stopping(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no validation loss"):
         musegen.train("gan", "toy", out=tmp_path / "gan", early_stop=2, quiet=True)
     assert not (tmp_path / "gan").exists()
+
+
+def test_the_best_checkpoint_is_what_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A domain is shown samples of the weights that samples will be drawn with, and not of the last ones."""
+    seen: list[Tensor] = []
+
+    def calibrate(self: ToyDomain, samples: Tensor, reference: Tensor) -> Any:
+        seen.append(samples)
+        return self.config
+
+    monkeypatch.setattr(ToyDomain, "calibrate", calibrate)
+    options = {"steps": 5000, "validate_every": 5, "early_stop": 3, "learning_rate": 0.3, "examples": 16}
+    run = musegen.train("vae", "toy", out=tmp_path / "run", quiet=True, **(RUN | options))
+    drawn = {}
+    for checkpoint in ("best", "last"):
+        model = musegen.load(run.path, checkpoint=checkpoint)
+        with _Seeded(run.config().run.seed, torch.device("cpu")), torch.no_grad():
+            drawn[checkpoint] = model.family.sample(64)
+    assert torch.equal(seen[0][:64], drawn["best"])
+    assert not torch.equal(drawn["best"], drawn["last"])
 
 
 def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_last_good_checkpoint(

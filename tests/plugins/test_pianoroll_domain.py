@@ -281,6 +281,19 @@ def test_a_threshold_that_was_set_is_left_alone() -> None:
     assert not domain.rolls(torch.full((1, *domain.spec.shape), 0.29)).any()
 
 
+def test_a_run_that_went_on_is_calibrated_again(band_store: Path, tmp_path: Path) -> None:
+    """Stopped, calibrated and resumed, it ends with the thresholds of a run that was never stopped."""
+    import musegen
+
+    options = {"bars": 1, "networks": "mlp", "widths": [8], "latent_dim": 4, "batch_size": 8, "validate_every": 0}
+    run = musegen.train("vae", "pianoroll", data=band_store, out=tmp_path / "a", steps=2, quiet=True, **options)
+    before = run.config().domain_config
+    after = musegen.resume(run.path, steps=40, quiet=True).config().domain_config
+    whole = musegen.train("vae", "pianoroll", data=band_store, out=tmp_path / "b", steps=40, quiet=True, **options)
+    assert after == whole.config().domain_config
+    assert after.threshold != before.threshold
+
+
 def test_one_threshold_per_track() -> None:
     domain = PianorollDomain(PianorollConfig(threshold=[0.2, 0.4, 0.6, 0.8, 0.9]))
     sounding = domain.rolls(torch.full((1, *domain.spec.shape), 0.5))[0, :, 1].flatten(1).any(1)
