@@ -51,8 +51,10 @@ def test_kl_bounds_the_overlap(p: list[int], q: list[int]) -> None:
 
 
 def test_kl_in_closed_form() -> None:
-    """Two bins: q = (1.5, 0.5)/2 and p = (0.5, 1.5)/2 after smoothing, so KL = ¾ log 3 − ¼ log 3."""
-    assert kl(counts([1, 0]), counts([0, 1])) == pytest.approx(0.5 * math.log(3))
+    """After smoothing q = (3.5, 0.5)/4 and p = (1.5, 1.5)/3; and the two directions differ."""
+    wanted = 0.875 * math.log(1.75) + 0.125 * math.log(0.25)
+    assert kl(q=counts([3, 0]), p=counts([1, 1])) == pytest.approx(wanted)
+    assert kl(q=counts([1, 1]), p=counts([3, 0])) == pytest.approx(-0.5 * (math.log(1.75) + math.log(0.25)))
 
 
 def test_bins_hold_what_lies_outside_and_nan_is_left_out() -> None:
