@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from musegen.evaluation.distributions import Counts, Numbers, compare, kl, overlap, wasserstein
+from musegen.evaluation.distributions import Counts, Numbers, compare, kl, merge, overlap, wasserstein
 
 numbers = st.lists(st.floats(-100, 100, allow_subnormal=False), min_size=1, max_size=30)
 histograms = st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any)
@@ -77,3 +77,11 @@ def test_compare_names_every_figure() -> None:
     nothing = compare({"n": Numbers(torch.tensor([math.nan]), edges)}, {"n": b["n"]})
     assert all(math.isnan(nothing[f"n/{figure}"]) for figure in ("mean", "overlap", "kl", "distance"))
     assert nothing["n/reference"] == 1.5
+
+
+def test_measures_in_parts_are_the_measures_of_all() -> None:
+    edges = torch.arange(5.0)
+    parts = [{"n": Numbers(torch.full((i, 2), float(i)), edges), "t": Counts(torch.eye(2) * i)} for i in (1, 2)]
+    merged = merge(parts)
+    assert merged["n"].counts.tolist() == [0, 2, 4, 0]
+    assert merged["t"].counts.tolist() == [3, 0, 0, 3]
