@@ -16,8 +16,8 @@ in training. Reported in validation: ``error`` of q(y|x), and ``nelbo``, the mon
 cross-entropy on labelled examples for m1.
 
 Weights are of means over minibatches that have as many labelled as unlabelled examples. The paper's objective sums over N
-unlabelled and M labelled examples with α = 0.1 · N; divided by N that is α = 0.1 here, and M / N for ``labelled_weight``. A narrow z
-matters more: as long as z alone can explain x, the bounds of all classes are alike and y is left to the classifier. In trials
+unlabelled and M labelled examples with α = 0.1 · N; divided by N that is α = 0.1 here, and M / N for ``labelled_weight``. A narrow
+z matters more: as long as z alone can explain x, the bounds of all classes are alike and y is left to the classifier. In trials
 on M1's features of MNIST (100 labels, 4,000 steps) 4 dimensions left 7 % wrong, 8 left 8 % and 50 more than 11 %.
 
 Deviations: M1's classifier is a perceptron instead of a transductive SVM; M2's classifier has an encoder of its own.
