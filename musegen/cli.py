@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -792,23 +793,33 @@ def info(store: Path, *, json: Json = False) -> None:
 
     opened = Store.open(store)
     tracks = opened.summary()
+    lowest, median, highest = opened.tempo_range()
+    reasons = Counter(_kind_of_reason(reason) for _, reason in opened.skipped())
     pieces = {
         "pieces": len(opened.pieces),
         "steps per beat": opened.steps_per_beat,
         "bars": sum(bars for piece in opened.pieces for _, bars, _, _ in piece.segments),
         "metres": ", ".join(f"{metre} ({bars} bars)" for metre, bars in opened.metres().items()),
-        "tempo": "{:.0f} to {:.0f} bpm".format(*opened.tempo_range()),
+        "tempo": f"{lowest:.0f} to {highest:.0f} bpm, median {median:.0f}",
         "splits": ", ".join(f"{split} {n}" for split, n in opened.splits().items()),
         "left out": len(opened.skipped()),
         "sha256": opened.fingerprint,
     }
     if json:
-        _print_table([{"store": str(store), **pieces, "tracks": tracks}], True)
+        _print_table([{"store": str(store), **pieces, "reasons": dict(reasons.most_common()), "tracks": tracks}], True)
         return
     for name, value in pieces.items():
         print(f"{name:<15} {value}")
+        if name == "left out":
+            for reason, n in reasons.most_common():
+                print(f"{n:>6} {reason}")
     print()
     _print_table(tracks, False)
+
+
+def _kind_of_reason(reason: str) -> str:
+    """Why a file was left out, without the name of another file, so that doubles count together."""
+    return "same as another file" if reason.startswith("same as ") else reason
 
 
 def _need_pianoroll(domain: str) -> None:

@@ -156,32 +156,43 @@ class Store:
         """Pieces per split."""
         return dict(Counter(piece.split for piece in self.pieces))
 
-    def tempo_range(self) -> tuple[float, float]:
-        """Lowest and highest first tempo, beats per minute."""
-        tempos = [piece.tempo_bpm for piece in self.pieces]
-        return min(tempos, default=0.0), max(tempos, default=0.0)
+    def tempo_range(self) -> tuple[float, float, float]:
+        """Lowest, median and highest first tempo, beats per minute."""
+        tempos = [piece.tempo_bpm for piece in self.pieces] or [0.0]
+        return min(tempos), float(np.median(tempos)), max(tempos)
 
-    def summary(self, chunk_steps: int = 1 << 16) -> list[dict[str, Any]]:
-        """Per track: notes, pitch range, share of steps that sound, share of those with several pitches. Reads in chunks."""
-        n_tracks, total = len(self.tracks), len(self.planes)
-        used, sounding, polyphonic = np.zeros((n_tracks, PACKED), np.uint8), np.zeros(n_tracks), np.zeros(n_tracks)
-        for first in range(0, total, chunk_steps):
-            frame = np.asarray(self.planes[first : first + chunk_steps, :, 0])
+    def summary(self) -> list[dict[str, Any]]:
+        """Per track: notes, lowest and highest pitch (names; numbers for drums), share of empty bars, share of steps that
+        sound, and share of those at which several pitches do. Reads one piece at a time."""
+        n_tracks = len(self.tracks)
+        used = np.zeros((n_tracks, PACKED), np.uint8)
+        sounding, polyphonic, empty = np.zeros((3, n_tracks), np.int64)
+        n_steps = n_bars = 0
+        for piece in self.pieces:
+            frame = np.asarray(self.planes[piece.first_step : piece.first_step + piece.n_steps, :, 0])
             used |= np.bitwise_or.reduce(frame, 0)
             count = np.bitwise_count(frame).sum(-1)  # pitches per step and track
             sounding += (count > 0).sum(0)
             polyphonic += (count > 1).sum(0)
+            n_steps += len(frame)
+            for first, bars, numerator, denominator in piece.segments:
+                bar = numerator * 4 * self.steps_per_beat // denominator
+                heard = (count[first : first + bars * bar] > 0).reshape(bars, bar, n_tracks).any(1)
+                empty += (~heard).sum(0)
+                n_bars += bars
         rows = []
         for i, track in enumerate(self.tracks):
-            pitches = np.flatnonzero(np.unpackbits(used[i], bitorder="little"))
+            pitches = np.flatnonzero(np.unpackbits(used[i], bitorder="little")).tolist()
+            name = str if track.is_drum else pitch_name
             rows.append(
                 {
                     "track": track.name,
                     "program": "drums" if track.is_drum else track.program,
                     "notes": sum(piece.n_notes[i] for piece in self.pieces if len(piece.n_notes) > i),
-                    "pitches": f"{pitches[0]} to {pitches[-1]}" if len(pitches) else "none",
-                    "sounding %": round(100 * float(sounding[i]) / max(total, 1), 1),
-                    "polyphonic %": round(100 * float(polyphonic[i]) / max(float(sounding[i]), 1), 1),
+                    "pitches": f"{name(pitches[0])} to {name(pitches[-1])}" if pitches else "none",
+                    "empty bars %": round(100 * int(empty[i]) / max(n_bars, 1), 1),
+                    "sounding %": round(100 * int(sounding[i]) / max(n_steps, 1), 1),
+                    "polyphonic %": round(100 * int(polyphonic[i]) / max(int(sounding[i]), 1), 1),
                 }
             )
         return rows

@@ -16,13 +16,13 @@ something only beside a floor: training data against the same data held out, wit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Counts", "Measure", "Numbers", "compare", "kl", "overlap", "wasserstein"]
+__all__ = ["Counts", "Measure", "Numbers", "compare", "kl", "merge", "overlap", "wasserstein"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,18 @@ class Counts:
 
 
 Measure = Numbers | Counts
+
+
+def merge(parts: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
+    """The measures of some examples and those of others as the measures of all."""
+    merged: dict[str, Measure] = {}
+    for name, first in parts[0].items():
+        if isinstance(first, Numbers):
+            values = [part[name].values.flatten() for part in parts]  # type: ignore[union-attr]
+            merged[name] = Numbers(torch.cat(values), first.edges)
+        else:
+            merged[name] = Counts(torch.stack([part[name].counts for part in parts]).sum(0))
+    return merged
 
 
 def overlap(p: Tensor, q: Tensor) -> float:

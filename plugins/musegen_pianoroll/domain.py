@@ -23,7 +23,7 @@ from musegen.data.packed import WindowDataset, gather_windows
 from musegen.data.store import Store, StoreTrack
 from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
-from musegen.evaluation.distributions import Measure, compare
+from musegen.evaluation.distributions import Measure, compare, merge
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
@@ -43,6 +43,8 @@ __all__ = ["PianorollDomain"]
 
 COPY_CHUNK = 256
 """Training windows that are searched for copies at a time."""
+MEASURED_AT_ONCE = 64
+"""Samples that are measured at a time: at 96 steps per bar, 512 of them would need 4 GB."""
 
 
 @dataclass(frozen=True)
@@ -514,11 +516,14 @@ class PianorollDomain(Domain):
 
     def measures(self, samples: Tensor) -> dict[str, Measure]:
         """Measures of samples ``(n, *S)``, named ``measure/track``; with MuseGAN's own where its code takes these bars."""
-        c, rolls = self.config, self.rolls(samples)
-        found = measures(rolls, self.tracks, c.bar_steps, c.steps_per_beat)
-        if (c.bar_steps, c.signature, *c.pitch_range) == (MUSEGAN_BAR_STEPS, (4, 4), *MUSEGAN_PITCHES):
-            found |= musegan_measures(rolls, self.tracks)
-        return found
+        c, parts = self.config, []
+        with_musegan = (c.bar_steps, c.signature, *c.pitch_range) == (MUSEGAN_BAR_STEPS, (4, 4), *MUSEGAN_PITCHES)
+        for part in samples.split(MEASURED_AT_ONCE):
+            rolls = self.rolls(part)
+            parts.append(measures(rolls, self.tracks, c.bar_steps, c.steps_per_beat))
+            if with_musegan:
+                parts[-1] |= musegan_measures(rolls, self.tracks)
+        return merge(parts)
 
     def copies(self, samples: Tensor, training: Dataset) -> dict[str, float]:
         """``copied bars/…``: the mean longest run of bars that a sample shares with the training data, up to transposition
@@ -527,7 +532,8 @@ class PianorollDomain(Domain):
             training = replace(training, transpositions=())
         parts = (self.rolls(batch.x)[:, :, 1] for batch in Batches(training, COPY_CHUNK, 0, torch.device("cpu")).once())
         drums = torch.tensor([track.is_drum for track in self.tracks])
-        longest = longest_runs(self.rolls(samples)[:, :, 1], parts, drums, self.config.bar_steps)
+        onset = torch.cat([self.rolls(part)[:, :, 1] for part in samples.split(MEASURED_AT_ONCE)])
+        longest = longest_runs(onset, parts, drums, self.config.bar_steps)
         lengths = sorted({1, *(2**i for i in range(8) if 2**i < self.config.bars), self.config.bars})
         shares = {f"copied bars/{k} or more": float((longest >= k).double().mean()) for k in lengths}
         return {"copied bars/mean": float(longest.double().mean())} | shares

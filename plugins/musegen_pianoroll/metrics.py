@@ -86,8 +86,8 @@ class Bars:
 
     def _fold(self, planes: Tensor) -> Tensor:
         """Pitches to pitch classes: ``(…, pitches)`` → int16 ``(…, 12)``."""
-        classes = (torch.arange(planes.shape[-1]) + self.lowest_pitch) % 12
-        return torch.stack([planes[..., classes == c].sum(-1, dtype=torch.int16) for c in range(12)], -1)
+        every_octave = (planes[..., (c - self.lowest_pitch) % 12 :: 12] for c in range(12))
+        return torch.stack([one.sum(-1, dtype=torch.int16) for one in every_octave], -1)
 
     @cached_property
     def note_table(self) -> Tensor:

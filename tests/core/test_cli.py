@@ -113,7 +113,11 @@ def test_from_training_to_interpolation(run: Callable[..., Result], tmp_path: Pa
     assert run("data", "build", "pianoroll", songs, "--out", "store").code == 0
     info = json.loads(run("data", "info", "store", "--json").out)[0]
     assert (info["pieces"], info["bars"], info["left out"]) == (4, 24, 1)
-    assert "Drums" in run("data", "info", "store").out
+    assert info["reasons"] == {"ends inside its header": 1}
+    text = run("data", "info", "store").out
+    assert "1 ends inside its header" in text
+    assert "C2 to " in text
+    assert "120 to 120 bpm, median 120" in text
     assert run("train", "ae", "pianoroll", "store", "--out", "runs/store", *QUICK, *small).code == 0
     bad(run("generate", "runs/store"), "cannot sample", "vae")
 

@@ -55,7 +55,7 @@ def test_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.unpackbits(planes, axis=-1, bitorder="little"), roll)
     assert store.tracks == TRACKS
     assert store.skipped() == [("bad.mid", "is empty"), ('odd, "name".mid', "crashed\nthe reader")]
-    assert store.tempo_range() == (100.0, 102.0)
+    assert store.tempo_range() == (100.0, 101.0, 102.0)
     from safetensors.numpy import load_file
 
     np.testing.assert_array_equal(load_file(tmp_path / "store" / "planes.safetensors")["planes"], store.planes)
@@ -95,20 +95,17 @@ def test_windows_match_a_slow_reference(data: st.DataObject, tmp_path_factory: p
 
 
 def test_summary_counts_what_is_there(tmp_path: Path) -> None:
-    roll = np.zeros((32, 2, 2, 128), bool)
-    roll[0, 0, :, [36, 42]] = True
-    roll[4:8, 1, 0, 60] = True
-    roll[4, 1, 1, 60] = True
-    write(tmp_path / "s", [roll])
-    for chunk in (7, 1 << 16):
-        drums, lead = Store.open(tmp_path / "s").summary(chunk)
-        assert (drums["notes"], drums["pitches"], drums["sounding %"], drums["polyphonic %"]) == (
-            2,
-            "36 to 42",
-            3.1,
-            100.0,
-        )
-        assert (lead["notes"], lead["pitches"], lead["sounding %"], lead["polyphonic %"]) == (1, "60 to 60", 12.5, 0.0)
+    """Two pieces of two bars; drums in the first bar of all, a held note in the second."""
+    first, second = np.zeros((2, 32, 2, 2, 128), bool)
+    first[0, 0, :, [36, 42]] = True
+    first[20:24, 1, 0, 60] = True
+    first[20, 1, 1, 60] = True
+    second[31, 1, :, 61] = True
+    write(tmp_path / "s", [first, second])
+    drums, lead = Store.open(tmp_path / "s").summary()
+    names = ("notes", "pitches", "empty bars %", "sounding %", "polyphonic %")
+    assert tuple(drums[name] for name in names) == (2, "36 to 42", 75.0, 1.6, 100.0)
+    assert tuple(lead[name] for name in names) == (2, "C4 to C♯4", 50.0, 7.8, 0.0)
 
 
 def test_truncation_and_lying_headers_are_noticed(tmp_path: Path) -> None:

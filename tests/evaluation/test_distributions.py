@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from musegen.evaluation.distributions import Counts, Numbers, compare, kl, overlap, wasserstein
+from musegen.evaluation.distributions import Counts, Numbers, compare, kl, merge, overlap, wasserstein
 
 numbers = st.lists(st.floats(-100, 100, allow_subnormal=False), min_size=1, max_size=30)
 histograms = st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any)
@@ -51,8 +51,10 @@ def test_kl_bounds_the_overlap(p: list[int], q: list[int]) -> None:
 
 
 def test_kl_in_closed_form() -> None:
-    """Two bins: q = (1.5, 0.5)/2 and p = (0.5, 1.5)/2 after smoothing, so KL = ¾ log 3 − ¼ log 3."""
-    assert kl(counts([1, 0]), counts([0, 1])) == pytest.approx(0.5 * math.log(3))
+    """After smoothing q = (3.5, 0.5)/4 and p = (1.5, 1.5)/3; and the two directions differ."""
+    wanted = 0.875 * math.log(1.75) + 0.125 * math.log(0.25)
+    assert kl(q=counts([3, 0]), p=counts([1, 1])) == pytest.approx(wanted)
+    assert kl(q=counts([1, 1]), p=counts([3, 0])) == pytest.approx(-0.5 * (math.log(1.75) + math.log(0.25)))
 
 
 def test_bins_hold_what_lies_outside_and_nan_is_left_out() -> None:
@@ -75,3 +77,11 @@ def test_compare_names_every_figure() -> None:
     nothing = compare({"n": Numbers(torch.tensor([math.nan]), edges)}, {"n": b["n"]})
     assert all(math.isnan(nothing[f"n/{figure}"]) for figure in ("mean", "overlap", "kl", "distance"))
     assert nothing["n/reference"] == 1.5
+
+
+def test_measures_in_parts_are_the_measures_of_all() -> None:
+    edges = torch.arange(5.0)
+    parts = [{"n": Numbers(torch.full((i, 2), float(i)), edges), "t": Counts(torch.eye(2) * i)} for i in (1, 2)]
+    merged = merge(parts)
+    assert merged["n"].counts.tolist() == [0, 2, 4, 0]
+    assert merged["t"].counts.tolist() == [3, 0, 0, 3]

@@ -100,3 +100,11 @@ def test_bars_must_follow_one_another() -> None:
     sample = music(1, 99)
     sample[0, :, : 2 * BAR] = torch.cat([training[1, :, :BAR], training[1, :, 2 * BAR : 3 * BAR]], 1)
     assert search(sample, training) == [1]
+
+
+def test_a_copy_may_begin_with_drums_alone() -> None:
+    """Then a later bar has the lowest note of the run, which says how far the band was moved."""
+    training = music(4, 3)
+    training[2, 1:, :BAR] = False
+    training[2, 1, BAR + 1, 35] = True
+    assert search(transposed(training[2], 5)[None], training) == [BARS]

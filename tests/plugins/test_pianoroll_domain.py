@@ -475,6 +475,15 @@ def test_metrics_of_data_against_themselves(band_store: Path, tmp_path: Path) ->
     assert replace(domain.config) == domain.config
 
 
+def test_many_samples_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = PianorollDomain(PianorollConfig(bars=1))
+    x = (torch.rand(10, *domain.spec.shape) < 0.02).float()
+    whole = domain.measures(x)
+    monkeypatch.setattr("musegen_pianoroll.domain.MEASURED_AT_ONCE", 4)
+    for name, found in domain.measures(x).items():
+        torch.testing.assert_close(found.counts, whole[name].counts)
+
+
 def test_musegans_own_measures_where_its_code_takes_the_bars() -> None:
     for steps_per_beat, expected in ((24, True), (12, False)):
         domain = PianorollDomain(PianorollConfig(bars=1, steps_per_beat=steps_per_beat))

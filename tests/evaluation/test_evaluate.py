@@ -1,0 +1,94 @@
+"""Evaluation of trained models: which examples are compared, and what stands beside what."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import musegen
+from musegen.errors import BadInput
+from musegen.evaluation.evaluate import Evaluation, Figure, _draw, evaluate, rows
+
+QUICK = {"steps": 3, "batch_size": 8, "validate_every": 0, "sample_every": 0, "quiet": True}
+
+
+def trained(family: str, out: Path, **options: Any) -> musegen.Model:
+    return musegen.load(musegen.train(family, "toy", out=out, **QUICK, **options).path)
+
+
+def test_an_exact_log_prob_is_the_mean_over_held_out_examples(tmp_path: Path) -> None:
+    model = trained("pixelcnn", tmp_path / "run", channels=4, layers=1)
+    found = evaluate(model, n=40, seed=3)
+    data = model.data()
+    assert data is not None
+    values = model.log_prob(_draw(data.splits["test"], 40, 3)).double()
+    assert found.log_prob == {
+        "kind": "exact",
+        "nats": pytest.approx(float(values.mean())),
+        "error": pytest.approx(float(values.std()) / math.sqrt(40)),
+        "draws": 1,
+    }
+    assert found == evaluate(model, n=40, seed=3)
+    assert found != evaluate(model, n=40, seed=4)
+    assert evaluate(model, n=1000).n_held_out == 64
+
+
+def test_examples_come_from_the_whole_split_each_at_most_once(tmp_path: Path) -> None:
+    data = trained("vae", tmp_path / "run", latent_dim=2).data()
+    assert data is not None
+    train = data.splits["train"]
+
+    class Indices:
+        """The data set, with each example's number for a sample."""
+
+        def __len__(self) -> int:
+            return len(train)
+
+        def gather(self, index: Tensor, generator: torch.Generator) -> Any:
+            return musegen.data.dataset.Batch(index.double(), index)  # type: ignore[attr-defined]
+
+    index = _draw(Indices(), 100, 0)  # type: ignore[arg-type]
+    assert len(index.unique()) == 100
+    assert index.max() > 200
+
+
+def test_what_is_given_comes_from_held_out_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that completes a part is judged, and searched for copies, on parts that it has not seen."""
+    model = trained("conditional_gan", tmp_path / "run", given=True, condition="given", latent_dim=2)
+    seen: list[tuple[Tensor, Tensor]] = []
+    monkeypatch.setattr(model.domain, "metrics", lambda a, b: seen.append((a, b)) or {"x": 0.0})
+    found = evaluate(model, n=30)
+    samples, held_out = seen[0]
+    mask = model.domain.spec.given_mask()
+    assert found.n_samples == len(samples) == len(held_out) == 30
+    assert torch.equal(samples[:, mask], held_out[:, mask])
+    assert not torch.equal(samples, held_out)
+    assert torch.equal(seen[1][1], held_out)  # the floor has the same reference
+
+
+def test_no_held_out_data(tmp_path: Path) -> None:
+    model = trained("vae", tmp_path / "run", latent_dim=2, valid=0)
+    assert evaluate(model, n=4).split == "test"
+    with pytest.raises(BadInput, match="no held-out data in valid"):
+        evaluate(model, n=4, split="valid")
+
+
+def test_rows_of_the_table_and_json() -> None:
+    figures = {
+        "a/b/mean": Figure(1.0, 2.0),
+        "a/b/reference": Figure(3.0, 3.0),
+        "c/mean": Figure(math.nan, 0.12345),
+        "alone": Figure(5.0, 6.0),
+    }
+    assert rows(figures) == [
+        {"": "a/b", "mean": "1 (2)", "reference": "3", "value": ""},
+        {"": "c", "mean": "– (0.123)", "reference": "", "value": ""},
+        {"": "alone", "mean": "", "reference": "", "value": "5 (6)"},
+    ]
+    plain = Evaluation("test", 1, 1, None, figures, {}).as_dict()
+    assert plain["metrics"]["c/mean"] == {"model": None, "floor": 0.12345}
