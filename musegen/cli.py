@@ -516,6 +516,7 @@ def evaluate(
         Path | None, Parameter(help="Data to compare with, as for training; those of the run if not given.")
     ] = None,
     seed: int = 0,
+    temperature: Annotated[float, Parameter(help="Of the samples, as for generate.")] = 1.0,
     out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
@@ -527,11 +528,13 @@ def evaluate(
 
     if n < 2 or k < 1:
         raise BadInput(f"-n {n} -k {k} will not do: use 2 samples or more, and 1 draw or more.")
+    if temperature < 0:
+        raise BadInput(f"--temperature {temperature} will not do: use 0 or more.")
     if split not in (None, "test", "valid"):
         raise BadInput(f'--split "{split}" will not do: use test or valid.')
     if out is not None and out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
-    found = evaluate(_load(model, checkpoint, device), n, k, seed, split, data)
+    found = evaluate(_load(model, checkpoint, device), n, k, seed, split, data, temperature)
     content = _json(found.as_dict())
     if out is not None:
         _write_file(out, content.encode())

@@ -64,7 +64,13 @@ def _plain(value: Any) -> Any:
 
 
 def evaluate(
-    model: Model, n: int = 512, k: int = 16, seed: int = 0, split: str | None = None, source: Path | None = None
+    model: Model,
+    n: int = 512,
+    k: int = 16,
+    seed: int = 0,
+    split: str | None = None,
+    source: Path | None = None,
+    temperature: float = 1.0,
 ) -> Evaluation:
     """Evaluate a model.
 
@@ -73,6 +79,7 @@ def evaluate(
         k: draws per example where log p is a bound.
         split: ``test`` or ``valid``; by default the first of them that has examples.
         source: the data, as for training; those of the run if not given.
+        temperature: of the samples; log p is that of the model as it is.
 
     Raises:
         BadInput: a model file, which knows no data, without source; no held-out data; a family that neither samples nor has log p.
@@ -101,7 +108,7 @@ def evaluate(
     if can.sample:
         takes_given = domain.spec.given and "given" in inspect.signature(model.family.sample).parameters
         given = held_out if takes_given else None
-        samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
+        samples = model.sample(len(held_out) if takes_given else n, seed=seed, temperature=temperature, given=given)
         train = data.splits["train"]
         metrics = _beside(domain.metrics(samples, held_out), domain.metrics(_draw(train, n, seed), held_out))
         copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))

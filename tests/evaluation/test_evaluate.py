@@ -71,6 +71,16 @@ def test_what_is_given_comes_from_held_out_examples(tmp_path: Path, monkeypatch:
     assert torch.equal(seen[1][1], held_out)  # the floor has the same reference
 
 
+def test_samples_are_drawn_at_the_temperature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained("vae", tmp_path / "run", latent_dim=2)
+    seen: list[Tensor] = []
+    monkeypatch.setattr(model.domain, "metrics", lambda a, b: seen.append(a) or {"x": 0.0})
+    found = [evaluate(model, n=8, temperature=temperature) for temperature in (1.0, 0.0)]
+    assert len(seen[0].unique(dim=0)) == 8
+    assert len(seen[2].unique(dim=0)) == 1  # seen[1] and seen[3] are the floor's training examples
+    assert found[0].log_prob == found[1].log_prob
+
+
 def test_no_held_out_data(tmp_path: Path) -> None:
     model = trained("vae", tmp_path / "run", latent_dim=2, valid=0)
     assert evaluate(model, n=4).split == "test"
