@@ -14,12 +14,14 @@ discriminator D cannot tell apart carry a classifier from one to the other. Node
                target_encoder: −log D(f_t(x_t))
 
 Labels of the target are never read in training, nor to choose a checkpoint; ``target_error`` is reported where validation has them.
-``classify`` and ``encode`` are for target data (dann has one encoder for both). Deviations: Adam instead of momentum with
+``classify`` and ``encode`` are for target data (dann has one encoder for both, whose batch normalisation keeps the target's
+statistics: with those of both mixed it would see neither as in training). Deviations: Adam instead of momentum with
 annealing; D is a perceptron of ``discriminator_widths`` without batch normalisation; features are the domain's encoder's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,6 +66,20 @@ class _Reversal(torch.autograd.Function):
 def reverse_gradient(x: Tensor, weight: float) -> Tensor:
     """R_λ: x forward, −λ times the gradient backward (1505.07818, eqs. 16–17)."""
     return _Reversal.apply(x, weight)
+
+
+@contextlib.contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """A scope in which batch normalisation uses the statistics of its batch, also in evaluation, and remembers none."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(layer.training, layer.track_running_stats) for layer in layers]
+    for layer in layers:
+        layer.training, layer.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for layer, (training, track) in zip(layers, before, strict=True):
+            layer.training, layer.track_running_stats = training, track
 
 
 class ADA(Family):
@@ -133,7 +149,9 @@ class ADA(Family):
         return self.dann(batch, target) if self.config.method == "dann" else self.adda(batch, target)
 
     def dann(self, source: Batch, target: Batch) -> Iterator[tuple[str, Losses]]:
-        features = [self.encoder(x) for x in (source.x, target.x)]  # apart, so that batch statistics do not mix
+        with own_statistics(self.encoder):
+            of_source = self.encoder(source.x)
+        features = [of_source, self.encoder(target.x)]
         reversed_ = [reverse_gradient(f, self.reversal_weight) for f in features]
         (_, real), (_, fake) = (self.discriminator(f) for f in reversed_)
         confusion = discriminator_loss("non-saturating", real, fake).mean()

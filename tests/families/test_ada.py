@@ -221,6 +221,28 @@ def test_validation_reports_the_errors_of_both_and_copies_nothing(method: str) -
     assert all(torch.equal(before[name], t) for name, t in ada.state_dict().items())
 
 
+def test_batch_normalisation_keeps_the_statistics_of_the_target() -> None:
+    """Training normalises each domain by its own batch; what evaluation finds is the target's, not a mixture."""
+    ada = small_ada()
+    norm = nn.BatchNorm1d(2, momentum=0.1)
+    ada.encoder = nn.Sequential(norm, ada.encoder)
+    batch = source_and_target()
+    target = batch.streams["target"].x
+    ada.train()
+    list(ada.updates(batch))
+    torch.testing.assert_close(norm.running_mean, 0.1 * target.mean(0))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * target.var(0))
+    assert norm.training
+    assert norm.track_running_stats
+    # In evaluation the source still counts by its own batch, and the target by what was remembered.
+    ada.eval()
+    shifted = Batch(batch.x + 100, batch.index, batch.label, batch.streams)
+    (_, here), (_, there) = (list(ada.updates(b))[0] for b in (batch, shifted))
+    torch.testing.assert_close(here["class"], there["class"], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(norm.running_mean, 0.1 * target.mean(0))
+    assert not norm.training
+
+
 def test_data_without_classes_are_refused() -> None:
     with pytest.raises(BadInput, match="no classes"):
         ADA.networks(ADAConfig(), Spec((2,), ("coordinate",), UnitGaussian()))
