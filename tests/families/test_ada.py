@@ -237,7 +237,7 @@ def test_batch_normalisation_keeps_the_statistics_of_the_target() -> None:
     # In evaluation the source still counts by its own batch, and the target by what was remembered.
     ada.eval()
     shifted = Batch(batch.x + 100, batch.index, batch.label, batch.streams)
-    (_, here), (_, there) = (list(ada.updates(b))[0] for b in (batch, shifted))
+    (_, here), (_, there) = (next(iter(ada.updates(b))) for b in (batch, shifted))
     torch.testing.assert_close(here["class"], there["class"], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(norm.running_mean, 0.1 * target.mean(0))
     assert not norm.training
