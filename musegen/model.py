@@ -69,7 +69,7 @@ class Model:
             temperature: scales the spread of the prior, or the choices of an autoregressive family.
             label: a class for all samples, by number or name, or a number per sample.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
-                one per sample ``(n, *S)``.
+                one per sample ``(n, *S)``; with rnn_nade of any number of rows, and samples have as many.
 
         Raises:
             BadInput: the family cannot sample, or takes no such condition.
@@ -83,7 +83,7 @@ class Model:
             if "given" not in inspect.signature(self.family.sample).parameters or not self.domain.spec.given:
                 raise BadInput(
                     f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
-                    "train conditional_gan with condition=given."
+                    "train rnn_nade with the domain's option given, or conditional_gan with condition=given."
                 )
             condition["given"] = given
         with self._seeded(seed):
