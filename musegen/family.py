@@ -85,7 +85,7 @@ class Family(nn.Module, ABC):
         name, title, paper: identifier, full name, and source with arXiv number.
         objective: the objective in one or a few lines, as ``musegen explain`` prints it.
         Config: a frozen dataclass of ``option`` fields.
-        capabilities: what it can do.
+        capabilities: what it can do; a model whose options leave it less may have its own.
         monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
         draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
@@ -98,7 +98,7 @@ class Family(nn.Module, ABC):
     paper: ClassVar[str]
     objective: ClassVar[str]
     Config: ClassVar[type] = NoOptions
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: Capabilities = Capabilities()
     monitor: ClassVar[str | None] = None
     draws: bool = False
 
@@ -216,4 +216,5 @@ def require(family: type[Family] | Family, capability: str, families: dict[str, 
     """
     if not getattr(family.capabilities, capability):
         able = sorted(name for name, other in families.items() if getattr(other.capabilities, capability))
-        raise BadInput(f'The family "{family.name}" cannot {capability.rstrip("_")}; these can: {", ".join(able)}.')
+        who = "This model of the family" if family.name in able else "The family"
+        raise BadInput(f'{who} "{family.name}" cannot {capability.rstrip("_")}; these can: {", ".join(able)}.')

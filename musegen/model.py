@@ -74,7 +74,7 @@ class Model:
             temperature: scales the spread of the prior, or the choices of an autoregressive family.
             label: a class for all samples, by number or name, or a number per sample.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
-                one per sample ``(n, *S)``.
+                one per sample ``(n, *S)``; with rnn_nade of any number of rows, and samples have as many.
             n_steps: rows of each sample, if not those it was trained with: ``(n, C, n_steps, W)``. More take a family that can
                 continue.
 
@@ -187,12 +187,17 @@ class Model:
     def accompany(self, given: Tensor, n: int = 1, seed: int = 0, temperature: float = 1.0) -> Tensor:
         """n samples around the given part of a piece of any length, ``(C, rows, W)`` → ``(n, C, rows, W)``.
 
-        The piece is accompanied window by window; the rest of the last window is taken for silence.
+        A family that can continue hears the whole piece and plays through. Others accompany it window by window, and take the rest
+        of the last window for silence.
 
         Raises:
             BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
         """
         self.require_given_tracks()
+        if self.family.capabilities.continue_:
+            many = given.float().expand(n, *given.shape)
+            with self._seeded(seed):
+                return self.family.sample(n, temperature=temperature, given=many).float().cpu()  # type: ignore[call-arg]
         channels, rows, columns = self.domain.spec.shape
         n_windows = -(-given.shape[1] // rows)
         padded = F.pad(given.float().cpu(), (0, 0, 0, n_windows * rows - given.shape[1]))
@@ -222,7 +227,7 @@ class Model:
         if "given" not in inspect.signature(self.family.sample).parameters or not self.domain.spec.given:
             raise BadInput(
                 f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
-                "train conditional_gan with condition=given."
+                "train rnn_nade with the domain's option given, or conditional_gan with condition=given."
             )
 
     def _labels(self, label: int | str | Sequence[int], n: int) -> Tensor:

@@ -12,20 +12,27 @@ the logit of cell d at step t, where h_t is the state of the recurrent network a
   before t on both sides, with a bias that follows h_t, a ReLU, and a 1×1 convolution. Intervals and steps of a
   voice look the same at every pitch.
 
-**Cost.** The hidden layer of a NADE changes only behind a cell that is on. So a step with k cells on has k + 1 different
-hidden vectors, not D: these are computed once each ("segments" of the step), and a cell takes its logit from its segment's.
-Rolls have few cells on, and a deep NADE costs little more than a flat one. The result is that of the cell-by-cell recursion.
+**Given channels.** Some channels G may be given for all steps: p(x_rest | x_G). Their cells come first in every step and have no
+term of their own. A second recurrent network runs over them from the last step back to t; its state stands beside h_t and
+beside the input of the first. The convolution sees them on both sides, at step t and as far after it as before it.
+
+**Cost.** Rolls have few cells on, and work follows these, with the result of the plain recursions:
+
+* The hidden layer of a NADE changes only behind a cell that is on. A step with k cells on has k + 1 different hidden vectors,
+  not D: these are computed once each ("segments" of the step), and a cell takes its logit from its segment's. Columns
+  go in spans, and the logits of a span are computed for the segments that reach into it only.
+* The masked convolution adds up the weights that the cells on meet, a span of columns at a time (``Relative``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from musegen.autoregressive import MaskedConv
 
@@ -33,8 +40,8 @@ __all__ = ["Memory", "Recurrent", "RecurrentNADE"]
 
 Recurrent = Literal["lstm", "gru"]
 
-CHUNK_CELLS = 1 << 25
-"""Logits of segments held at a time, at least a step's: 128 MB in float32. Beyond it, they are computed anew for the gradient."""
+SPAN = 12
+"""Columns that are computed together."""
 
 
 class Memory(NamedTuple):
@@ -62,6 +69,59 @@ class _Residual(nn.Module):
         return z + self.linear(z).relu()
 
 
+class Relative(nn.Module):
+    """A masked convolution over the cells of a sparse binary grid.
+
+    Feature f of group g at (t, w) sees ``interval`` columns to either side: in the ``reach`` steps before t all of them, at t those
+    before w and in column w the channels before g; and of given channels all of step t and ``reach`` steps after it.
+
+    Dense, most of its work would be done on zeros: of a band's cells one in a hundred is on. Here every cell that is on looks
+    its weights up in a table, a row for each span of columns that it reaches, and the rows are added up.
+
+    Args:
+        group: g of each feature ``(F,)``.
+        given: which channels are given, bool ``(C,)``.
+    """
+
+    mask: Tensor
+
+    def __init__(self, group: Tensor, given: Tensor, reach: int, interval: int) -> None:
+        super().__init__()
+        n_channels, ahead = len(given), reach if given.any() else 0
+        self.reach, self.ahead, self.interval = reach, ahead, interval
+        self.weight = nn.Parameter(torch.empty(len(group), n_channels, reach + 1 + ahead, 2 * interval + 1))
+        self.bias = nn.Parameter(torch.empty(len(group)))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as nn.Conv2d
+        bound = 1 / math.sqrt(self.weight[0].numel())
+        nn.init.uniform_(self.bias, -bound, bound)
+        mask = torch.ones_like(self.weight)
+        mask[:, ~given, reach, interval + 1 :] = 0
+        mask[:, ~given, reach, interval] = (torch.arange(n_channels) < group[:, None])[:, ~given].to(mask.dtype)
+        mask[:, ~given, reach + 1 :] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def table(self) -> Tensor:
+        """Weights by row of the kernel, channel and shift of a span against the cell: ``(rows C shifts, SPAN F)``."""
+        kernel = F.pad((self.weight * self.mask).flip(3), (SPAN - 1, SPAN - 1))
+        return kernel.unfold(3, SPAN, 1).permute(2, 1, 3, 4, 0).flatten(0, 2).flatten(1)
+
+    def forward(self, seen: Tensor, table: Tensor) -> Tensor:
+        """Cells of the steps, with those before and after them ``(B, C, reach + R + ahead, W)`` → ``(spans, B·R, SPAN, F)``,
+        without the bias."""
+        rows = seen.unfold(2, self.reach + 1 + self.ahead, 1).permute(0, 2, 4, 1, 3)  # (B, R, rows, C, W)
+        on = (rows > 0).flatten(0, 1)
+        n_steps, n_spans = len(on), -(-seen.shape[3] // SPAN)
+        step, cell, column = on.flatten(1, 2).nonzero(as_tuple=True)  # by step
+        shifts = 2 * self.interval + SPAN
+        span = torch.arange(n_spans, device=seen.device)[:, None]
+        shift = self.interval + SPAN - 1 + SPAN * span - column  # (spans, cells on)
+        near = (shift >= 0) & (shift < shifts)
+        counts = (span * n_steps + step)[near].bincount(minlength=n_spans * n_steps)
+        index = (cell * shifts + shift)[near]
+        y = F.embedding_bag(index, table, counts.cumsum(0) - counts, mode="sum")
+        return y.view(n_spans, n_steps, SPAN, -1)
+
+
 class RecurrentNADE(nn.Module):
     """x ``(B, C, T, W)`` → logits ``(B, C, T, W)`` of each cell given the earlier ones.
 
@@ -78,7 +138,10 @@ class RecurrentNADE(nn.Module):
         dropout: share of inputs and of outputs of the recurrent network that are dropped in training.
         n_condition: length of a condition vector.
         period: length of a cycle (a bar) in steps, in which the network is told the position; 0: none.
+        given: channels that are given; their logits mean nothing.
     """
+
+    given: Tensor
 
     def __init__(
         self,
@@ -94,12 +157,16 @@ class RecurrentNADE(nn.Module):
         dropout: float = 0.0,
         n_condition: int = 0,
         period: int = 0,
+        given: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.n_channels, _, self.n_columns = shape
         self.n_cells = n_cells = self.n_channels * self.n_columns
         self.period, self.reach = period, reach
-        extra = n_condition + period
+        channel = torch.arange(self.n_channels)
+        given_channels = torch.isin(channel, torch.tensor(given, dtype=torch.long))
+        self.register_buffer("given", given_channels.repeat(self.n_columns), persistent=False)  # cells, (D,)
+        extra = n_condition + period + (units if given else 0)
         cell = {"lstm": nn.LSTM, "gru": nn.GRU}[recurrent]
         self.recurrent = cell(n_cells + extra, units, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.drop_input, self.drop_output = nn.Dropout(dropout), nn.Dropout(dropout)
@@ -110,13 +177,17 @@ class RecurrentNADE(nn.Module):
         nn.init.zeros_(self.weight.weight[n_cells])
         self.deep = nn.Sequential(*(_Residual(hidden) for _ in range(depth)), nn.Dropout(dropout))
         self.out = nn.Linear(hidden, n_cells, bias=False)  # V
-        self.relative: MaskedConv | None = None
+        self.backward_ = None
+        if given:
+            n_given = len(given) * self.n_columns + n_condition + period
+            self.backward_ = cell(n_given, units, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.relative: Relative | None = None
         if features:
             features = -(-features // self.n_channels) * self.n_channels
-            channel, feature = torch.arange(self.n_channels), torch.arange(features) % self.n_channels
-            self.relative = MaskedConv(channel, feature, "A", reach, 2 * interval + 1)
+            group = torch.arange(features) % self.n_channels
+            self.relative = Relative(group, given_channels, reach, interval)
             self.relative_bias = nn.Linear(units + extra, features, bias=False)
-            self.relative_out = MaskedConv(feature, channel, "B")
+            self.relative_out = MaskedConv(group, channel, "B")
             nn.init.zeros_(self.relative_out.bias)  # type: ignore[arg-type]
 
     def start(self, n: int) -> Memory:
@@ -127,103 +198,151 @@ class RecurrentNADE(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.steps(x, None, condition)[0]
 
-    def steps(self, x: Tensor, memory: Memory | None, condition: Tensor | None = None) -> tuple[Tensor, Memory]:
-        """A block of steps ``(B, C, R, W)`` behind those that ``memory`` knows → their logits, and the next memory."""
-        memory = self.start(len(x)) if memory is None else memory
-        context, memory_after = self._context(x, memory, condition)
-        flat = x.permute(0, 2, 3, 1).flatten(2)  # (B, R, D)
-        logits = self._absolute(context.flatten(0, 1), flat.flatten(0, 1)).view_as(flat)
-        logits = logits.unflatten(2, (self.n_columns, self.n_channels)).permute(0, 3, 1, 2)  # (B, C, R, W)
-        return logits + self._relative(context, x, memory.above), memory_after
+    def steps(
+        self, x: Tensor, memory: Memory | None, condition: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        """A block of steps ``(B, C, R, W)`` behind those that ``memory`` knows → their logits, and the next memory.
 
-    def _context(self, x: Tensor, memory: Memory, condition: Tensor | None) -> tuple[Tensor, Memory]:
-        """What each step knows of the steps before it, ``(B, R, units + extra)``; it does not look at the last of x."""
+        Args:
+            given: where channels are given: these steps and all after them ``(B, C, any, W)``; by default none come after.
+        """
+        n_steps, given = x.shape[2], x if given is None else given
+        memory = self.start(len(x)) if memory is None else memory
+        ahead = self._ahead(given, memory.step, condition)
+        ahead = ahead if ahead is None else ahead[:, :n_steps]
+        context, memory_after = self._context(x, memory, condition, ahead)
+        flat = x.permute(0, 2, 3, 1).flatten(2)  # (B, R, D)
+        seen = torch.cat([memory.above, x, self._after(given, n_steps)], 2)
+        logits = self._absolute(context.flatten(0, 1), flat.flatten(0, 1)) + self._relative(context.flatten(0, 1), seen)
+        return logits.view(len(x), n_steps, self.n_columns, self.n_channels).permute(0, 3, 1, 2), memory_after
+
+    def _extra(self, n: int, first: int, n_steps: int, condition: Tensor | None) -> list[Tensor]:
+        """Position in the cycle and condition, at steps from the first on: each ``(B, R, …)``."""
+        extra, like = [], self.out.weight
+        if self.period:
+            step = torch.arange(first, first + n_steps, device=like.device)
+            extra.append(F.one_hot(step % self.period, self.period).to(like.dtype).expand(n, -1, -1))
+        if condition is not None:
+            extra.append(condition[:, None].expand(-1, n_steps, -1))
+        return extra
+
+    def _ahead(self, given: Tensor, first: int, condition: Tensor | None) -> Tensor | None:
+        """What is given from each step to the last, ``(B, C, T, W)`` → ``(B, T, units)``; None if nothing is."""
+        if self.backward_ is None:
+            return None
+        cells = self.drop_input(given.permute(0, 2, 3, 1).flatten(2)[..., self.given])
+        inputs = torch.cat([cells, *self._extra(len(given), first, given.shape[2], condition)], 2)
+        return self.drop_output(self.backward_(inputs.flip(1))[0].flip(1))
+
+    def _after(self, given: Tensor, step: int) -> Tensor:
+        """What the convolution sees of the steps from ``step`` on, ``(B, C, ahead, W)``; none come after the last."""
+        n = self.relative.ahead if self.relative is not None else 0
+        rows = given[:, :, step : step + n]
+        return F.pad(rows, (0, 0, 0, n - rows.shape[2]))
+
+    def _context(
+        self, x: Tensor, memory: Memory, condition: Tensor | None, ahead: Tensor | None
+    ) -> tuple[Tensor, Memory]:
+        """What each step knows of the steps before it and of what is given, ``(B, R, units + extra)``; it does not look at
+        the last of x."""
         n, n_steps = len(x), x.shape[2]
         seen = torch.cat([memory.above, x], 2)
         before = seen[:, :, self.reach - 1 : self.reach - 1 + n_steps]  # the step before each
-        extra = []
-        if self.period:
-            step = torch.arange(memory.step, memory.step + n_steps, device=x.device)
-            position = F.one_hot(step % self.period, self.period).to(x.dtype)  # (R, period)
-            extra.append(position.expand(n, -1, -1))
-        if condition is not None:
-            extra.append(condition[:, None].expand(-1, n_steps, -1))
+        extra = self._extra(n, memory.step, n_steps, condition) + ([] if ahead is None else [ahead])
         inputs = self.drop_input(before.permute(0, 2, 3, 1).flatten(2))
         h, state = self.recurrent(torch.cat([inputs, *extra], 2), memory.state)
         after = Memory(memory.step + n_steps, seen[:, :, seen.shape[2] - self.reach :], state)
         return torch.cat([self.drop_output(h), *extra], 2), after
 
-    def _relative(self, context: Tensor, x: Tensor, above: Tensor) -> Tensor:
-        """The relative term, ``(B, C, R, W)``."""
+    def _relative(self, context: Tensor, seen: Tensor, table: Tensor | None = None) -> Tensor:
+        """The relative term of N = B·R steps: contexts ``(N, n)``, cells as ``Relative`` takes them → ``(N, D)``."""
         if self.relative is None:
-            return x.new_zeros(())
-        y = self.relative(x, above)[0] + self.relative_bias(context).transpose(1, 2)[..., None]  # (B, F, R, W)
-        return self.relative_out(y.relu())[0]
+            return context.new_zeros(())
+        y = self.relative(seen, self.relative.table() if table is None else table)
+        y = (y + (self.relative_bias(context) + self.relative.bias)[:, None]).relu()  # (spans, N, SPAN, F)
+        weight = (self.relative_out.weight * self.relative_out.mask)[:, :, 0, 0]
+        out = F.linear(y, weight, self.relative_out.bias)  # (spans, N, SPAN, C)
+        return out.transpose(0, 1).flatten(1)[:, : self.n_cells]
 
     def _absolute(self, context: Tensor, x: Tensor) -> Tensor:
         """The NADE's logits of N steps: contexts ``(N, n)``, cells ``(N, D)`` → ``(N, D)``."""
-        counts = x.sum(1).long() + 1  # segments of each step
-        parts, first = [], 0
-        # Steps in blocks whose segments fit; one block in nearly every case.
-        limit = max(1, CHUNK_CELLS // self.n_cells)
-        block = (counts.cumsum(0) - counts) // limit
-        sizes = torch.unique_consecutive(block, return_counts=True)[1].tolist()
-        for size in sizes:
-            part = context[first : first + size], x[first : first + size]
-            if len(sizes) > 1 and torch.is_grad_enabled():
-                parts.append(checkpoint(self._segments, *part, use_reentrant=False))
-            else:
-                parts.append(self._segments(*part))
-            first += size
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-    def _segments(self, context: Tensor, x: Tensor) -> Tensor:
-        on = x > 0
+        on = (x > 0) & ~self.given
         counts = on.sum(1)  # (N,)
         n, most = len(x), int(counts.max())
         frame, cell = on.nonzero(as_tuple=True)
         rank = torch.arange(len(frame), device=x.device) - (counts.cumsum(0) - counts)[frame]
         cells = cell.new_full((n, most), self.n_cells)
         cells[frame, rank] = cell  # cells that are on, in order
-        a = self.bias(context)[:, None]  # (N, 1, H)
+        a = self._before(context, x)[:, None]  # (N, 1, H)
         a = torch.cat([a, a + self.weight(cells).cumsum(1)], 1)  # (N, most + 1, H)
         used = torch.arange(most + 1, device=x.device) <= counts[:, None]
-        rows = self.out(self.deep(a[used].relu()))  # (segments, D)
+        hidden = self.deep(a[used].relu())  # (segments, H)
         first = (counts + 1).cumsum(0) - (counts + 1)  # a step's first segment
-        segment = on.cumsum(1) - on.long()  # cells on before each
-        return rows.gather(0, first[:, None] + segment) + self.step_bias(context)
+        segment = first[:, None] + on.cumsum(1) - on.long()  # of each cell
+        size, logits = SPAN * self.n_channels, []
+        for part, out in zip(segment.split(size, 1), self.out.weight.split(size), strict=True):
+            low, n_rows = part[:, 0], part[:, -1] - part[:, 0] + 1  # segments that reach into the span
+            shift = n_rows.cumsum(0) - n_rows - low
+            rows = torch.arange(int(n_rows.sum()), device=x.device) - shift.repeat_interleave(n_rows)
+            logits.append((hidden.index_select(0, rows) @ out.T).gather(0, part + shift[:, None]))
+        return torch.cat(logits, 1) + self.step_bias(context)
+
+    def _before(self, context: Tensor, x: Tensor) -> Tensor:
+        """Input of the hidden layer at the first cell that is not given: contexts ``(N, n)``, cells ``(N, D)`` → ``(N, H)``."""
+        a = self.bias(context)
+        return a if self.backward_ is None else a + x[:, self.given] @ self.weight.weight[:-1][self.given]
 
     @torch.no_grad()
-    def draw(self, n_steps: int, memory: Memory, temperature: float = 1.0, condition: Tensor | None = None) -> Tensor:
+    def draw(
+        self,
+        n_steps: int,
+        memory: Memory,
+        temperature: float = 1.0,
+        condition: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
         """``n_steps`` more steps ``(B, C, n_steps, W)``: exact draws given what ``memory`` knows.
 
         A cell is on when its uniform number lies below its probability, as if drawn one by one. Between two cells that are
         on nothing changes, so the network is asked once per cell that is on, for the whole batch at a time.
+
+        Args:
+            given: where channels are given: these steps ``(B, C, n_steps, W)``; what it holds in other channels does not matter.
         """
+        n = len(memory.above)
+        if given is None:
+            given = memory.above.new_zeros(n, self.n_channels, n_steps, self.n_columns)
+        given = given * self.given[: self.n_channels, None, None]
+        ahead, table = (
+            self._ahead(given, memory.step, condition),
+            None if self.relative is None else self.relative.table(),
+        )
         blocks = []
-        for _ in range(n_steps):
-            blank = torch.zeros_like(memory.above[:, :, :1])
-            context, after = self._context(blank, memory, condition)
-            row = self._draw_step(context, memory.above, temperature)
+        for i in range(n_steps):
+            blank = given[:, :, i : i + 1]
+            here = None if ahead is None else ahead[:, i : i + 1]
+            context, after = self._context(blank, memory, condition, here)
+            row = self._draw_step(context[:, 0], memory.above, blank, self._after(given, i + 1), table, temperature)
             blocks.append(row)
             memory = after._replace(above=torch.cat([memory.above, row], 2)[:, :, 1:])
-        return torch.cat(blocks, 2)
+        return torch.cat(blocks, 2) if blocks else given
 
-    def _draw_step(self, context: Tensor, above: Tensor, temperature: float) -> Tensor:
-        """One step ``(B, C, 1, W)``."""
-        n, c = len(context), context[:, 0]
+    def _draw_step(
+        self, c: Tensor, above: Tensor, blank: Tensor, after: Tensor, table: Tensor | None, temperature: float
+    ) -> Tensor:
+        """One step ``(B, C, 1, W)``, from one in which only what is given is on."""
+        n = len(c)
         noise = torch.rand(n, self.n_cells, device=c.device)
-        a, step_bias = self.bias(c), self.step_bias(c)
-        row = above.new_zeros(n, self.n_cells + 1)  # with the cell that is none
+        row = F.pad(blank.permute(0, 2, 3, 1).flatten(1), (0, 1))  # (B, D + 1), with the cell that is none
+        a, step_bias = self._before(c, row[:, :-1]), self.step_bias(c)
         number = torch.arange(self.n_cells + 1, device=c.device)
+        ours = F.pad(~self.given, (0, 1), value=True)
         last = number.new_full((n, 1), -1)
         while True:
             grid = row[:, :-1].unflatten(1, (self.n_columns, self.n_channels)).transpose(1, 2)[:, :, None]
-            relative = self._relative(context, grid, above)
-            if relative.dim():
-                relative = relative[:, :, 0].transpose(1, 2).flatten(1)
+            relative = self._relative(c, torch.cat([above, grid, after], 2), table)
             logits = self.out(self.deep(a.relu())) + step_bias + relative  # (B, D)
-            free = number > last
+            free = (number > last) & ours
             p = logits.sigmoid() if temperature == 1 else _tempered(logits, free[:, :-1], temperature)
             on = F.pad(noise < p, (0, 1), value=True) & free
             last = on.long().argmax(1, keepdim=True).where(last < self.n_cells, last)  # the first; none follows the end

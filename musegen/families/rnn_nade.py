@@ -19,20 +19,26 @@ grid of binary cells, so the family builds it itself. Options:
 * ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
   as likely as another.
 
+**Given tracks.** Where the domain's option ``given`` names channels G (tracks of a piece), the model is p(x_rest | x_G), their
+accompaniment: given cells have no term in L and come back unchanged. The network knows x_G of all steps, later ones too: a
+second recurrent network runs over it backwards and stands beside h_t, and the step's given cells come before its others.
+``sample`` and ``log_prob`` take any number of rows. When nobody says what is given, ``sample`` takes one of ``examples``, a few
+given parts of training data that the model keeps.
+
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
 ``temperature`` tempers the choice which cell of a step is on next, or that none is. Nothing depends on the number of steps:
 ``continue_`` goes on from a past of any length for as long as you like, with the same work for every step, from the
 network's memory. Reported: ``nats_per_step``.
 
 Deviations: φ is a ReLU and layers may follow it; an LSTM in place of the tanh recurrence; Adam instead of Hessian-free
-optimisation; the relative term. b starts at the log-odds of each cell in the first batch.
+optimisation; the relative term; given tracks. b starts at the log-odds of each cell in the first batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +55,9 @@ from musegen.options import option
 
 __all__ = ["RNNNADE", "RNNNADEConfig"]
 
+N_EXAMPLES = 32
+"""Given parts that the model keeps."""
+
 
 @dataclass(frozen=True)
 class RNNNADEConfig:
@@ -64,6 +73,23 @@ class RNNNADEConfig:
     conditional: bool = option(False, "condition on the class label, where the data have classes")
 
 
+def given_channels(spec: Spec) -> list[int]:
+    """The channels of a sample that ``Spec.given`` names.
+
+    Raises:
+        BadInput: it names something else, or leaves nothing to model.
+    """
+    if any(axis != 0 for axis, _, _ in spec.given):
+        raise BadInput(
+            "rnn_nade accompanies whole tracks, and given names another part of a sample: name tracks only, leave given "
+            "out to go on from a past (musegen continue), or train conditional_gan with condition=given."
+        )
+    channels = sorted({channel for _, first, last in spec.given for channel in range(first, last)})
+    if len(channels) == spec.shape[0]:
+        raise BadInput("given names every track, so nothing is left to model: leave one out.")
+    return channels
+
+
 class RNNNADE(Family):
     name = "rnn_nade"
     title = "RNN-NADE: recurrent over steps, a NADE within a step"
@@ -73,9 +99,14 @@ class RNNNADE(Family):
     capabilities = Capabilities(log_prob="exact", condition=True, continue_=True)
     monitor = "loss"
     draws = True
+    examples: Tensor
 
     def __init__(self, config: RNNNADEConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__(config, spec, networks)
+        self.given = given_channels(spec)
+        if self.given:
+            self.capabilities = replace(self.capabilities, continue_=False)  # nobody knows what will be given
+            self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape))
         self.n_classes = len(spec.classes) if config.conditional else 0
         self.network = RecurrentNADE(
             spec.shape,
@@ -90,6 +121,7 @@ class RNNNADE(Family):
             dropout=config.dropout,
             n_condition=self.n_classes,
             period=spec.bar,
+            given=self.given,
         )
 
     @classmethod
@@ -98,6 +130,7 @@ class RNNNADE(Family):
             raise BadInput("rnn_nade models grids of cells that are on or off: use binary data (binarisation=dynamic).")
         if config.conditional and not spec.classes:
             raise BadInput("conditional=True needs data with class labels, and these have none: leave it at False.")
+        given_channels(spec)
         return {}
 
     @classmethod
@@ -125,6 +158,9 @@ class RNNNADE(Family):
         rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
             self.network.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
+        if self.given:
+            rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
+            self.examples[:, self.given] = example.x[rows][:, self.given]
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         loss = -self.step_log_prob(batch.x, batch.label).sum(1).mean()
@@ -139,9 +175,10 @@ class RNNNADE(Family):
         return F.one_hot(label, self.n_classes).to(self.device, torch.get_default_dtype())
 
     def step_log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """log p(x_t | x_<t, y) of each step, nats: ``(B, C, T, W)`` with any number of steps → ``(B, T)``."""
+        """log p(x_t | x_<t, y) of each step, without what is given, nats: ``(B, C, T, W)``, any number of steps → ``(B, T)``."""
+        rest = [channel for channel in range(x.shape[1]) if channel not in self.given]
         logits = self.network(x, self.condition(label))
-        return self.likelihood.cell_log_prob(logits, x).sum((1, 3))
+        return self.likelihood.cell_log_prob(logits[:, rest], x[:, rest]).sum((1, 3))
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
@@ -151,10 +188,28 @@ class RNNNADE(Family):
         given = [self.step_log_prob(x, label.expand(len(x))).sum(1) for label in labels]
         return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        """n draws; without labels a conditional model draws them uniformly."""
-        nothing = torch.zeros(n, self.spec.shape[0], 0, self.spec.shape[2], device=self.device)
-        return self.continue_(nothing, self.spec.shape[1], temperature=temperature, label=label)
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, temperature: float = 1.0, label: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """n draws; without labels a conditional model draws them uniformly.
+
+        Args:
+            given: what is given, for all draws ``(C, any number of rows, W)`` or for each ``(n, …)``; draws have as many rows.
+        """
+        channels, n_steps, columns = self.spec.shape
+        if self.given:
+            given = self.examples[torch.arange(n) % N_EXAMPLES] if given is None else given.to(self.device)
+            many = given if given.dim() == 4 else given[None]
+            if many.shape[1::2] != (channels, columns) or len(many) not in (1, n):
+                raise BadInput(
+                    f"What is given has the shape {tuple(given.shape)}, and this model needs ({channels}, rows, {columns}), once "
+                    f"or {n} times."
+                )
+            n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
+        if self.n_classes and label is None:
+            label = torch.randint(self.n_classes, (n,), device=self.device)
+        return self.network.draw(n_steps, self.network.start(n), temperature, self.condition(label), given)
 
     @torch.no_grad()
     def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:

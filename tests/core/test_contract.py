@@ -98,6 +98,7 @@ FURTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "conditional_gan",
         {"latent_dim": 4, "condition": "given", "neurons": "stochastic", "slope_annealing": 1.1, **MUSEGAN},
     ),
+    "rnn_nade-given": ("rnn_nade", {"units": 6, "hidden": 4, "features": 2, "interval": 3}),
 }
 # A code of five tracks has 10 parts in jamming and 12 in hybrid.
 FURTHER_DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -118,6 +119,8 @@ PAIRS = [(family, domain) for domain in DOMAINS for family in FAMILIES] + [
     ("conditional_gan-given-musegan", "toy"),
     ("conditional_gan-given-musegan", "pianoroll-composer"),
     ("conditional_gan-given", "pianoroll-jamming"),
+    ("rnn_nade-given", "pianoroll-mlp"),
+    ("rnn_nade-given", "pianoroll-composer"),
     ("vae", "pianoroll-hybrid"),
     ("aae", "pianoroll-jamming"),
     ("vae_gan", "pianoroll-jamming"),
@@ -143,6 +146,7 @@ CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "semisupervised_vae": LABELS,
     "rnn_nade": {"image": {"binarisation": "dynamic"}},
     "rnn_nade-conditional": {"image": {"binarisation": "dynamic"}, **LABELS},
+    "rnn_nade-given": GIVEN,
     "ada-dann": SECOND,
     "ada-adda": SECOND,
     "conditional_gan-musegan": LABELS,

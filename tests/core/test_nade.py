@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import musegen.nade
-from musegen.nade import RecurrentNADE
+from musegen.nade import RecurrentNADE, Relative
 
 Shape = tuple[int, int, int]
+GIVEN = {"given": [0]}
 OPTIONS = [{}, {"features": 0, "depth": 1}, {"recurrent": "gru", "layers": 2, "reach": 1, "period": 2}]
 
 
@@ -73,34 +74,47 @@ def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str,
 
 
 def test_segments_give_the_recursion_of_nade() -> None:
-    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on."""
-    made = network((2, 1, 5), features=0, depth=1)
-    context = torch.randn(4, 5, dtype=torch.float64)
-    x = torch.randint(2, (4, 10)).double()
-    x[0], x[1] = 0, 1
-    expected = torch.zeros(4, 10, dtype=torch.float64)
+    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on, in three spans."""
+    n = 2 * 30
+    made = network((2, 1, 30), features=0, depth=1)
+    context = torch.randn(6, 5, dtype=torch.float64)
+    x = (torch.rand(6, n) < torch.tensor([0, 1, 0.5, 0.5, 0.05, 0.05])[:, None]).double()
+    expected = torch.zeros(6, n, dtype=torch.float64)
     with torch.no_grad():
         a = made.bias(context)
-        for d in range(10):
+        for d in range(n):
             expected[:, d] = made.deep(a.relu()) @ made.out.weight[d] + made.step_bias(context)[:, d]
             a = a + x[:, d, None] * made.weight.weight[d]
         torch.testing.assert_close(made._absolute(context, x), expected)
 
 
-@given(st.integers(1, 40))
-@settings(max_examples=10, deadline=None)
-def test_blocks_of_segments_change_neither_logits_nor_gradients(limit: int) -> None:
-    made, x = network((1, 6, 4)), torch.randint(2, (3, 1, 6, 4)).double()
-    whole = log_p(made, x).sum()
-    wanted = torch.autograd.grad(whole, list(made.parameters()))
-    before, musegen.nade.CHUNK_CELLS = musegen.nade.CHUNK_CELLS, limit
-    try:
-        parts = log_p(made, x).sum()
-        found = torch.autograd.grad(parts, list(made.parameters()))
-    finally:
-        musegen.nade.CHUNK_CELLS = before
-    torch.testing.assert_close(parts, whole)
-    torch.testing.assert_close(found, wanted)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 30)),
+    interval=st.integers(0, 32),
+    reach=st.integers(1, 3),
+    given_share=st.sampled_from([0.0, 0.5]),
+    density=st.sampled_from([0.0, 0.1, 1.0]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_looking_weights_up_is_the_masked_convolution(
+    shape: Shape, interval: int, reach: int, given_share: float, density: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    (c, t, w), group = shape, torch.arange(2 * shape[0]) % shape[0]
+    relative = Relative(group, torch.rand(c) < given_share, reach, interval).double()
+    seen = torch.bernoulli(torch.full((2, c, reach + t + relative.ahead, w), density)).double()
+    dense = F.conv2d(seen, relative.weight * relative.mask, padding=(0, interval))  # (B, F, T, W)
+    found = relative(seen, relative.table()).transpose(0, 1).flatten(1, 2)[:, :w]  # (B·T, W, F)
+    torch.testing.assert_close(found.view(2, t, w, -1).permute(0, 3, 1, 2), dense)
+    if density:
+        noise = torch.randn_like(dense)
+        for a, b in zip(
+            torch.autograd.grad((found.view(2, t, w, -1).permute(0, 3, 1, 2) * noise).sum(), relative.weight),
+            torch.autograd.grad((dense * noise).sum(), relative.weight),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b)
 
 
 @given(st.integers(0, 7))
@@ -186,3 +200,90 @@ def test_a_low_temperature_keeps_the_number_of_cells_on() -> None:
             drawn = made.draw(1, made.start(4000), temperature).flatten(1)
             torch.testing.assert_close(drawn.mean(0), torch.full((10,), 1 / 11).double(), atol=0.02, rtol=0)
             assert float(drawn.sum(1).max()) == 1
+
+
+@pytest.mark.parametrize("options", [GIVEN, {"features": 0, **GIVEN}, {"depth": 1, "period": 2, "given": [1]}], ids=str)
+def test_probabilities_of_all_completions_of_what_is_given_sum_to_one(options: dict[str, Any]) -> None:
+    everything = grids((2, 2, 2))  # 16 given parts, 16 completions of each
+    made, rest = network((2, 2, 2), **options), 1 - options["given"][0]
+    with torch.no_grad():
+        logits = made(everything)[:, rest]
+        log_p = -F.binary_cross_entropy_with_logits(logits, everything[:, rest], reduction="none").flatten(1).sum(1)
+    part = everything[:, options["given"][0]].flatten(1) @ torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)
+    total = torch.zeros(16, dtype=torch.float64).index_add(0, part.long(), log_p.exp())
+    torch.testing.assert_close(total, torch.ones(16, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("features", [0, 6])
+def test_a_cell_depends_on_earlier_cells_and_on_all_that_is_given(features: int) -> None:
+    """Flip a cell: what moves are the logits of later cells that are not given, and all of these if it is given."""
+    shape, n, given_channel = (3, 3, 2), 18, 1
+    order = cells(torch.arange(n).view(1, *shape))[0]
+    is_given = (order // 6) == given_channel  # cells in their order; a channel has 6
+    moved = torch.zeros(n, n, dtype=torch.bool)
+    for _ in range(6):
+        made, x = network(shape, given=[given_channel], features=features), torch.randint(2, (1, *shape)).double()
+        flipped = x.repeat(n, 1, 1, 1)
+        flat = flipped.flatten(1)
+        flat[torch.arange(n), order] = 1 - flat[torch.arange(n), order]
+        with torch.no_grad():
+            moved |= ((cells(made(flat.view(n, *shape))) - cells(made(x))).abs() > 1e-12).T
+    expected = torch.ones(n, n, dtype=torch.bool).tril(-1) | is_given
+    assert torch.equal(moved[~is_given], expected[~is_given])
+
+
+def test_the_convolution_alone_sees_what_is_given_later() -> None:
+    """With weights of the backward network at 0, one given cell of the next step moves logits as far as ``interval``."""
+    made = network((2, 2, 9), given=[1], interval=2, reach=1)
+    x = torch.zeros(1, 2, 2, 9, dtype=torch.float64)
+    later = x.clone()
+    later[0, 1, 1, 4] = 1
+    with torch.no_grad():
+        for p in made.backward_.parameters():  # type: ignore[union-attr]
+            p.zero_()
+        made.relative.bias.fill_(9)  # type: ignore[union-attr]  # behind the ReLU's kink
+        moved = (made(later) - made(x))[0, 0, 0].abs() > 1e-12
+    assert moved.nonzero()[:, 0].tolist() == [2, 3, 4, 5, 6]
+
+
+@given(cut=st.integers(0, 7), features=st.sampled_from([0, 4]))
+@settings(max_examples=10, deadline=None)
+def test_blocks_that_know_what_is_given_later_are_the_whole(cut: int, features: int) -> None:
+    made, x = network((2, 7, 3), given=[1], period=3, features=features), torch.randint(2, (2, 2, 7, 3)).double()
+    with torch.no_grad():
+        memory, parts = made.start(2), []
+        for block, first in ((x[:, :, :cut], 0), (x[:, :, cut:], cut)):
+            if block.shape[2]:
+                coming = x[:, :, first:].clone()
+                coming[:, 0, block.shape[2] :] = 7  # what is not given, nobody looks at
+                logits, memory = made.steps(block, memory, given=coming)
+                parts.append(logits)
+        torch.testing.assert_close(torch.cat(parts, 2), made(x))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("options", [{}, {"features": 0, "layers": 2}], ids=str)
+def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
+    options: dict[str, Any], temperature: float
+) -> None:
+    n, (c, t, w) = 3, (3, 5, 4)
+    made, part = network((c, 2, w), given=[1], **options), torch.randint(2, (n, c, t, w)).double()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.mul_(0.5)
+        torch.manual_seed(5)
+        drawn = made.draw(t, made.start(n), temperature, given=part)
+        torch.manual_seed(5)
+        x = torch.zeros_like(part)
+        x[:, 1] = part[:, 1]
+        for step in range(t):
+            noise = torch.rand(n, c * w)
+            ours = [d for d in range(c * w) if d % c != 1]
+            for i_d, d in enumerate(ours):
+                logits = made(x)[:, :, step].transpose(1, 2).flatten(1)[:, ours[i_d:]]
+                for i in range(n):
+                    p = float(hazard(logits[i].sigmoid(), temperature))
+                    x[i, d % c, step, d // c] = float(noise[i, d] < p)
+    assert torch.equal(drawn, x)
+    assert torch.equal(drawn[:, 1], part[:, 1])
+    assert 0 < drawn[:, [0, 2]].mean() < 1

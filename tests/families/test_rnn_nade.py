@@ -16,13 +16,20 @@ from musegen.domain import Spec
 from musegen.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
+from musegen.family import require
 from musegen.likelihood import Bernoulli, Gaussian
 
 SMALL: dict[str, Any] = {"units": 12, "hidden": 8, "features": 4, "dropout": 0.0}
 
 
-def model(shape: tuple[int, int, int], bar: int = 0, classes: tuple[str, ...] = (), **options: Any) -> RNNNADE:
-    spec = Spec(shape, ("channel", "row", "column"), Bernoulli(), classes, bar=bar)
+def model(
+    shape: tuple[int, int, int],
+    bar: int = 0,
+    classes: tuple[str, ...] = (),
+    given: tuple[tuple[int, int, int], ...] = (),
+    **options: Any,
+) -> RNNNADE:
+    spec = Spec(shape, ("channel", "row", "column"), Bernoulli(), classes, given, bar)
     return RNNNADE(RNNNADEConfig(**(SMALL | options)), spec, {})
 
 
@@ -105,6 +112,60 @@ def test_a_label_decides_and_is_summed_out() -> None:
     assert torch.equal(family.sample(8, label=label), x)
     with torch.no_grad():
         torch.testing.assert_close(family.log_prob(x), torch.full((8,), -math.log(2)), atol=0.02, rtol=0)
+
+
+def answers(n: int, rows: int) -> Tensor:
+    """Two channels: the first is random, one cell a row; the second answers with the cell of the *next* row of the first."""
+    asked = torch.nn.functional.one_hot(torch.randint(4, (n, rows)), 4).float()
+    return torch.stack([asked, torch.cat([asked[:, 1:], torch.zeros(n, 1, 4)], 1)], 1)
+
+
+@pytest.mark.parametrize("features", [0, 4])
+def test_an_accompaniment_follows_what_is_given_later_in_music_of_any_length(features: int) -> None:
+    """What answers the next row of the first channel would cost log 4 a row, and costs nothing when that is given."""
+    family = model((2, 9, 4), given=((0, 0, 1),), features=features)
+    family.prepare(Batch(answers(64, 9), torch.arange(64)))
+    engine = Engine(family, RunConfig(steps=250, learning_rate=0.02, schedule="cosine"))
+    for _ in range(250):
+        engine.step([Batch(answers(64, 9), torch.arange(64))])
+    family.eval()
+    x = answers(300, 17)
+    with torch.no_grad():
+        assert float(-family.log_prob(x).mean()) < 0.2
+    drawn = family.sample(3, given=x[0])
+    assert torch.equal(drawn[:, 0], x[:1, 0].expand(3, -1, -1))
+    assert torch.equal(family.sample(300, given=x, temperature=0), x)
+    shown = family.sample(40)
+    assert torch.equal(shown[:, 0], family.examples[torch.arange(40) % 32][:, 0])
+    assert shown.shape == (40, 2, 9, 4)
+
+
+def test_what_is_given_outside_the_given_tracks_changes_nothing() -> None:
+    family = model((3, 4, 15), given=((0, 1, 2),)).eval()
+    given = torch.bernoulli(torch.full((3, 9, 15), 0.5))
+    other = given.clone()
+    other[[0, 2]] = 1 - other[[0, 2]]
+    torch.manual_seed(1)
+    drawn = family.sample(5, given=given)
+    torch.manual_seed(1)
+    assert torch.equal(family.sample(5, given=other), drawn)
+    assert torch.equal(drawn[:, 1], given[None, 1].expand(5, -1, -1))
+    x = torch.bernoulli(torch.full((2, 3, 4, 15), 0.3))
+    logits = family.network(x)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, [0, 2]], x[:, [0, 2]], reduction="none")
+    torch.testing.assert_close(family.log_prob(x), -loss.flatten(1).sum(1))
+
+
+def test_what_cannot_be_given_is_refused() -> None:
+    for slabs, message in ((((1, 0, 2),), "whole tracks"), (((0, 0, 1), (0, 1, 2)), "nothing is left")):
+        with pytest.raises(BadInput, match=message):
+            RNNNADE.networks(RNNNADEConfig(), Spec((2, 4, 4), ("c", "r", "c"), Bernoulli(), (), slabs))
+    family = model((2, 4, 4), given=((0, 0, 1),)).eval()
+    for shape in ((2, 4, 5), (1, 4, 4), (3, 2, 4, 4)):
+        with pytest.raises(BadInput, match="needs"):
+            family.sample(2, given=torch.zeros(shape))
+    with pytest.raises(BadInput, match='This model of the family "rnn_nade" cannot continue'):
+        require(family, "continue_", {"rnn_nade": RNNNADE})
 
 
 def test_data_that_are_not_binary_are_refused() -> None:
