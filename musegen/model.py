@@ -194,7 +194,9 @@ class Model:
             BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
         """
         self.require_given_tracks()
-        if self.family.capabilities.continue_:
+        if type(
+            self.family
+        ).capabilities.continue_:  # of the class: a model that is given tracks cannot go on without them
             many = given.float().expand(n, *given.shape)
             with self._seeded(seed):
                 return self.family.sample(n, temperature=temperature, given=many).float().cpu()  # type: ignore[call-arg]
