@@ -186,8 +186,9 @@ class BinaryNeurons(nn.Module):
     def forward(self, logits: Tensor, mode: bool = False) -> Tensor:
         """Same shape, 0 or 1; ``mode`` asks a stochastic neuron for its more probable value."""
         p = (self.slope * logits).sigmoid()
-        threshold = 0.5 if mode or self.kind == "deterministic" else torch.rand_like(p)
-        return (p > threshold).to(p.dtype) + (p - p.detach())  # the bracket is exactly 0, and carries the gradient
+        # The sign of the logit says p > ½ without the rounding of σ.
+        on = logits > 0 if mode or self.kind == "deterministic" else p > torch.rand_like(p)
+        return on.to(p.dtype) + (p - p.detach())  # the bracket is exactly 0, and carries the gradient
 
 
 class Biases(nn.Module):
