@@ -232,7 +232,10 @@ class ConditionalGAN(Family):
         if self.config.by_label:
             label = rows % len(self.spec.classes) if label is None else label.to(self.device)
         else:
-            given = (
-                self.examples[rows % N_EXAMPLES] if given is None else given.to(self.device).expand(n, *self.spec.shape)
-            )
+            given = self.examples[rows % N_EXAMPLES] if given is None else given.to(self.device)
+            if given.shape not in (self.spec.shape, (n, *self.spec.shape)):
+                raise BadInput(
+                    f"What is given has the shape {tuple(given.shape)}, and this model needs {self.spec.shape}, once or {n} times."
+                )
+            given = given.expand(n, *self.spec.shape)
         return self.generate(n, label, given, temperature)

@@ -119,6 +119,9 @@ def test_what_is_given_comes_back_and_the_rest_depends_on_it() -> None:
         hidden = first.clone()
         hidden[[0, 4, 5]] += 5  # what is not given must not leak into the generator
         assert torch.equal(gan.sample(7, given=hidden), a)
+    for wrong in (torch.zeros(7), torch.zeros(2, 6)):
+        with pytest.raises(BadInput, match="What is given has the shape"):
+            gan.sample(7, given=wrong)
 
 
 @pytest.mark.parametrize(
