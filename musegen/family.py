@@ -36,7 +36,7 @@ Losses = dict[str, Tensor]
 @dataclass(frozen=True)
 class Capabilities:
     """What a family can do. ``log_prob`` says whether it is exact or a lower bound; ``decode`` maps codes to samples,
-    and ``continue_`` goes on from the first rows of one."""
+    ``given`` is to sample around a part of a sample that comes back unchanged, and ``continue_`` to go on from its first rows."""
 
     sample: bool = True
     encode: bool = False
@@ -45,6 +45,7 @@ class Capabilities:
     log_prob: Literal["exact", "bound"] | None = None
     classify: bool = False
     condition: bool = False
+    given: bool = False
     continue_: bool = False
 
     def table(self) -> dict[str, str]:

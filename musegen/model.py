@@ -8,7 +8,6 @@ model.write(x, "out/")
 from __future__ import annotations
 
 import contextlib
-import inspect
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -165,7 +164,7 @@ class Model:
 
     def _rows_given(self) -> int:
         """The first bars of a sample, in rows, if these are what the model is given, and nothing else; 0 otherwise."""
-        if not self.domain.spec.bar or "given" not in inspect.signature(self.family.sample).parameters:
+        if not self.domain.spec.bar or not self.family.capabilities.given:
             return 0
         slabs = self.domain.spec.given
         return max((last for _, _, last in slabs), default=0) if all(slab[:2] == (1, 0) for slab in slabs) else 0
@@ -226,7 +225,7 @@ class Model:
 
     def _require_given(self) -> None:
         """Refuse what needs a model that is given a part of a sample."""
-        if "given" not in inspect.signature(self.family.sample).parameters or not self.domain.spec.given:
+        if not (self.family.capabilities.given and self.domain.spec.given):
             raise BadInput(
                 f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
                 "train rnn_nade with the domain's option given, or conditional_gan with condition=given."

@@ -7,7 +7,6 @@ by style alone).
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -106,7 +105,7 @@ def evaluate(
 
     metrics, copies = {}, {}
     if can.sample:
-        takes_given = domain.spec.given and "given" in inspect.signature(model.family.sample).parameters
+        takes_given = model.family.capabilities.given and domain.spec.given
         given = held_out if takes_given else None
         samples = model.sample(len(held_out) if takes_given else n, seed=seed, temperature=temperature, given=given)
         train = data.splits["train"]

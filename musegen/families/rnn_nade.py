@@ -96,7 +96,7 @@ class RNNNADE(Family):
     paper = "Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv 1206.6392; NADE: Larochelle & Murray 2011"
     objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
     Config = RNNNADEConfig
-    capabilities = Capabilities(log_prob="exact", condition=True, continue_=True)
+    capabilities = Capabilities(log_prob="exact", condition=True, given=True, continue_=True)
     monitor = "loss"
     draws = True
     examples: Tensor
@@ -127,7 +127,7 @@ class RNNNADE(Family):
     @classmethod
     def networks(cls, config: RNNNADEConfig, spec: Spec) -> dict[str, Wanted]:
         if not isinstance(spec.likelihood, Bernoulli) or len(spec.shape) != 3:
-            raise BadInput("rnn_nade models grids of cells that are on or off: use binary data (binarisation=dynamic).")
+            raise BadInput("rnn_nade models grids of cells that are on or off: use data that are binary, or made so.")
         if config.conditional and not spec.classes:
             raise BadInput("conditional=True needs data with class labels, and these have none: leave it at False.")
         given_channels(spec)
