@@ -148,6 +148,12 @@ Audio = Annotated[
     Literal["wav", "flac", "ogg", "mp3", "none"], Parameter(help="Format of sound, for domains that have any.")
 ]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")]
+TopP = Annotated[
+    float | None,
+    Parameter(
+        help="Of rnn_nade: draw from the most probable choices that make up this much; else as the model has it."
+    ),
+]
 
 
 @dataclasses.dataclass
@@ -182,10 +188,14 @@ def _by_name(option: str, text: str) -> dict[str, str]:
 WritingOptions = Annotated[Writing, Parameter(name="*")]
 
 
-def _load(model: str, checkpoint: str, device: str, writing: Writing | None = None) -> Model:
+def _load(
+    model: str, checkpoint: str, device: str, writing: Writing | None = None, top_p: float | None = None
+) -> Model:
     import musegen
 
     loaded = musegen.load(model, checkpoint=checkpoint, device=device)
+    if top_p is not None:
+        loaded.keep_to(top_p)
     if writing is not None:
         loaded.domain = loaded.domain.for_writing(writing.options())
     return loaded
@@ -202,6 +212,7 @@ def generate(
         float,
         Parameter(help="Scales the spread of the prior, or an autoregressive family's logits; below 1: more typical."),
     ] = 1.0,
+    top_p: TopP = None,
     label: Annotated[str | None, Parameter(help="A class, by name or number, for families with a condition.")] = None,
     given: Annotated[Path | None, Parameter(help="A file whose given part every sample keeps.")] = None,
     bars: Annotated[
@@ -215,7 +226,7 @@ def generate(
 ) -> None:
     """Write new samples: files in the domain's native format, sound where there is sound, and one picture of all."""
     _check_drawing(n, temperature)
-    loaded = _load(model, checkpoint, device, writing)
+    loaded = _load(model, checkpoint, device, writing, top_p)
     names = [f"sample_{i:03d}" for i in range(n)]
     n_steps = None if bars is None else _rows(loaded, bars)
     part = None if given is None else loaded.read(given)[0]
@@ -250,6 +261,7 @@ def continue_(
     only_new: Annotated[bool, Parameter(negative="", help="Write the new bars without the given ones.")] = False,
     seed: int = 0,
     temperature: Annotated[float, Parameter(help="Of every choice; below 1: more typical.")] = 1.0,
+    top_p: TopP = None,
     label: Annotated[str | None, Parameter(help="A class, by name or number, for families with a condition.")] = None,
     writing: WritingOptions = Writing(),  # noqa: B008
     audio: Audio = "wav",
@@ -261,7 +273,7 @@ def continue_(
     import torch
 
     _check_drawing(n, temperature)
-    loaded = _load(model, checkpoint, device)
+    loaded = _load(model, checkpoint, device, top_p=top_p)
     n_steps = _rows(loaded, bars)
     loaded.require_continue()
     past, writer = loaded.read_whole(given, "none" if only_new else "all")
@@ -284,6 +296,7 @@ def accompany(
     ] = None,
     seed: int = 0,
     temperature: Annotated[float, Parameter(help="Scales the spread of the prior; below 1: more typical.")] = 1.0,
+    top_p: TopP = None,
     writing: WritingOptions = Writing(),  # noqa: B008
     audio: Audio = "wav",
     checkpoint: Checkpoint = "best",
@@ -292,7 +305,7 @@ def accompany(
 ) -> None:
     """Write new tracks to given ones, which come back unchanged; the whole piece, however long."""
     _check_drawing(n, temperature)
-    loaded = _load(model, checkpoint, device)
+    loaded = _load(model, checkpoint, device, top_p=top_p)
     loaded.require_given_tracks()
     if tracks is not None:
         trained: Any = loaded.config["given"]
@@ -517,6 +530,7 @@ def evaluate(
     ] = None,
     seed: int = 0,
     temperature: Annotated[float, Parameter(help="Of the samples, as for generate.")] = 1.0,
+    top_p: TopP = None,
     out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
@@ -534,7 +548,7 @@ def evaluate(
         raise BadInput(f'--split "{split}" will not do: use test or valid.')
     if out is not None and out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
-    found = evaluate(_load(model, checkpoint, device), n, k, seed, split, data, temperature)
+    found = evaluate(_load(model, checkpoint, device, top_p=top_p), n, k, seed, split, data, temperature)
     content = _json(found.as_dict())
     if out is not None:
         _write_file(out, content.encode())
@@ -553,6 +567,12 @@ def evaluate(
             "in parentheses: training examples against the same\n"
         )
         _print_table(rows(found.metrics), False)
+        close, far = found.within(2)
+        print(
+            f"\n{len(close)} of {len(close) + len(far)} measures are at most twice as far from held-out data as training data are."
+        )
+        if far:
+            print(f"Farther: {', '.join(far)}.")
     if found.copies:
         print("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
         _print_table(rows(found.copies), False)
@@ -590,9 +610,9 @@ def classify(
 
 
 @app.command
-def export(model: Model_, file: Path, *, checkpoint: Checkpoint = "best") -> None:
+def export(model: Model_, file: Path, *, checkpoint: Checkpoint = "best", top_p: TopP = None) -> None:
     """Write a model as one file, which every command takes in place of the run folder."""
-    _load(model, checkpoint, "cpu").save(file)
+    _load(model, checkpoint, "cpu", top_p=top_p).save(file)
     print(f"Wrote {file}")
 
 

@@ -53,6 +53,7 @@ class Spec:
         classes: names of the class labels; empty if there are none.
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
+        octave: columns after which a pitch class returns, where columns are pitches; 0: they are not.
     """
 
     shape: tuple[int, ...]
@@ -61,6 +62,7 @@ class Spec:
     classes: tuple[str, ...] = ()
     given: tuple[tuple[int, int, int], ...] = ()
     bar: int = 0
+    octave: int = 0
 
     @property
     def params_shape(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from musegen.checkpoint import (
     newest_checkpoint,
     save_model_file,
 )
+from musegen.config import validate
 from musegen.data.bundled import shipped
 from musegen.data.dataset import Batch, Batches
 from musegen.domain import Data, Domain
@@ -53,6 +55,18 @@ class Model:
 
     def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
         self.family, self.domain, self.config, self.run = family.eval(), domain, config, run
+
+    def keep_to(self, top_p: float) -> None:
+        """Draw every choice from the most probable ones that together have this probability (see ``rnn_nade``).
+
+        Raises:
+            BadInput: the family has no such option, or the number is no probability.
+        """
+        if not hasattr(self.family.config, "top_p"):
+            raise BadInput(f'The family "{self.family.name}" has no top_p: leave it out; temperature works everywhere.')
+        checked = validate(type(self.family.config), {"top_p": top_p}, f'the family "{self.family.name}"')
+        self.family.config = replace(self.family.config, top_p=checked.top_p)
+        self.config = {**self.config, "top_p": checked.top_p}
 
     def _require(self, capability: str) -> None:
         require(self.family, capability, {name: offer.load() for name, offer in registry().families.items()})

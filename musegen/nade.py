@@ -8,9 +8,10 @@ the logit of cell d at step t, where h_t is the state of the recurrent network a
 
 * absolute, a NADE with one hidden layer or more (Larochelle & Murray 2011, AISTATS), whose biases follow h_t (Boulanger-
   Lewandowski et al. 2012, 1206.6392): b_d + B_d h_t + V_d φ(c_t + Σ_{k<d} x_k W_k) with c_t = c + C h_t;
-* relative, the same for all columns: a masked convolution over the cells of the step that come before d and the steps just
-  before t on both sides, with a bias that follows h_t, a ReLU, and a 1×1 convolution. Intervals and steps of a
-  voice look the same at every pitch.
+* relative, the same for all columns: a masked convolution over the cells of the step that come before d and earlier steps
+  on both sides, with a bias that follows h_t, a ReLU, and 1×1 convolutions. Intervals and steps of a voice look the same at
+  every pitch. Of earlier steps it sees those just before t, and any "lags" before t: music repeats itself after bars, and
+  what is to come then stands there. Where columns are pitches it also knows which classes have sounded (``Harmony``).
 
 **Given channels.** Some channels G may be given for all steps: p(x_rest | x_G). Their cells come first in every step and have no
 term of their own. A second recurrent network runs over them from the last step back to t; its state stands beside h_t and
@@ -49,13 +50,15 @@ class Memory(NamedTuple):
 
     Attributes:
         step: number of the next step, from 0.
-        above: the steps just before it, ``(B, C, reach, W)``; zeros before the first.
+        above: the steps just before it, ``(B, C, back, W)``; zeros before the first.
         state: of the recurrent network, which has seen all but the last of them; None at the start.
+        sums: of ``Harmony``; None without it.
     """
 
     step: int
     above: Tensor
     state: tuple[Tensor, ...] | Tensor | None
+    sums: Tensor | None = None
 
 
 class _Residual(nn.Module):
@@ -72,8 +75,9 @@ class _Residual(nn.Module):
 class Relative(nn.Module):
     """A masked convolution over the cells of a sparse binary grid.
 
-    Feature f of group g at (t, w) sees ``interval`` columns to either side: in the ``reach`` steps before t all of them, at t those
-    before w and in column w the channels before g; and of given channels all of step t and ``reach`` steps after it.
+    Feature f of group g at (t, w) sees ``interval`` columns to either side: in the ``reach`` steps before t and in the
+    steps t − lag all of them, at t those before w and in column w the channels before g; and of given channels all of step t and
+    ``reach`` steps after it.
 
     Dense, most of its work would be done on zeros: of a band's cells one in a hundred is on. Here every cell that is on looks
     its weights up in a table, a row for each span of columns that it reaches, and the rows are added up.
@@ -85,19 +89,21 @@ class Relative(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, group: Tensor, given: Tensor, reach: int, interval: int) -> None:
+    def __init__(self, group: Tensor, given: Tensor, reach: int, lags: Sequence[int], interval: int) -> None:
         super().__init__()
-        n_channels, ahead = len(given), reach if given.any() else 0
-        self.reach, self.ahead, self.interval = reach, ahead, interval
-        self.weight = nn.Parameter(torch.empty(len(group), n_channels, reach + 1 + ahead, 2 * interval + 1))
+        n_channels, self.ahead, self.interval = len(given), reach if given.any() else 0, interval
+        self.offsets = [*(-lag for lag in lags), *range(-reach, self.ahead + 1)]
+        """Rows of the kernel, in steps from t."""
+        self.weight = nn.Parameter(torch.empty(len(group), n_channels, len(self.offsets), 2 * interval + 1))
         self.bias = nn.Parameter(torch.empty(len(group)))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as nn.Conv2d
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.bias, -bound, bound)
         mask = torch.ones_like(self.weight)
-        mask[:, ~given, reach, interval + 1 :] = 0
-        mask[:, ~given, reach, interval] = (torch.arange(n_channels) < group[:, None])[:, ~given].to(mask.dtype)
-        mask[:, ~given, reach + 1 :] = 0
+        now = self.offsets.index(0)
+        mask[:, ~given, now, interval + 1 :] = 0
+        mask[:, ~given, now, interval] = (torch.arange(n_channels) < group[:, None])[:, ~given].to(mask.dtype)
+        mask[:, ~given, now + 1 :] = 0
         self.register_buffer("mask", mask, persistent=False)
 
     def table(self) -> Tensor:
@@ -105,11 +111,13 @@ class Relative(nn.Module):
         kernel = F.pad((self.weight * self.mask).flip(3), (SPAN - 1, SPAN - 1))
         return kernel.unfold(3, SPAN, 1).permute(2, 1, 3, 4, 0).flatten(0, 2).flatten(1)
 
-    def forward(self, seen: Tensor, table: Tensor) -> Tensor:
-        """Cells of the steps, with those before and after them ``(B, C, reach + R + ahead, W)`` → ``(spans, B·R, SPAN, F)``,
-        without the bias."""
-        rows = seen.unfold(2, self.reach + 1 + self.ahead, 1).permute(0, 2, 4, 1, 3)  # (B, R, rows, C, W)
-        on = (rows > 0).flatten(0, 1)
+    def forward(self, seen: Tensor, back: int, table: Tensor) -> Tensor:
+        """Cells of the steps, with those before and after them ``(B, C, back + R + ahead, W)`` → ``(spans, B·R, SPAN, F)``,
+        without the bias; ``back`` is the number of steps before them."""
+        n_rows = seen.shape[2] - back - self.ahead
+        cells = (seen > 0).transpose(1, 2)  # (B, steps, C, W)
+        rows = [cells[:, back + offset : back + offset + n_rows] for offset in self.offsets]
+        on = torch.stack(rows, 2).flatten(0, 1)  # (B·R, rows, C, W)
         n_steps, n_spans = len(on), -(-seen.shape[3] // SPAN)
         step, cell, column = on.flatten(1, 2).nonzero(as_tuple=True)  # by step
         shifts = 2 * self.interval + SPAN
@@ -122,6 +130,49 @@ class Relative(nn.Module):
         return y.view(n_spans, n_steps, SPAN, -1)
 
 
+class Harmony(nn.Module):
+    """What has sounded so far, by pitch class, as a term that is the same in every key.
+
+    m_t[c, j] is the mean number of cells on in pitch class j of channel c per step before t, in which older steps count less:
+    a step s before t has weight λ^(t−1−s), for two values of λ, of which one forgets within a bar or so and one within
+    eight. Feature f at a column of class j is a circular correlation, Σ_{c,i} K[f, c, i] m_t[c, (j + i) mod 12].
+
+    Args:
+        n_features: F.
+        n_channels: C.
+        octave: columns after which a class returns.
+        span: steps that the first λ remembers; the second remembers eight times as many.
+    """
+
+    decay: Tensor
+    of_column: Tensor
+
+    def __init__(self, n_features: int, n_channels: int, n_columns: int, octave: int, span: int) -> None:
+        super().__init__()
+        self.octave = octave
+        self.weight = nn.Parameter(torch.zeros(n_features, 2 * n_channels, octave))
+        self.register_buffer("decay", torch.exp(-1 / torch.tensor([span, 8.0 * span])), persistent=False)
+        self.register_buffer("of_column", F.one_hot(torch.arange(n_columns) % octave, octave).float(), persistent=False)
+
+    def start(self, n: int) -> Tensor:
+        """Sums before the first step, ``(B, 2, C, octave)``."""
+        return self.weight.new_zeros(n, 2, self.weight.shape[1] // 2, self.octave)
+
+    def forward(self, x: Tensor, sums: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Steps ``(B, C, R, W)`` from number ``step`` on → features ``(B·R, octave, F)``, and the sums behind the last of them."""
+        chroma, n_steps = x @ self.of_column, x.shape[2]  # (B, C, R, octave)
+        t = torch.arange(n_steps + 1, device=x.device)
+        age = t[:, None] - 1 - t[:-1]  # (R + 1, R)
+        weight = self.decay[:, None, None] ** age.clamp(min=0) * (age >= 0)  # (2, R + 1, R)
+        past = self.decay[:, None] ** t  # (2, R + 1)
+        after = torch.einsum("dts,bcsj->btdcj", weight, chroma) + torch.einsum("dt,bdcj->btdcj", past, sums)
+        total = (1 - self.decay[:, None] ** (step + t)) / (1 - self.decay[:, None])  # of the weights, (2, R + 1)
+        mean = (after / total.T.clamp(min=1)[:, :, None, None])[:, :-1]  # (B, R, 2, C, octave)
+        ring = mean.flatten(0, 1).flatten(1, 2)  # (B·R, 2·C, octave)
+        ring = torch.cat([ring, ring[..., :-1]], 2)
+        return F.conv1d(ring, self.weight).transpose(1, 2), after[:, -1]
+
+
 class RecurrentNADE(nn.Module):
     """x ``(B, C, T, W)`` → logits ``(B, C, T, W)`` of each cell given the earlier ones.
 
@@ -131,13 +182,16 @@ class RecurrentNADE(nn.Module):
         units: of each of its layers.
         layers: of it.
         hidden: H, units of the NADE.
-        depth: further hidden layers of the NADE, residual.
+        depth: further hidden layers of either term, residual.
         features: F, feature maps of the relative term; 0 leaves it out.
         reach: steps before t that the convolution sees.
         interval: columns that it sees to either side.
         dropout: share of inputs and of outputs of the recurrent network that are dropped in training.
         n_condition: length of a condition vector.
         period: length of a cycle (a bar) in steps, in which the network is told the position; 0: none.
+        lags: further steps back that the convolution sees. (As inputs of the recurrent network they were learnt by heart.)
+        octave: columns after which a pitch class returns, where the columns are pitches: the relative term also knows how
+            often each class has sounded. Divides ``SPAN``; 0: it does not.
         given: channels that are given; their logits mean nothing.
     """
 
@@ -157,12 +211,14 @@ class RecurrentNADE(nn.Module):
         dropout: float = 0.0,
         n_condition: int = 0,
         period: int = 0,
+        lags: Sequence[int] = (),
+        octave: int = 0,
         given: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.n_channels, _, self.n_columns = shape
         self.n_cells = n_cells = self.n_channels * self.n_columns
-        self.period, self.reach = period, reach
+        self.period, self.back = period, max([reach, *lags])
         channel = torch.arange(self.n_channels)
         given_channels = torch.isin(channel, torch.tensor(given, dtype=torch.long))
         self.register_buffer("given", given_channels.repeat(self.n_columns), persistent=False)  # cells, (D,)
@@ -182,18 +238,22 @@ class RecurrentNADE(nn.Module):
             n_given = len(given) * self.n_columns + n_condition + period
             self.backward_ = cell(n_given, units, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.relative: Relative | None = None
+        self.harmony: Harmony | None = None
         if features:
             features = -(-features // self.n_channels) * self.n_channels
             group = torch.arange(features) % self.n_channels
-            self.relative = Relative(group, given_channels, reach, interval)
+            self.relative = Relative(group, given_channels, reach, lags, interval)
             self.relative_bias = nn.Linear(units + extra, features, bias=False)
+            self.relative_deep = nn.ModuleList(MaskedConv(group, group, "B") for _ in range(depth))
             self.relative_out = MaskedConv(group, channel, "B")
             nn.init.zeros_(self.relative_out.bias)  # type: ignore[arg-type]
+            if octave:
+                self.harmony = Harmony(features, self.n_channels, self.n_columns, octave, period or 16)
 
     def start(self, n: int) -> Memory:
         """Before the first step of n samples."""
-        above = self.out.weight.new_zeros(n, self.n_channels, self.reach, self.n_columns)
-        return Memory(0, above, None)
+        above = self.out.weight.new_zeros(n, self.n_channels, self.back, self.n_columns)
+        return Memory(0, above, None, None if self.harmony is None else self.harmony.start(n))
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.steps(x, None, condition)[0]
@@ -213,8 +273,12 @@ class RecurrentNADE(nn.Module):
         context, memory_after = self._context(x, memory, condition, ahead)
         flat = x.permute(0, 2, 3, 1).flatten(2)  # (B, R, D)
         seen = torch.cat([memory.above, x, self._after(given, n_steps)], 2)
-        logits = self._absolute(context.flatten(0, 1), flat.flatten(0, 1)) + self._relative(context.flatten(0, 1), seen)
-        return logits.view(len(x), n_steps, self.n_columns, self.n_channels).permute(0, 3, 1, 2), memory_after
+        harmony, sums = self._harmony(x, memory)
+        context = context.flatten(0, 1)
+        logits = self._absolute(context, flat.flatten(0, 1)) + self._relative(context, seen, harmony)
+        return logits.view(len(x), n_steps, self.n_columns, self.n_channels).permute(0, 3, 1, 2), memory_after._replace(
+            sums=sums
+        )
 
     def _extra(self, n: int, first: int, n_steps: int, condition: Tensor | None) -> list[Tensor]:
         """Position in the cycle and condition, at steps from the first on: each ``(B, R, …)``."""
@@ -247,21 +311,32 @@ class RecurrentNADE(nn.Module):
         the last of x."""
         n, n_steps = len(x), x.shape[2]
         seen = torch.cat([memory.above, x], 2)
-        before = seen[:, :, self.reach - 1 : self.reach - 1 + n_steps]  # the step before each
+        before = seen[:, :, self.back - 1 : self.back - 1 + n_steps]  # the step before each
         extra = self._extra(n, memory.step, n_steps, condition) + ([] if ahead is None else [ahead])
         inputs = self.drop_input(before.permute(0, 2, 3, 1).flatten(2))
         h, state = self.recurrent(torch.cat([inputs, *extra], 2), memory.state)
-        after = Memory(memory.step + n_steps, seen[:, :, seen.shape[2] - self.reach :], state)
+        after = Memory(memory.step + n_steps, seen[:, :, seen.shape[2] - self.back :], state)
         return torch.cat([self.drop_output(h), *extra], 2), after
 
-    def _relative(self, context: Tensor, seen: Tensor, table: Tensor | None = None) -> Tensor:
+    def _harmony(self, x: Tensor, memory: Memory) -> tuple[Tensor | None, Tensor | None]:
+        """Features ``(B·R, octave, F)`` of what sounded before each of the steps x, and sums behind the last."""
+        if self.harmony is None:
+            return None, None
+        assert memory.sums is not None
+        return self.harmony(x, memory.sums, memory.step)
+
+    def _relative(self, context: Tensor, seen: Tensor, harmony: Tensor | None, table: Tensor | None = None) -> Tensor:
         """The relative term of N = B·R steps: contexts ``(N, n)``, cells as ``Relative`` takes them → ``(N, D)``."""
         if self.relative is None:
             return context.new_zeros(())
-        y = self.relative(seen, self.relative.table() if table is None else table)
-        y = (y + (self.relative_bias(context) + self.relative.bias)[:, None]).relu()  # (spans, N, SPAN, F)
-        weight = (self.relative_out.weight * self.relative_out.mask)[:, :, 0, 0]
-        out = F.linear(y, weight, self.relative_out.bias)  # (spans, N, SPAN, C)
+        y = self.relative(seen, self.back, self.relative.table() if table is None else table)
+        bias = (self.relative_bias(context) + self.relative.bias)[:, None]
+        if harmony is not None:
+            bias = bias + harmony.repeat(1, SPAN // harmony.shape[1], 1)  # every span begins with the same class
+        y = (y + bias).relu()  # (spans, N, SPAN, F)
+        for layer in self.relative_deep:
+            y = y + _per_column(layer, y).relu()
+        out = _per_column(self.relative_out, y)  # (spans, N, SPAN, C)
         return out.transpose(0, 1).flatten(1)[:, : self.n_cells]
 
     def _absolute(self, context: Tensor, x: Tensor) -> Tensor:
@@ -300,6 +375,7 @@ class RecurrentNADE(nn.Module):
         temperature: float = 1.0,
         condition: Tensor | None = None,
         given: Tensor | None = None,
+        top_p: float = 1.0,
     ) -> Tensor:
         """``n_steps`` more steps ``(B, C, n_steps, W)``: exact draws given what ``memory`` knows.
 
@@ -308,6 +384,8 @@ class RecurrentNADE(nn.Module):
 
         Args:
             given: where channels are given: these steps ``(B, C, n_steps, W)``; what it holds in other channels does not matter.
+            top_p: below 1, only the most probable choices of the next cell on, which together have this probability, are drawn
+                from (nucleus sampling, Holtzman et al. 2020, 1904.09751).
         """
         n = len(memory.above)
         if given is None:
@@ -322,13 +400,25 @@ class RecurrentNADE(nn.Module):
             blank = given[:, :, i : i + 1]
             here = None if ahead is None else ahead[:, i : i + 1]
             context, after = self._context(blank, memory, condition, here)
-            row = self._draw_step(context[:, 0], memory.above, blank, self._after(given, i + 1), table, temperature)
+            harmony, _ = self._harmony(blank, memory)
+            row = self._draw_step(
+                context[:, 0], memory.above, blank, self._after(given, i + 1), harmony, table, temperature, top_p
+            )
             blocks.append(row)
-            memory = after._replace(above=torch.cat([memory.above, row], 2)[:, :, 1:])
+            _, sums = self._harmony(row, memory)
+            memory = after._replace(above=torch.cat([memory.above, row], 2)[:, :, 1:], sums=sums)
         return torch.cat(blocks, 2) if blocks else given
 
     def _draw_step(
-        self, c: Tensor, above: Tensor, blank: Tensor, after: Tensor, table: Tensor | None, temperature: float
+        self,
+        c: Tensor,
+        above: Tensor,
+        blank: Tensor,
+        after: Tensor,
+        harmony: Tensor | None,
+        table: Tensor | None,
+        temperature: float,
+        top_p: float,
     ) -> Tensor:
         """One step ``(B, C, 1, W)``, from one in which only what is given is on."""
         n = len(c)
@@ -340,10 +430,11 @@ class RecurrentNADE(nn.Module):
         last = number.new_full((n, 1), -1)
         while True:
             grid = row[:, :-1].unflatten(1, (self.n_columns, self.n_channels)).transpose(1, 2)[:, :, None]
-            relative = self._relative(c, torch.cat([above, grid, after], 2), table)
+            relative = self._relative(c, torch.cat([above, grid, after], 2), harmony, table)
             logits = self.out(self.deep(a.relu())) + step_bias + relative  # (B, D)
             free = (number > last) & ours
-            p = logits.sigmoid() if temperature == 1 else _tempered(logits, free[:, :-1], temperature)
+            plain = temperature == 1 and top_p == 1
+            p = logits.sigmoid() if plain else _next_on(logits, free[:, :-1], temperature, top_p)
             on = F.pad(noise < p, (0, 1), value=True) & free
             last = on.long().argmax(1, keepdim=True).where(last < self.n_cells, last)  # the first; none follows the end
             row.scatter_(1, last, 1.0)
@@ -352,11 +443,18 @@ class RecurrentNADE(nn.Module):
             a = a + self.weight(last[:, 0])
 
 
-def _tempered(logits: Tensor, free: Tensor, temperature: float) -> Tensor:
+def _per_column(layer: nn.Module, y: Tensor) -> Tensor:
+    """A masked 1×1 convolution of features that come last, ``(…, F)`` → ``(…, G)``."""
+    assert isinstance(layer, MaskedConv)
+    return F.linear(y, (layer.weight * layer.mask)[:, :, 0, 0], layer.bias)
+
+
+def _next_on(logits: Tensor, free: Tensor, temperature: float, top_p: float) -> Tensor:
     """Probability that a cell is the next one on, given that none is from the last on up to it: ``(B, D)`` → ``(B, D)``.
 
-    q_d = σ(l_d) Π_{k<d} (1 − σ(l_k)), over free cells, is the law of the next cell on, and the full product that of none;
-    the result is q_d^(1/T) / Σ_{k≥d} q_k^(1/T), which for T = 1 is σ(l_d).
+    q_d = σ(l_d) Π_{k<d} (1 − σ(l_k)), over free cells, is the law of the next cell on, and the full product that of none. Let
+    r_d be q_d^(1/T), normalised, and 0 outside its nucleus, the fewest choices that together have probability ``top_p`` or more;
+    the result is r_d / Σ_{k≥d} r_k, which for T = top_p = 1 is σ(l_d).
     """
     off = F.logsigmoid(-logits).where(free, logits.new_zeros(()))
     none_before = F.pad(off.cumsum(1), (1, 0))  # (B, D + 1)
@@ -364,6 +462,10 @@ def _tempered(logits: Tensor, free: Tensor, temperature: float) -> Tensor:
     log_q[:, :-1].masked_fill_(~free, -torch.inf)
     if temperature == 0:
         return F.one_hot(log_q.argmax(1), log_q.shape[1])[:, :-1].to(logits.dtype)
-    log_q = log_q / temperature
-    tail = log_q.flip(1).logcumsumexp(1).flip(1)
-    return (log_q - tail)[:, :-1].exp()
+    r = (log_q / temperature).softmax(1)
+    if top_p < 1:
+        ordered, choice = r.sort(1, descending=True)
+        left_out = ordered.cumsum(1) - ordered >= top_p
+        r = r.masked_fill(torch.zeros_like(left_out).scatter(1, choice, left_out), 0)
+    tail = r.flip(1).cumsum(1).flip(1)
+    return (r / tail.clamp(min=torch.finfo(r.dtype).tiny))[:, :-1]

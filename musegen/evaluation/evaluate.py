@@ -51,6 +51,20 @@ class Evaluation:
     metrics: dict[str, Figure]
     copies: dict[str, Figure]
 
+    def within(self, factor: float) -> tuple[list[str], list[str]]:
+        """Names of the measures whose distance from held-out data is at most ``factor`` times the floor's, and of the others.
+
+        The distance is Wasserstein's of numbers, and the KL divergence of tables of counts; measures are left out that are not
+        defined for samples, training or held-out data.
+        """
+        names = dict.fromkeys(name.rpartition("/")[0] for name in self.metrics)
+        close: dict[str, bool] = {}
+        for name in names:
+            figure = self.metrics.get(f"{name}/distance", self.metrics.get(f"{name}/kl"))
+            if figure is not None and math.isfinite(figure.model) and math.isfinite(figure.floor):
+                close[name] = figure.model <= factor * figure.floor
+        return [name for name in close if close[name]], [name for name in close if not close[name]]
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which knows no NaN: None instead."""
         return _plain(asdict(self))

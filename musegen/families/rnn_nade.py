@@ -12,10 +12,12 @@ Rows of the sample are the steps, as ``Spec`` has them; θ is ``network`` (``mus
 grid of binary cells, so the family builds it itself. Options:
 
 * ``recurrent``, ``units``, ``layers``: the network over time; ``dropout`` on its inputs and outputs and before V.
-* ``hidden``, ``depth``: units of the NADE, and residual layers after its first.
+* ``hidden``, ``depth``: units of the NADE, and residual layers after its first, and after that of the next term.
 * ``features``, ``reach``, ``interval``: a term that is the same at every column: a masked convolution over the step so far
   and ``reach`` steps before it, ``interval`` columns to either side. Intervals and a voice's steps are learnt once for
   all pitches, as in Johnson's tied parallel networks (2017, EvoMUSART).
+* ``lags``, ``harmony``: what else this term sees: the steps so many bars back, where what returns stands already; and, where
+  columns are pitches, how often each pitch class has sounded in the last bar and the last eight, so that a key is kept.
 * ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
   as likely as another.
 
@@ -26,12 +28,13 @@ second recurrent network runs over it backwards and stands beside h_t, and the s
 given parts of training data that the model keeps.
 
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
-``temperature`` tempers the choice which cell of a step is on next, or that none is. Nothing depends on the number of steps:
+``temperature`` tempers the choice which cell of a step is on next, or that none is, and ``top_p`` keeps to the most probable
+choices (nucleus sampling, Holtzman et al. 2020, 1904.09751). Nothing depends on the number of steps:
 ``continue_`` goes on from a past of any length for as long as you like, with the same work for every step, from the
 network's memory. Reported: ``nats_per_step``.
 
 Deviations: φ is a ReLU and layers may follow it; an LSTM in place of the tanh recurrence; Adam instead of Hessian-free
-optimisation; the relative term; given tracks. b starts at the log-odds of each cell in the first batch.
+optimisation; the term that is the same at every column; given tracks. b starts at the log-odds of each cell in the first batch.
 """
 
 from __future__ import annotations
@@ -65,11 +68,16 @@ class RNNNADEConfig:
     units: int = option(256, "units of each of its layers", ge=1)
     layers: int = option(1, "its layers", ge=1)
     hidden: int = option(128, "H, hidden units of the NADE", ge=1)
-    depth: int = option(0, "further hidden layers of the NADE", ge=0)
+    depth: int = option(0, "further hidden layers of the NADE and of the term below", ge=0)
     features: int = option(32, "feature maps of the term that is the same at every column; 0: without it", ge=0)
     reach: int = option(2, "steps back that this term sees", ge=1)
     interval: int = option(24, "columns (semitones) that it sees to either side", ge=0)
     dropout: float = option(0.3, "share of inputs and outputs of the recurrent network dropped in training", ge=0, lt=1)
+    lags: list[int] = option([], "bars back that this term also sees, where the data have bars and a sample is longer")
+    harmony: bool = option(True, "the term also knows which pitch classes have sounded, where the columns are pitches")
+    top_p: float = option(
+        1.0, "of samples: the next cell on is drawn from the most probable ones that make up this much", gt=0, le=1
+    )
     conditional: bool = option(False, "condition on the class label, where the data have classes")
 
 
@@ -121,6 +129,8 @@ class RNNNADE(Family):
             dropout=config.dropout,
             n_condition=self.n_classes,
             period=spec.bar,
+            lags=[lag * spec.bar for lag in config.lags if lag * spec.bar < spec.shape[1]],
+            octave=spec.octave if config.harmony else 0,
             given=self.given,
         )
 
@@ -209,7 +219,9 @@ class RNNNADE(Family):
             n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (n,), device=self.device)
-        return self.network.draw(n_steps, self.network.start(n), temperature, self.condition(label), given)
+        return self.network.draw(
+            n_steps, self.network.start(n), temperature, self.condition(label), given, self.config.top_p
+        )
 
     @torch.no_grad()
     def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
@@ -218,4 +230,4 @@ class RNNNADE(Family):
         condition, memory = self.condition(label), self.network.start(len(past))
         if past.shape[2]:
             _, memory = self.network.steps(past, memory, condition)
-        return self.network.draw(n_steps, memory, temperature, condition)
+        return self.network.draw(n_steps, memory, temperature, condition, top_p=self.config.top_p)

@@ -241,6 +241,7 @@ class PianorollDomain(Domain):
             tuple(c.classes),
             self._given(),
             c.bar_steps,
+            12,
         )
 
     def _given(self) -> tuple[tuple[int, int, int], ...]:

@@ -13,11 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from musegen.nade import RecurrentNADE, Relative
+from musegen.nade import Harmony, RecurrentNADE, Relative
 
 Shape = tuple[int, int, int]
 GIVEN = {"given": [0]}
-OPTIONS = [{}, {"features": 0, "depth": 1}, {"recurrent": "gru", "layers": 2, "reach": 1, "period": 2}]
+OPTIONS = [
+    {},
+    {"features": 0, "depth": 1},
+    {"recurrent": "gru", "layers": 2, "reach": 1, "period": 2},
+    {"reach": 1, "lags": [2], "octave": 2},
+]
 
 
 def network(shape: Shape, **options: Any) -> RecurrentNADE:
@@ -92,20 +97,25 @@ def test_segments_give_the_recursion_of_nade() -> None:
     shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 30)),
     interval=st.integers(0, 32),
     reach=st.integers(1, 3),
+    lags=st.sets(st.integers(2, 9), max_size=3).map(sorted),
     given_share=st.sampled_from([0.0, 0.5]),
     density=st.sampled_from([0.0, 0.1, 1.0]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
 def test_looking_weights_up_is_the_masked_convolution(
-    shape: Shape, interval: int, reach: int, given_share: float, density: float, seed: int
+    shape: Shape, interval: int, reach: int, lags: list[int], given_share: float, density: float, seed: int
 ) -> None:
     torch.manual_seed(seed)
     (c, t, w), group = shape, torch.arange(2 * shape[0]) % shape[0]
-    relative = Relative(group, torch.rand(c) < given_share, reach, interval).double()
-    seen = torch.bernoulli(torch.full((2, c, reach + t + relative.ahead, w), density)).double()
-    dense = F.conv2d(seen, relative.weight * relative.mask, padding=(0, interval))  # (B, F, T, W)
-    found = relative(seen, relative.table()).transpose(0, 1).flatten(1, 2)[:, :w]  # (B·T, W, F)
+    relative = Relative(group, torch.rand(c) < given_share, reach, lags, interval).double()
+    back = max(reach, *lags, 0)
+    seen = torch.bernoulli(torch.full((2, c, back + t + relative.ahead, w), density)).double()
+    kernel = torch.zeros(len(group), c, back + 1 + relative.ahead, 2 * interval + 1, dtype=torch.float64)
+    rows = torch.tensor([back + offset for offset in relative.offsets])
+    kernel = kernel.index_add(2, rows, relative.weight * relative.mask)
+    dense = F.conv2d(seen, kernel, padding=(0, interval))  # (B, F, T, W)
+    found = relative(seen, back, relative.table()).transpose(0, 1).flatten(1, 2)[:, :w]  # (B·T, W, F)
     torch.testing.assert_close(found.view(2, t, w, -1).permute(0, 3, 1, 2), dense)
     if density:
         noise = torch.randn_like(dense)
@@ -117,10 +127,63 @@ def test_looking_weights_up_is_the_masked_convolution(
             torch.testing.assert_close(a, b)
 
 
+@given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int, seed: int) -> None:
+    """As its formula says, step by step and class by class, also where the steps come in two blocks."""
+    torch.manual_seed(seed)
+    harmony, x = Harmony(2, 3, 9, octave=4, span=5).double(), torch.randint(2, (1, 3, n_steps, 9)).double()
+    torch.nn.init.normal_(harmony.weight)
+    cut = min(cut, n_steps)
+    first, sums = harmony(x[:, :, :cut], harmony.start(1), 0)
+    found = torch.cat([first, harmony(x[:, :, cut:], sums, cut)[0]])
+    assert harmony.decay.tolist() == pytest.approx([math.exp(-1 / 5), math.exp(-1 / 40)])
+    expected = torch.zeros(n_steps, 4, 2, dtype=torch.float64)
+    for t in range(1, n_steps):
+        mean = torch.zeros(2, 3, 4, dtype=torch.float64)
+        for k, decay in enumerate(harmony.decay.tolist()):
+            weight = [decay ** (t - 1 - s) for s in range(t)]
+            for s, (c, w) in itertools.product(range(t), itertools.product(range(3), range(9))):
+                mean[k, c, w % 4] += weight[s] * x[0, c, s, w] / sum(weight)
+        for j, i in itertools.product(range(4), range(4)):
+            expected[t, j] += harmony.weight[:, :, i] @ mean.flatten(0, 1)[:, (j + i) % 4]
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_relative_term_is_the_same_in_every_key() -> None:
+    """Moved by three columns of an octave of four, what the term says moves along."""
+    made = network((2, 6, 40), octave=4, interval=3, lags=[4])
+    x = torch.zeros(1, 2, 6, 40, dtype=torch.float64)
+    x[..., 16:24] = torch.randint(2, (1, 2, 6, 8))
+    said = []
+    with torch.no_grad():
+        for grid in (x, x.roll(3, 3)):
+            seen = F.pad(grid, (0, 0, made.back, 0))
+            harmony, _ = made._harmony(grid, made.start(1))
+            said.append(made._relative(torch.zeros(6, 5).double(), seen, harmony).view(6, 40, 2))
+    torch.testing.assert_close(said[1][:, 3:], said[0][:, :-3])
+    assert float((said[1] - said[0]).abs().max()) > 0.1
+
+
+def test_what_returns_after_a_bar_is_copied() -> None:
+    """Eight cells in random order, bar after bar: without a look at the last bar, a memory of 3 units cannot hold them."""
+    made = RecurrentNADE((1, 32, 8), units=3, hidden=2, features=4, interval=0, reach=1, lags=[8])
+    optimiser = torch.optim.Adam(made.parameters(), 0.05)
+    for _ in range(150):
+        bar = F.one_hot(torch.rand(16, 8).argsort(1), 8).float()
+        x = bar.repeat(1, 4, 1)[:, None]
+        bits = F.binary_cross_entropy_with_logits(made(x), x, reduction="none")[:, :, 8:]
+        optimiser.zero_grad()
+        bits.sum((1, 2, 3)).mean().backward()
+        optimiser.step()
+    assert float(bits.detach().sum((1, 3)).mean()) < 0.2  # nats per step; a step that is not known costs log 8 = 2.08
+
+
 @given(st.integers(0, 7))
 @settings(max_examples=8, deadline=None)
 def test_steps_in_two_blocks_are_those_in_one(cut: int) -> None:
-    made, x = network((2, 7, 3), period=3, n_condition=2), torch.randint(2, (2, 2, 7, 3)).double()
+    made = network((2, 7, 3), period=3, n_condition=2, lags=[3, 5], octave=3)
+    x = torch.randint(2, (2, 2, 7, 3)).double()
     condition = torch.randn(2, 2, dtype=torch.float64)
     with torch.no_grad():
         memory, parts = made.start(2), []
@@ -131,9 +194,9 @@ def test_steps_in_two_blocks_are_those_in_one(cut: int) -> None:
         torch.testing.assert_close(torch.cat(parts, 2), made(x, condition))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (0.0, 1.0), (1.0, 0.6), (0.8, 0.9)])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], temperature: float) -> None:
+def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], temperature: float, top_p: float) -> None:
     """The same noise, the same cells, from a past of three steps on, well beyond any window."""
     n, (c, t, w) = 3, (2, 9, 4)
     made = network((c, 5, w), **options)
@@ -143,26 +206,35 @@ def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], tem
         past = torch.randint(2, (n, c, 3, w)).double()
         _, memory = made.steps(past, None)
         torch.manual_seed(5)
-        drawn = made.draw(t - 3, memory, temperature)
+        drawn = made.draw(t - 3, memory, temperature, top_p=top_p)
         torch.manual_seed(5)
         x = torch.cat([past, torch.zeros(n, c, t - 3, w, dtype=torch.float64)], 2)
         for step in range(3, t):
-            noise = torch.rand(n, c * w)
+            noise, after = torch.rand(n, c * w), [0] * n  # the cell after the last that is on
             for d, (column, channel) in enumerate(itertools.product(range(w), range(c))):
                 logits = made(x)[:, :, step].transpose(1, 2).flatten(1)  # (n, D), of this step
                 for i in range(n):
-                    p = float(hazard(logits[i, d:].sigmoid(), temperature))
-                    x[i, channel, step, column] = float(noise[i, d] < p)
+                    p = float(hazard(logits[i, after[i] :].sigmoid(), d - after[i], temperature, top_p))
+                    if noise[i, d] < p:
+                        x[i, channel, step, column], after[i] = 1, d + 1
     assert torch.equal(drawn, x[:, :, 3:])
     assert 0 < drawn.mean() < 1
 
 
-def hazard(p: Tensor, temperature: float) -> Tensor:
-    """Whether the first of some cells is on, when the choice which of them is on next, or none, is tempered."""
+def hazard(p: Tensor, d: int, temperature: float, top_p: float = 1.0) -> Tensor:
+    """Whether the d-th of some cells is on, given that none is before it, when the choice which of them is on next, or none, is
+    tempered and kept to its nucleus."""
     q = torch.cat([p, torch.ones(1)]) * torch.cat([torch.ones(1), (1 - p).cumprod(0)])
     if temperature == 0:
-        return (q.argmax() == 0).double()
-    return q[0] ** (1 / temperature) / (q ** (1 / temperature)).sum()
+        return (q.argmax() == d).double()
+    q = q ** (1 / temperature) / (q ** (1 / temperature)).sum()
+    if top_p < 1:
+        nucleus: set[int] = set()
+        for choice in sorted(range(len(q)), key=lambda k: -float(q[k])):
+            if sum(float(q[k]) for k in nucleus) < top_p:
+                nucleus.add(choice)
+        q = torch.tensor([float(value) if k in nucleus else 0.0 for k, value in enumerate(q)])
+    return q[d] / q[d:].sum() if q[d] else torch.zeros(())
 
 
 def test_frequencies_of_draws_are_their_probabilities() -> None:
@@ -282,7 +354,7 @@ def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
             for i_d, d in enumerate(ours):
                 logits = made(x)[:, :, step].transpose(1, 2).flatten(1)[:, ours[i_d:]]
                 for i in range(n):
-                    p = float(hazard(logits[i].sigmoid(), temperature))
+                    p = float(hazard(logits[i].sigmoid(), 0, temperature))
                     x[i, d % c, step, d // c] = float(noise[i, d] < p)
     assert torch.equal(drawn, x)
     assert torch.equal(drawn[:, 1], part[:, 1])

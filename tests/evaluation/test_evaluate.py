@@ -102,3 +102,32 @@ def test_rows_of_the_table_and_json() -> None:
     ]
     plain = Evaluation("test", 1, 1, None, figures, {}).as_dict()
     assert plain["metrics"]["c/mean"] == {"model": None, "floor": 0.12345}
+
+
+def test_which_measures_are_within_twice_the_floor() -> None:
+    metrics = {
+        "near/distance": Figure(2.0, 1.0),
+        "near/kl": Figure(9.0, 1.0),  # where there is a distance it decides
+        "far/distance": Figure(2.1, 1.0),
+        "table/kl": Figure(0.1, 0.3),
+        "equal/distance": Figure(0.0, 0.0),
+        "undefined/distance": Figure(math.nan, 1.0),
+        "undefined/kl": Figure(1.0, 1.0),
+        "alone": Figure(1.0, 1.0),
+    }
+    assert Evaluation("test", 1, 1, None, metrics, {}).within(2) == (["near", "table", "equal"], ["far"])
+
+
+def test_choices_are_kept_to_the_most_probable_ones_and_an_exported_model_remembers(tmp_path: Path) -> None:
+    model = trained("rnn_nade", tmp_path / "run", units=4, hidden=4, features=0)
+    free = model.sample(64, seed=1)
+    model.keep_to(0.01)  # less than any first choice has
+    likeliest = model.sample(64, seed=1)
+    assert len(likeliest.unique(dim=0)) == 1 < len(free.unique(dim=0))
+    assert torch.equal(likeliest, model.sample(64, temperature=0))
+    model.save(tmp_path / "model.safetensors")
+    assert torch.equal(musegen.load(tmp_path / "model.safetensors").sample(64), likeliest)
+    with pytest.raises(BadInput, match="top_p"):
+        model.keep_to(1.5)
+    with pytest.raises(BadInput, match='"vae" has no top_p'):
+        trained("vae", tmp_path / "vae", latent_dim=2).keep_to(0.5)
