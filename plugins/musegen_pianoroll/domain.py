@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -26,14 +25,15 @@ from musegen.errors import BadInput, MusegenWarning, did_you_mean
 from musegen.evaluation.distributions import Measure, compare, merge
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
-from musegen.options import option
-from musegen_pianoroll import networks, output
+from musegen_pianoroll import networks, output, thresholds
+from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.copies import longest_runs
 from musegen_pianoroll.given import Kept, bars_of, into_range, range_name
 from musegen_pianoroll.labels import piece_labels
 from musegen_pianoroll.metrics import measures, onsets_of
 from musegen_pianoroll.musegan import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.pianoroll import Pianoroll
+from musegen_pianoroll.planes import begun, model_planes, unpacked
 from musegen_pianoroll.roles import program_number, track_specs
 
 if TYPE_CHECKING:
@@ -45,89 +45,6 @@ COPY_CHUNK = 256
 """Training windows that are searched for copies at a time."""
 MEASURED_AT_ONCE = 64
 """Samples that are measured at a time: at 96 steps per bar, 512 of them would need 4 GB."""
-
-
-@dataclass(frozen=True)
-class PianorollConfig:
-    networks: Literal["mlp", "musegan-composer", "musegan-jamming", "musegan-hybrid"] = option(
-        "musegan-composer",
-        "preset of networks: MuseGAN's composer (one writes all tracks), jamming (each track has a code, a generator and a "
-        "critic of its own) or hybrid (each has its own, and a code that all share; one critic), or plain perceptrons",
-    )
-    widths: list[int] = option([512, 256], "widths of the mlp's hidden layers, from the roll to the code")
-    channels: int = option(64, "channels of the musegan networks' widest layer in time and pitch, per generator", ge=1)
-    tracks: str | dict[str, Any] = option(
-        "band",
-        "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping; a store brings its own",
-    )
-    steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
-    bars: int = option(4, "bars per sample", ge=1)
-    metre: str = option("4/4", "time signature of the bars used; others are left out")
-    lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
-    highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
-    planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
-    transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
-    threshold: Literal["auto"] | float | list[float] = option(
-        "auto",
-        "a cell sounds when its probability is above this, one number or one per track; auto: set at the end of training so "
-        "that samples have as many notes, and as many bars in which none begins, as the data",
-    )
-    gate: list[float] = option(
-        [],
-        "notes of a track begin in a bar if and only if some onset there is more probable than this; set with threshold=auto",
-    )
-    tempo_bpm: float | None = option(
-        None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
-    )
-    given: list[str] = option(
-        [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
-    )
-    labels: Literal["none", "mode", "folder"] = option(
-        "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"
-    )
-    target: str = option(
-        "none", "second data set, for domain adaptation: none, chorales, freedoom, or a folder of MIDI files or a store"
-    )
-    classes: list[str] = option([], "names of the classes; found in the data")
-    track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
-
-    def __post_init__(self) -> None:
-        if self.lowest_pitch > self.highest_pitch:
-            raise BadInput(
-                f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
-            )
-        thresholds: Any = [] if self.threshold == "auto" else np.atleast_1d(self.threshold)
-        if any(not 0 <= float(t) <= 1 for t in thresholds):
-            raise BadInput(f"threshold={self.threshold} will not do: give numbers from 0 to 1, or auto.")
-        if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
-        numerator, denominator = self.signature
-        if numerator * 4 * self.steps_per_beat % denominator:
-            raise BadInput(
-                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it."
-            )
-
-    @property
-    def signature(self) -> tuple[int, int]:
-        """Numerator and denominator of the metre."""
-        match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32)", self.metre)
-        if match is None:
-            raise BadInput(f'metre="{self.metre}" is no time signature: write it like 4/4 or 6/8.')
-        return int(match[1]), int(match[2])
-
-    @property
-    def bar_steps(self) -> int:
-        numerator, denominator = self.signature
-        return numerator * 4 * self.steps_per_beat // denominator
-
-    @property
-    def n_planes(self) -> int:
-        return 2 if self.planes == "frame+onset" else 1
-
-    @property
-    def pitch_range(self) -> tuple[int, int]:
-        """Lowest pitch, and the one after the highest."""
-        return self.lowest_pitch, self.highest_pitch + 1
 
 
 class PianorollDomain(Domain):
@@ -171,7 +88,7 @@ class PianorollDomain(Domain):
     def _splits(self, store: Store, label: np.ndarray | None) -> dict[str, WindowDataset]:
         """Windows of the store by split, with the class of their piece."""
         c = self.config
-        planes = _model_planes(torch.from_numpy(store.planes), c.n_planes)
+        planes = model_planes(torch.from_numpy(store.planes), c.n_planes)
         first_steps = np.array([piece.first_step for piece in store.pieces])
         splits = {}
         for split in ("train", "valid", "test"):
@@ -299,16 +216,10 @@ class PianorollDomain(Domain):
         onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes.
         """
         c = self.config
-        cells = samples.unflatten(1, (len(self.tracks), c.n_planes))
-        x = cells > self._per_track(c.threshold)
-        if c.gate:
-            peaks = self._bar_peaks(cells)
-            plays = peaks > self._per_track(c.gate)[:, 0, :, 0]
-            peaks, plays = (bars.repeat_interleave(c.bar_steps, 2)[..., None] for bars in (peaks, plays))
-            x[:, :, -1] = plays & (x[:, :, -1] | (cells[:, :, -1] == peaks))
+        x = thresholds.sounding(self._by_track(samples), c.threshold, c.gate, c.bar_steps)
         if c.n_planes == 2:
             onset = x[:, :, 1]
-            frame = _begun(x[:, :, 0] | onset, onset)
+            frame = begun(x[:, :, 0] | onset, onset)
         else:
             frame = x[:, :, 0]
             onset = onsets_of(frame, torch.zeros_like(frame))
@@ -318,42 +229,17 @@ class PianorollDomain(Domain):
         rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
         return rolls if self.kept is None else self.kept.into(rolls)
 
-    def _per_track(self, values: str | float | list[float]) -> Tensor:
-        """One number per track, ``(tracks, 1, 1, 1)``; 0.5 while nothing has been calibrated."""
-        numbers = torch.tensor(0.5 if values == "auto" else values).flatten()
-        if len(numbers) not in (1, len(self.tracks)):
-            raise BadInput(
-                f"threshold has {len(numbers)} numbers for {len(self.tracks)} tracks: give one, or one per track."
-            )
-        return numbers.expand(len(self.tracks))[:, None, None, None]
-
-    def _bar_peaks(self, cells: Tensor) -> Tensor:
-        """Highest probability of an onset per track and bar: ``(n, tracks, planes, steps, pitches)`` → ``(n, tracks, bars)``."""
-        return cells[:, :, -1].unflatten(2, (-1, self.config.bar_steps)).flatten(3).amax(3)
+    def _by_track(self, samples: Tensor) -> Tensor:
+        """``(n, tracks · planes, …)`` → ``(n, tracks, planes, …)``."""
+        return samples.unflatten(1, (len(self.tracks), self.config.n_planes))
 
     def calibrate(self, samples: Tensor, reference: Tensor) -> PianorollConfig:
-        """Per track, the gate and threshold at which samples have the reference's notes, and bars in which none begins.
-
-        Cells of a likelihood are independent given the code, so probabilities far below ½ add up to notes that no single
-        cell promises; one threshold for all would silence the tracks that play least. The gate decides in which bars notes
-        begin; in each of these the most probable onset sounds, and the threshold decides about the rest.
-        """
+        """Thresholds and gates at which samples have the reference's notes; see ``thresholds.calibrated``."""
         c = self.config
         if c.threshold != "auto" and not c.gate:
             return c  # a user's own; thresholds with gates come from here, of a run that goes on
-        cells, real = (x.unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
-        peaks, real_peaks = self._bar_peaks(cells), self._bar_peaks(real)
-        thresholds, gates = [], []
-        for track in range(len(self.tracks)):
-            peak = peaks[:, track].flatten()  # one per bar of all samples
-            n_open = len(peak) - round(float((real_peaks[:, track] == 0).double().mean()) * len(peak))
-            gates.append(_cut(peak, n_open))
-            bars = cells[:, track, -1].unflatten(1, (-1, c.bar_steps)).flatten(2).flatten(0, 1)  # (bars, cells)
-            plays = peak > gates[-1]
-            others = bars[plays].sort(descending=True).values[:, 1:].flatten()
-            n_notes = round(float(real[:, track, -1].sum()) / len(real) * len(samples))
-            thresholds.append(_cut(others, max(0, n_notes - int(plays.sum()))))
-        return replace(c, threshold=thresholds, gate=gates)
+        found, gates = thresholds.calibrated(self._by_track(samples), self._by_track(reference), c.bar_steps)
+        return replace(c, threshold=found, gate=gates)
 
     def read(self, path: Path) -> Tensor:
         """All whole runs of ``bars`` bars of a MIDI file, one after the other, moved into the pitch range; see ``given``."""
@@ -383,8 +269,8 @@ class PianorollDomain(Domain):
             raise BadInput(
                 f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has {', '.join(sounding)}."
             )
-        frame, onset = _unpacked(planes)
-        kept = Kept(torch.stack([_begun(frame, onset), onset], 1), keep, tracks)
+        frame, onset = unpacked(planes)
+        kept = Kept(torch.stack([begun(frame, onset), onset], 1), keep, tracks)
         names = {
             track.name: programs[0]
             for track, programs, mine in zip(self.tracks, piece["programs"], tracks.tolist(), strict=True)
@@ -410,7 +296,7 @@ class PianorollDomain(Domain):
 
     def _cells(self, planes: np.ndarray, starts: list[int], n_steps: int) -> Tensor:
         """Windows of packed planes as samples ``(n, tracks · planes, n_steps, pitches)``."""
-        packed = _model_planes(torch.from_numpy(planes), self.config.n_planes)
+        packed = model_planes(torch.from_numpy(planes), self.config.n_planes)
         fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), n_steps, self.config.pitch_range, None, fixed)
 
@@ -453,18 +339,18 @@ class PianorollDomain(Domain):
 
     def _with_threshold(self, config: PianorollConfig, given: Any) -> PianorollConfig:
         """The config with a threshold for all tracks, or for those by name."""
-        thresholds, gates = (
-            self._per_track(values).flatten().tolist() for values in (config.threshold, config.gate or 0.0)
+        n, names = len(self.tracks), [track.name for track in self.tracks]
+        changed = dict.fromkeys(names, given) if not isinstance(given, Mapping) else given
+        old = thresholds.per_track(config.threshold, n).flatten().tolist()
+        config = self._set(
+            config, "threshold", [changed.get(name, value) for name, value in zip(names, old, strict=True)]
         )
-        mine = [not isinstance(given, Mapping) or track.name in given for track in self.tracks]
-        for i, track in enumerate(self.tracks):
-            if mine[i]:
-                thresholds[i] = given[track.name] if isinstance(given, Mapping) else given
-        config = self._set(config, "threshold", thresholds)
-        assert isinstance(config.threshold, list)
+        if not config.gate:
+            return config
         # A bar without an onset above the threshold has none above the same gate.
-        gates = [new if is_mine else old for is_mine, new, old in zip(mine, config.threshold, gates, strict=True)]
-        return replace(config, gate=gates if config.gate else [])
+        gates = thresholds.per_track(config.gate, n).flatten().tolist()
+        new: Any = config.threshold
+        return replace(config, gate=[new[i] if name in changed else gates[i] for i, name in enumerate(names)])
 
     def _set(self, config: PianorollConfig, name: str, value: Any) -> PianorollConfig:
         """The config with one option set as a user wrote it."""
@@ -550,7 +436,7 @@ class PianorollDomain(Domain):
             pitch = c.lowest_pitch + (rng.integers(0, 12, len(step)) + 7 * t) % (c.highest_pitch - c.lowest_pitch + 1)
             rolls[step, t, :, pitch] = True
         packed = np.packbits(rolls, axis=-1, bitorder="little")
-        planes = _model_planes(torch.from_numpy(packed), c.n_planes)
+        planes = model_planes(torch.from_numpy(packed), c.n_planes)
         starts = torch.arange(sum(counts.values())) * n_steps
         parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
         splits = {split: self._dataset(planes, part, augment=split == "train") for split, part in parts.items()}
@@ -560,46 +446,3 @@ class PianorollDomain(Domain):
                 for split, part in splits.items()
             }
         return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
-
-
-CERTAIN = float(torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)))
-"""The largest number below 1 in single precision."""
-
-
-def _cut(values: Tensor, n: int) -> float:
-    """A number below 1 that n of the values lie above; more only where equal values leave no choice, as with a saturated model,
-    and where they are 1: what is certain, above all what was given, is never cut."""
-    if n == 0:
-        return min(float(values.max()), CERTAIN) if len(values) else 0.0
-    if n >= len(values):
-        return 0.0
-    smallest = values.sort(descending=True).values[n - 1]
-    below = values[values < smallest]
-    return float(below.max()) if len(below) else 0.0
-
-
-def _unpacked(planes: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Packed planes ``(steps, tracks, 2, 16)`` → frames and onsets, bool ``(tracks, steps, 128)`` each."""
-    roll = torch.from_numpy(np.unpackbits(planes, axis=-1, bitorder="little").astype(bool))
-    return roll[:, :, 0].transpose(0, 1), roll[:, :, 1].transpose(0, 1)
-
-
-def _begun(frame: Tensor, onset: Tensor) -> Tensor:
-    """Frames in an unbroken run since an onset, bool ``(…, steps, pitches)``."""
-    step = torch.arange(frame.shape[-2])[:, None]
-    last_onset = torch.where(onset, step, -1).cummax(-2).values
-    last_silence = torch.where(frame, -1, step).cummax(-2).values
-    return frame & (last_onset > last_silence)
-
-
-def _model_planes(planes: Tensor, n_planes: int) -> Tensor:
-    """The planes that a model sees, ``(steps, tracks, P, 16)``.
-
-    With one plane, the last step before a repeated note becomes a rest, as in MuseGAN's data, so that repeats stay
-    apart; only notes of a single step cannot give one away.
-    """
-    if n_planes == 2:
-        return planes
-    frame, onset = planes[:, :, 0], planes[:, :, 1]
-    following = torch.cat([onset[1:], torch.zeros_like(onset[:1])])
-    return (frame & ~(following & ~onset))[:, :, None]

@@ -214,12 +214,12 @@ def test_bars_do_not_see_each_other_in_the_bar_network() -> None:
 
 def test_single_plane_keeps_repeats_apart() -> None:
     """With frames alone, the last step before a repeated note becomes a rest, as in MuseGAN's data."""
-    from musegen_pianoroll.domain import _model_planes
+    from musegen_pianoroll.planes import model_planes
 
     roll = np.zeros((8, 1, 2, 128), bool)
     roll[0:6, 0, 0, 60] = True
     roll[[0, 3], 0, 1, 60] = True  # two notes of three steps
-    frame = _model_planes(torch.from_numpy(np.packbits(roll, axis=-1, bitorder="little")), 1)
+    frame = model_planes(torch.from_numpy(np.packbits(roll, axis=-1, bitorder="little")), 1)
     sounding = np.unpackbits(frame.numpy(), axis=-1, bitorder="little")[:, 0, 0, 60]
     assert sounding.tolist() == [1, 1, 0, 1, 1, 1, 0, 0]
 

@@ -1,0 +1,97 @@
+"""The options of the pianoroll domain."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from musegen.errors import BadInput
+from musegen.options import option
+
+__all__ = ["PianorollConfig"]
+
+
+@dataclass(frozen=True)
+class PianorollConfig:
+    networks: Literal["mlp", "musegan-composer", "musegan-jamming", "musegan-hybrid"] = option(
+        "musegan-composer",
+        "preset of networks: MuseGAN's composer (one writes all tracks), jamming (each track has a code, a generator and a "
+        "critic of its own) or hybrid (each has its own, and a code that all share; one critic), or plain perceptrons",
+    )
+    widths: list[int] = option([512, 256], "widths of the mlp's hidden layers, from the roll to the code")
+    channels: int = option(64, "channels of the musegan networks' widest layer in time and pitch, per generator", ge=1)
+    tracks: str | dict[str, Any] = option(
+        "band",
+        "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping; a store brings its own",
+    )
+    steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
+    bars: int = option(4, "bars per sample", ge=1)
+    metre: str = option("4/4", "time signature of the bars used; others are left out")
+    lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
+    highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
+    planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
+    transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
+    threshold: Literal["auto"] | float | list[float] = option(
+        "auto",
+        "a cell sounds when its probability is above this, one number or one per track; auto: set at the end of training so "
+        "that samples have as many notes, and as many bars in which none begins, as the data",
+    )
+    gate: list[float] = option(
+        [],
+        "notes of a track begin in a bar if and only if some onset there is more probable than this; set with threshold=auto",
+    )
+    tempo_bpm: float | None = option(
+        None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
+    )
+    given: list[str] = option(
+        [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
+    )
+    labels: Literal["none", "mode", "folder"] = option(
+        "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"
+    )
+    target: str = option(
+        "none", "second data set, for domain adaptation: none, chorales, freedoom, or a folder of MIDI files or a store"
+    )
+    classes: list[str] = option([], "names of the classes; found in the data")
+    track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
+
+    def __post_init__(self) -> None:
+        if self.lowest_pitch > self.highest_pitch:
+            raise BadInput(
+                f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
+            )
+        thresholds: Any = [] if self.threshold == "auto" else np.atleast_1d(self.threshold)
+        if any(not 0 <= float(t) <= 1 for t in thresholds):
+            raise BadInput(f"threshold={self.threshold} will not do: give numbers from 0 to 1, or auto.")
+        if not self.widths or any(width < 1 for width in self.widths):
+            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
+        numerator, denominator = self.signature
+        if numerator * 4 * self.steps_per_beat % denominator:
+            raise BadInput(
+                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it."
+            )
+
+    @property
+    def signature(self) -> tuple[int, int]:
+        """Numerator and denominator of the metre."""
+        match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32)", self.metre)
+        if match is None:
+            raise BadInput(f'metre="{self.metre}" is no time signature: write it like 4/4 or 6/8.')
+        return int(match[1]), int(match[2])
+
+    @property
+    def bar_steps(self) -> int:
+        numerator, denominator = self.signature
+        return numerator * 4 * self.steps_per_beat // denominator
+
+    @property
+    def n_planes(self) -> int:
+        return 2 if self.planes == "frame+onset" else 1
+
+    @property
+    def pitch_range(self) -> tuple[int, int]:
+        """Lowest pitch, and the one after the highest."""
+        return self.lowest_pitch, self.highest_pitch + 1
