@@ -35,8 +35,11 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a family can do. ``log_prob`` says whether it is exact or a lower bound; ``decode`` maps codes to samples,
-    ``given`` is to sample around a part of a sample that comes back unchanged, and ``continue_`` to go on from its first rows."""
+    """What a family can do.
+
+    ``log_prob`` says whether it is exact or a lower bound, and ``decode`` maps codes to samples. ``given`` is to sample around a
+    part that comes back unchanged, of a sample or of a grid of any length; ``continue_`` is to go on from its first rows.
+    """
 
     sample: bool = True
     encode: bool = False
@@ -45,7 +48,7 @@ class Capabilities:
     log_prob: Literal["exact", "bound"] | None = None
     classify: bool = False
     condition: bool = False
-    given: bool = False
+    given: Literal["sample", "any length"] | None = None
     continue_: bool = False
 
     def table(self) -> dict[str, str]:

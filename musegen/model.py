@@ -200,16 +200,14 @@ class Model:
     def accompany(self, given: Tensor, n: int = 1, seed: int = 0, temperature: float = 1.0) -> Tensor:
         """n samples around the given part of a piece of any length, ``(C, rows, W)`` → ``(n, C, rows, W)``.
 
-        A family that can continue hears the whole piece and plays through. Others accompany it window by window, and take the rest
-        of the last window for silence.
+        A family that is given grids of any length hears the whole piece and plays through. Others accompany it window by window,
+        and take the rest of the last window for silence.
 
         Raises:
             BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
         """
         self.require_given_tracks()
-        if type(
-            self.family
-        ).capabilities.continue_:  # of the class: a model that is given tracks cannot go on without them
+        if self.family.capabilities.given == "any length":
             many = given.float().expand(n, *given.shape)
             with self._seeded(seed):
                 return self.family.sample(n, temperature=temperature, given=many).float().cpu()  # type: ignore[call-arg]

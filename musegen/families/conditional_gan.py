@@ -96,7 +96,7 @@ class ConditionalGAN(Family):
     paper = "Mirza & Osindero 2014, arXiv 1411.1784; projection: Miyato & Koyama 2018, arXiv 1802.05637"
     objective = "min_G max_D  E log D(x, y) + E log(1 − D(G(z, y), y)),   a(x, y) = v_yᵀ φ(x) + ψ(φ(x))"
     Config = ConditionalGANConfig
-    capabilities = Capabilities(condition=True, given=True)
+    capabilities = Capabilities(condition=True, given="sample")
     generator: Any
     discriminator: Any
     mask: Tensor

@@ -104,7 +104,7 @@ class RNNNADE(Family):
     paper = "Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv 1206.6392; NADE: Larochelle & Murray 2011"
     objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
     Config = RNNNADEConfig
-    capabilities = Capabilities(log_prob="exact", condition=True, given=True, continue_=True)
+    capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True)
     monitor = "loss"
     draws = True
     examples: Tensor
