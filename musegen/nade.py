@@ -225,7 +225,7 @@ class RecurrentNADE(nn.Module):
         extra = n_condition + period + (units if given else 0)
         cell = {"lstm": nn.LSTM, "gru": nn.GRU}[recurrent]
         self.recurrent = cell(n_cells + extra, units, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.drop_input, self.drop_output, self.drop_features = (nn.Dropout(dropout) for _ in range(3))
+        self.drop_input, self.drop_output = nn.Dropout(dropout), nn.Dropout(dropout)
         self.bias = nn.Linear(units + extra, hidden)  # c + C h_t
         self.step_bias = nn.Linear(units + extra, n_cells)  # b + B h_t
         self.weight = nn.Embedding(n_cells + 1, hidden, padding_idx=n_cells)  # W, and a cell that is none
@@ -333,10 +333,10 @@ class RecurrentNADE(nn.Module):
         bias = (self.relative_bias(context) + self.relative.bias)[:, None]
         if harmony is not None:
             bias = bias + harmony.repeat(1, SPAN // harmony.shape[1], 1)  # every span begins with the same class
-        y = self.drop_features((y + bias).relu())  # (spans, N, SPAN, F)
+        y = (y + bias).relu()  # (spans, N, SPAN, F)
         for layer in self.relative_deep:
             y = y + _per_column(layer, y).relu()
-        out = _per_column(self.relative_out, self.drop_features(y))  # (spans, N, SPAN, C)
+        out = _per_column(self.relative_out, y)  # (spans, N, SPAN, C)
         return out.transpose(0, 1).flatten(1)[:, : self.n_cells]
 
     def _absolute(self, context: Tensor, x: Tensor) -> Tensor:
