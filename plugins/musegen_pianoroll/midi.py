@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from musegen.errors import MidiError
+from musegen_pianoroll.events import shown_sound
 
 __all__ = ["Score", "ScoreTrack", "check_midi_bytes", "read_score"]
 
@@ -69,22 +70,32 @@ def check_midi_bytes(data: bytes, path: Path) -> None:
         raise MidiError(path, "counts time in SMPTE frames instead of beats, which is not supported")
     if division == 0:
         raise MidiError(path, "has no ticks per beat")
-    position, seen, n_notes = 8 + length, 0, 0
-    while position + 8 <= len(data) and seen < n_tracks:
+    position, tracks, is_cut = 8 + length, [], False
+    while position + 8 <= len(data) and len(tracks) < n_tracks and not is_cut:
         tag, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "big")
         position += 8
-        if position + size > len(data):
-            raise MidiError(path, "ends in the middle of a track")
-        if tag == b"MTrk":  # other chunks are to be ignored, says the standard
-            ticks, notes = _check_track(data, position, position + size, path)
-            seen, n_notes = seen + 1, n_notes + notes
-            if ticks > BEAT_CAP * division:
-                raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
-            if n_notes > NOTE_CAP:
-                raise MidiError(path, f"has more than {NOTE_CAP:,} notes")
+        is_cut = position + size > len(data)
+        if tag == b"MTrk" and not is_cut:  # other chunks are to be ignored, says the standard
+            tracks.append((position, position + size))
         position += size
-    if seen < n_tracks:
-        raise MidiError(path, f"has {seen} tracks where its header promises {n_tracks}")
+    if not shown_sound(data, tracks, BEAT_CAP * division, NOTE_CAP):
+        _walk(data, tracks, BEAT_CAP * division, path)
+    if is_cut:
+        raise MidiError(path, "ends in the middle of a track")
+    if len(tracks) < n_tracks:
+        raise MidiError(path, f"has {len(tracks)} tracks where its header promises {n_tracks}")
+
+
+def _walk(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, path: Path) -> None:
+    """Check event by event."""
+    n_notes = 0
+    for begin, end in tracks:
+        ticks, notes = _check_track(data, begin, end, path)
+        n_notes += notes
+        if ticks > max_ticks:
+            raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
+        if n_notes > NOTE_CAP:
+            raise MidiError(path, f"has more than {NOTE_CAP:,} notes")
 
 
 def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int, int]:
