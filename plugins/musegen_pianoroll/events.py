@@ -32,11 +32,11 @@ def shown_sound(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
         max_notes: the file may not have more.
     """
     raw = np.frombuffer(data, np.uint8)
-    highs = np.flatnonzero(raw >> 7)  # (H,): places of the bytes from 0x80 up
+    highs = np.flatnonzero(raw > 0x7F)  # (H,): places of the bytes from 0x80 up
     n_lows = highs - np.arange(len(highs))  # (H,): low bytes before each
     value = raw[highs]
     unfit = _unfit(n_lows, value)
-    place, lows_before = memoryview(highs), memoryview(n_lows)
+    place, lows_before = highs.data, n_lows.data
     phases = np.full(len(highs), 3, np.uint8)  # of the stretch that each belongs to; 3: of none
     budget, ticks, n_events = 64 + len(data) // 32, 0, 0
     for at, end in tracks:
@@ -63,7 +63,9 @@ def shown_sound(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
             ticks, n_events = ticks + delta, n_events + 1
             if is_last:
                 break
-    return n_events <= max_notes and ticks + _more_ticks(n_lows, value, phases) <= max_ticks  # of all tracks, so of each
+    return (
+        n_events <= max_notes and ticks + _more_ticks(n_lows, value, phases) <= max_ticks
+    )  # of all tracks, so of each
 
 
 def _unfit(n_lows: np.ndarray, value: np.ndarray) -> list[bytes]:
@@ -74,10 +76,7 @@ def _unfit(n_lows: np.ndarray, value: np.ndarray) -> list[bytes]:
     fourth[3:] = n_lows[3:] == n_lows[:-3]
     no_status = (value >= 0xC0) & (value & 0xF0 != 0xE0) | repeated
     kinds = [turn == i for i in range(3)]
-    return [
-        (kinds[phase - 1] | kinds[phase - 2] & no_status | kinds[phase] & fourth).tobytes()
-        for phase in range(3)
-    ]
+    return [(kinds[phase - 1] | kinds[phase - 2] & no_status | kinds[phase] & fourth).tobytes() for phase in range(3)]
 
 
 def _more_ticks(n_lows: np.ndarray, value: np.ndarray, phases: np.ndarray) -> int:

@@ -70,7 +70,8 @@ def check_midi_bytes(data: bytes, path: Path) -> None:
         raise MidiError(path, "counts time in SMPTE frames instead of beats, which is not supported")
     if division == 0:
         raise MidiError(path, "has no ticks per beat")
-    position, tracks, is_cut = 8 + length, [], False
+    position, is_cut = 8 + length, False
+    tracks: list[tuple[int, int]] = []
     while position + 8 <= len(data) and len(tracks) < n_tracks and not is_cut:
         tag, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "big")
         position += 8
@@ -167,22 +168,32 @@ def read_score(data: bytes, path: Path) -> Score:
         parsed: Any = Parsed.from_midi(data)
         tempos = parsed.tempos.numpy()
         metres = parsed.time_signatures.numpy()
-        tracks = []
-        for track in parsed.tracks:
-            arrays = track.notes.numpy()
-            start, pitch = arrays["time"].astype(np.int64), arrays["pitch"].astype(np.int64)
-            end = start + np.maximum(arrays["duration"].astype(np.int64), 0)
-            notes = np.stack([start, end, pitch, arrays["velocity"].astype(np.int64)], 1)
-            valid = (start >= 0) & (pitch >= 0) & (pitch < 128)
-            tracks.append(ScoreTrack(str(track.name), int(track.program) & 0x7F, bool(track.is_drum), notes[valid]))
+        tracks = _tracks(list(parsed.tracks))
     except Exception as error:  # whatever the parser makes of a file that passed the checks
         raise MidiError(path, f"cannot be parsed ({type(error).__name__})") from None
     return Score(
         int(parsed.ticks_per_quarter),
-        [(int(t), 6e7 / int(us)) for t, us in zip(tempos["time"], tempos["mspq"], strict=True) if us > 0],
-        [
-            (int(t), int(n), int(d))
-            for t, n, d in zip(*(metres[k] for k in ("time", "numerator", "denominator")), strict=True)
-        ],
+        [(t, 6e7 / us) for t, us in zip(tempos["time"].tolist(), tempos["mspq"].tolist(), strict=True) if us > 0],
+        list(zip(*(metres[key].tolist() for key in ("time", "numerator", "denominator")), strict=True)),
         tracks,
     )
+
+
+def _tracks(parsed: list[Any]) -> list[ScoreTrack]:
+    """Tracks of the parser as tracks of ours. The arrays of all are made in one go: most tracks are short, and there are many."""
+    arrays = [track.notes.numpy() for track in parsed]
+    ends = np.cumsum([len(array["time"]) for array in arrays], dtype=np.int64).tolist()
+    notes = np.empty((ends[-1] if ends else 0, 4), np.int64)
+    for column, name in enumerate(("time", "duration", "pitch", "velocity")):
+        if arrays:
+            np.concatenate([array[name] for array in arrays], out=notes[:, column])
+    np.maximum(notes[:, 1], 0, out=notes[:, 1])
+    notes[:, 1] += notes[:, 0]
+    parts = [notes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    valid = (notes[:, 0] >= 0) & (notes[:, 2] >= 0) & (notes[:, 2] < 128)
+    if not valid.all():
+        parts = [part[valid[begin:end]] for part, begin, end in zip(parts, [0, *ends], ends, strict=False)]
+    return [
+        ScoreTrack(str(track.name), int(track.program) & 0x7F, bool(track.is_drum), part)
+        for track, part in zip(parsed, parts, strict=True)
+    ]

@@ -117,9 +117,13 @@ def _separate(table: np.ndarray) -> np.ndarray:
 
 
 def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int = 0) -> np.ndarray:
-    """Rows of (track, pitch, start, end), apart from one another, to packed planes ``(n_steps, tracks, 2, 16)`` from ``first_step`` on."""
+    """Rows of (track, pitch, start, end), apart from one another, to packed planes ``(n_steps, tracks, 2, 16)``.
+
+    Args:
+        first_step: of the planes, in the time of the notes; what lies outside is cut off.
+    """
     planes = np.zeros((n_steps, n_tracks, 2, PACKED), np.uint8)
-    if first_step or len(table) and table[:, 3].max() > n_steps:
+    if first_step or (len(table) and table[:, 3].max() > n_steps):
         heard = (table[:, 2] < first_step + n_steps) & (table[:, 3] > first_step)
         table = table[heard] - [0, 0, first_step, first_step]
     track, pitch, start, end = table.T
