@@ -776,14 +776,20 @@ def build(
     tracks: Annotated[str, Parameter(help="band, voices, or a YAML file with a mapping of your own.")] = "band",
     steps_per_beat: Annotated[int, Parameter(help="Time steps per quarter note.")] = 4,
     workers: Annotated[int | None, Parameter(help="Reading processes; one per processor if not given.")] = None,
+    shard: Annotated[
+        str, Parameter(help="I/N: only the I-th of N parts of the folder, for musegen data merge.")
+    ] = "1/1",
     overwrite: Flag = False,
 ) -> None:
-    """Build a packed store from a folder of MIDI or Lakh pianoroll files."""
+    """Build a packed store from a folder of MIDI or Lakh pianoroll files. When interrupted, the same command goes on from there."""
     _need_pianoroll(domain)
     from musegen_pianoroll.build import build_store
 
     if not 1 <= steps_per_beat <= 96:
         raise BadInput(f"--steps-per-beat {steps_per_beat} will not do: use 1 to 96.")
+    index, _, of = shard.partition("/")
+    if not (index.isdecimal() and of.isdecimal()):
+        raise BadInput(f"--shard {shard} will not do: write 1/4 for the first of four parts.")
     mapping: Any = tracks
     if tracks.endswith((".yaml", ".yml")):
         mapping = load_yaml(Path(tracks))
@@ -800,6 +806,7 @@ def build(
         steps_per_beat=steps_per_beat,
         workers=workers,
         overwrite=overwrite,
+        shard=(int(index), int(of)),
         progress=progress,
     )
     print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
@@ -807,6 +814,15 @@ def build(
         print(f"  {name}: {reason}")
     if report.n_skipped > 5:
         print(f"  and {report.n_skipped - 5} more, see {out}/skipped.csv")
+
+
+@data_app.command
+def merge(*stores: Path, out: Out, overwrite: Flag = False) -> None:
+    """Make one store of several, such as the shards of a folder: the same as if it had been built at once."""
+    from musegen.data.merge import merge_stores
+
+    n_pieces, n_skipped = merge_stores(stores, out, overwrite=overwrite)
+    print(f"{n_pieces} pieces in {out}; {n_skipped} files left out.")
 
 
 @data_app.command

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import math
 import os
@@ -30,12 +29,14 @@ import numpy as np
 
 from musegen.errors import BadInput
 
-__all__ = ["PACKED", "Piece", "Store", "StoreTrack", "StoreWriter", "pitch_name"]
+__all__ = ["PACKED", "PLANES_AT", "Piece", "Shard", "Store", "StoreTrack", "StoreWriter", "pitch_name"]
 
 FORMAT = 1
 PACKED = 16
 """Bytes that hold 128 pitches."""
 HEADER_CAP = 1 << 20
+PLANES_AT = 256
+"""Byte of a store's file at which planes begin: the header is filled up, so that they can be written before it."""
 
 
 def pitch_name(pitch: int) -> str:
@@ -66,6 +67,7 @@ class Piece:
         segments: stretches of one metre, as (first step in the piece, bars, numerator, denominator).
         n_notes: per track.
         programs: General MIDI programs seen, per track.
+        content: SHA-256 of what is in the store of it, as its builder sums it up.
     """
 
     source: str
@@ -78,6 +80,21 @@ class Piece:
     segments: list[list[int]] = field(default_factory=list)
     n_notes: list[int] = field(default_factory=list)
     programs: list[list[int]] = field(default_factory=list)
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several stores that together hold a folder.
+
+    Attributes:
+        index, of: this is the index-th (from 1) of so many.
+        files: SHA-256 of the names of all files in the folder, so that only shards of one folder are put together.
+    """
+
+    index: int
+    of: int
+    files: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,8 @@ class Store:
     fingerprint: str
     mapping: str | dict[str, Any] | None = None
     """How tracks of files were assigned, in the terms of whoever built the store: new files are read alike."""
+    shard: Shard | None = None
+    """Which part of a folder it holds, if not all."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -118,12 +137,13 @@ class Store:
             steps_per_beat, fingerprint = int(index["steps_per_beat"]), str(index["sha256"])
             total = int(index["total_steps"])
             mapping = index.get("mapping")
+            shard = Shard(**index["shard"]) if "shard" in index else None
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
         if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
-        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping)
+        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard)
 
     def windows(
         self,
@@ -202,7 +222,8 @@ class Store:
         file = self.path / "skipped.csv"
         if not file.is_file():
             return []
-        rows = list(csv.reader(io.StringIO(file.read_text("utf-8", "replace"))))
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as text:  # names are what they are
+            rows = list(csv.reader(text))
         return [(row[0], row[1]) for row in rows[1:] if len(row) == 2]
 
 
@@ -244,12 +265,16 @@ def _map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 class StoreWriter:
     """Writes a store piece by piece, with memory for one piece; nothing appears under its name before it is complete.
 
-    Use it as a context manager, ``add`` pieces in a fixed order, then ``finish``.
+    Use it as a context manager, ``add`` pieces in a fixed order, then ``finish``. Whoever writes planes elsewhere, in other
+    processes for instance, gives pieces their place with ``reserve`` and writes to ``planes_file``, where step i begins at byte
+    ``PLANES_AT + i * step_bytes``.
 
     Args:
         path: the folder to create.
         mapping: kept as ``Store.mapping``.
         overwrite: replace an older store of that name, once the new one is complete.
+        shard: kept as ``Store.shard``.
+        temporary: the folder to write in until then, on the same disk; default one beside ``path``.
 
     Raises:
         BadInput: the folder exists, or cannot be written.
@@ -262,71 +287,89 @@ class StoreWriter:
         steps_per_beat: int,
         mapping: str | dict[str, Any] | None = None,
         overwrite: bool = False,
+        shard: Shard | None = None,
+        temporary: Path | None = None,
     ) -> None:
         self.path, self.tracks, self.steps_per_beat, self.mapping = Path(path), list(tracks), steps_per_beat, mapping
+        self.shard = shard
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             if not overwrite:
                 raise BadInput(f"{path} exists: choose another --out, or add --overwrite.")
             if not (self.path / "store.json").is_file():
                 raise BadInput(f"{path} is no store, so --overwrite leaves it alone: choose another --out.")
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        self.temporary = temporary or self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        self.planes_file = self.temporary / "planes.safetensors"
+        self.step_bytes = len(self.tracks) * 2 * PACKED
         self.pieces: list[Piece] = []
         self.total = 0
-        self._digest = hashlib.sha256()
 
     def __enter__(self) -> Self:
         try:
             shutil.rmtree(self.temporary, ignore_errors=True)
             self.temporary.mkdir(parents=True)
-            self._raw = (self.temporary / "planes.raw").open("wb")
+            self._planes = self.planes_file.open("wb")
         except OSError as error:
             raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
         return self
+
+    def reserve(self, n_steps: int, piece: dict[str, Any]) -> int:
+        """Give a piece its place, after all others; its first step.
+
+        Args:
+            piece: the fields of ``Piece`` but its place.
+        """
+        self.pieces.append(Piece(first_step=self.total, n_steps=n_steps, **piece))
+        self.total += n_steps
+        return self.total - n_steps
 
     def add(self, planes: np.ndarray, piece: dict[str, Any]) -> None:
         """Append a piece.
 
         Args:
             planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
-            piece: the fields of ``Piece`` but its place.
+            piece: the fields of ``Piece`` but its place, and ``content`` if the planes themselves are to be summed up.
         """
         if planes.dtype != np.uint8 or planes.shape[1:] != (len(self.tracks), 2, PACKED):
             raise ValueError(f"planes of shape {planes.shape} and type {planes.dtype} do not fit the store")
-        content = np.ascontiguousarray(planes).tobytes()
-        self._raw.write(content)
-        self._digest.update(content)
-        self.pieces.append(Piece(first_step=self.total, n_steps=len(planes), **piece))
-        self.total += len(planes)
+        planes = np.ascontiguousarray(planes)
+        content = piece.get("content") or hashlib.sha256(planes.data).hexdigest()
+        self._planes.seek(PLANES_AT + self.reserve(len(planes), piece | {"content": content}) * self.step_bytes)
+        self._planes.write(planes.data)
 
     def finish(self, skipped: Iterable[tuple[str, str]] = ()) -> None:
         """Write header and index, and give the store its name."""
-        self._raw.close()
-        shape = [self.total, len(self.tracks), 2, PACKED]
-        header = json.dumps({"planes": {"dtype": "U8", "shape": shape, "data_offsets": [0, math.prod(shape)]}}).encode()
-        header += b" " * (-len(header) % 8)
-        with (self.temporary / "planes.safetensors").open("wb") as out:
-            out.write(struct.pack("<Q", len(header)) + header)
-            with (self.temporary / "planes.raw").open("rb") as raw:
-                shutil.copyfileobj(raw, out, 1 << 22)
-            out.flush()
-            os.fsync(out.fileno())
-        (self.temporary / "planes.raw").unlink()
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["path", "reason"])
-        writer.writerows(skipped)
-        (self.temporary / "skipped.csv").write_text(text.getvalue(), "utf-8", "surrogateescape")
-        index = {
+        n_bytes = self.total * self.step_bytes
+        tensor = {"dtype": "U8", "shape": [self.total, len(self.tracks), 2, PACKED], "data_offsets": [0, n_bytes]}
+        header = json.dumps({"planes": tensor}).encode().ljust(PLANES_AT - 8)
+        self._planes.seek(0)
+        self._planes.write(struct.pack("<Q", len(header)) + header)
+        self._planes.truncate(PLANES_AT + n_bytes)
+        self._planes.flush()
+        os.fsync(self._planes.fileno())
+        self._planes.close()
+        with (self.temporary / "skipped.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as text:
+            writer = csv.writer(text)
+            writer.writerow(["path", "reason"])
+            writer.writerows(skipped)
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(f"{piece.n_steps} {piece.content}\n".encode())
+        index: dict[str, Any] = {
             "format": FORMAT,
             "steps_per_beat": self.steps_per_beat,
             "total_steps": self.total,
-            "sha256": self._digest.hexdigest(),
+            "sha256": digest.hexdigest(),
             "mapping": self.mapping,
             "tracks": [asdict(track) for track in self.tracks],
-            "pieces": [asdict(piece) for piece in self.pieces],
         }
+        if self.shard:
+            index["shard"] = asdict(self.shard)
         with (self.temporary / "store.json").open("w", encoding="utf-8") as file:
-            json.dump(index, file)
+            # Piece by piece: the text of a million of them need not be in memory.
+            file.write(json.dumps(index)[:-1] + ', "pieces": [')
+            for i, piece in enumerate(self.pieces):
+                file.write((",\n" if i else "\n") + json.dumps(vars(piece)))
+            file.write("]}")
             file.flush()
             os.fsync(file.fileno())
         if self.path.exists():
@@ -334,5 +377,5 @@ class StoreWriter:
         self.temporary.replace(self.path)
 
     def __exit__(self, *_: object) -> None:
-        self._raw.close()
+        self._planes.close()
         shutil.rmtree(self.temporary, ignore_errors=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from musegen.errors import MidiError
+from musegen_pianoroll.events import shown_sound
 
 __all__ = ["Score", "ScoreTrack", "check_midi_bytes", "read_score"]
 
@@ -69,22 +70,33 @@ def check_midi_bytes(data: bytes, path: Path) -> None:
         raise MidiError(path, "counts time in SMPTE frames instead of beats, which is not supported")
     if division == 0:
         raise MidiError(path, "has no ticks per beat")
-    position, seen, n_notes = 8 + length, 0, 0
-    while position + 8 <= len(data) and seen < n_tracks:
+    position, is_cut = 8 + length, False
+    tracks: list[tuple[int, int]] = []
+    while position + 8 <= len(data) and len(tracks) < n_tracks and not is_cut:
         tag, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "big")
         position += 8
-        if position + size > len(data):
-            raise MidiError(path, "ends in the middle of a track")
-        if tag == b"MTrk":  # other chunks are to be ignored, says the standard
-            ticks, notes = _check_track(data, position, position + size, path)
-            seen, n_notes = seen + 1, n_notes + notes
-            if ticks > BEAT_CAP * division:
-                raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
-            if n_notes > NOTE_CAP:
-                raise MidiError(path, f"has more than {NOTE_CAP:,} notes")
+        is_cut = position + size > len(data)
+        if tag == b"MTrk" and not is_cut:  # other chunks are to be ignored, says the standard
+            tracks.append((position, position + size))
         position += size
-    if seen < n_tracks:
-        raise MidiError(path, f"has {seen} tracks where its header promises {n_tracks}")
+    if not shown_sound(data, tracks, BEAT_CAP * division, NOTE_CAP):
+        _walk(data, tracks, BEAT_CAP * division, path)
+    if is_cut:
+        raise MidiError(path, "ends in the middle of a track")
+    if len(tracks) < n_tracks:
+        raise MidiError(path, f"has {len(tracks)} tracks where its header promises {n_tracks}")
+
+
+def _walk(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, path: Path) -> None:
+    """Check event by event."""
+    n_notes = 0
+    for begin, end in tracks:
+        ticks, notes = _check_track(data, begin, end, path)
+        n_notes += notes
+        if ticks > max_ticks:
+            raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
+        if n_notes > NOTE_CAP:
+            raise MidiError(path, f"has more than {NOTE_CAP:,} notes")
 
 
 def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int, int]:
@@ -156,22 +168,32 @@ def read_score(data: bytes, path: Path) -> Score:
         parsed: Any = Parsed.from_midi(data)
         tempos = parsed.tempos.numpy()
         metres = parsed.time_signatures.numpy()
-        tracks = []
-        for track in parsed.tracks:
-            arrays = track.notes.numpy()
-            start, pitch = arrays["time"].astype(np.int64), arrays["pitch"].astype(np.int64)
-            end = start + np.maximum(arrays["duration"].astype(np.int64), 0)
-            notes = np.stack([start, end, pitch, arrays["velocity"].astype(np.int64)], 1)
-            valid = (start >= 0) & (pitch >= 0) & (pitch < 128)
-            tracks.append(ScoreTrack(str(track.name), int(track.program) & 0x7F, bool(track.is_drum), notes[valid]))
+        tracks = _tracks(list(parsed.tracks))
     except Exception as error:  # whatever the parser makes of a file that passed the checks
         raise MidiError(path, f"cannot be parsed ({type(error).__name__})") from None
     return Score(
         int(parsed.ticks_per_quarter),
-        [(int(t), 6e7 / int(us)) for t, us in zip(tempos["time"], tempos["mspq"], strict=True) if us > 0],
-        [
-            (int(t), int(n), int(d))
-            for t, n, d in zip(*(metres[k] for k in ("time", "numerator", "denominator")), strict=True)
-        ],
+        [(t, 6e7 / us) for t, us in zip(tempos["time"].tolist(), tempos["mspq"].tolist(), strict=True) if us > 0],
+        list(zip(*(metres[key].tolist() for key in ("time", "numerator", "denominator")), strict=True)),
         tracks,
     )
+
+
+def _tracks(parsed: list[Any]) -> list[ScoreTrack]:
+    """Tracks of the parser as tracks of ours. The arrays of all are made in one go: most tracks are short, and there are many."""
+    arrays = [track.notes.numpy() for track in parsed]
+    ends = np.cumsum([len(array["time"]) for array in arrays], dtype=np.int64).tolist()
+    notes = np.empty((ends[-1] if ends else 0, 4), np.int64)
+    for column, name in enumerate(("time", "duration", "pitch", "velocity")):
+        if arrays:
+            np.concatenate([array[name] for array in arrays], out=notes[:, column])
+    np.maximum(notes[:, 1], 0, out=notes[:, 1])
+    notes[:, 1] += notes[:, 0]
+    parts = [notes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    valid = (notes[:, 0] >= 0) & (notes[:, 2] >= 0) & (notes[:, 2] < 128)
+    if not valid.all():
+        parts = [part[valid[begin:end]] for part, begin, end in zip(parts, [0, *ends], ends, strict=False)]
+    return [
+        ScoreTrack(str(track.name), int(track.program) & 0x7F, bool(track.is_drum), part)
+        for track, part in zip(parsed, parts, strict=True)
+    ]
