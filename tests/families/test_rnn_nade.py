@@ -19,7 +19,7 @@ from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.family import require
 from musegen.likelihood import Bernoulli, Gaussian
 
-SMALL: dict[str, Any] = {"units": 12, "hidden": 8, "features": 4, "dropout": 0.0}
+SMALL: dict[str, Any] = {"units": 12, "hidden": 8, "depth": 0, "features": 4, "dropout": 0.0}
 
 
 def model(
