@@ -73,7 +73,9 @@ class RNNNADEConfig:
     reach: int = option(2, "steps back that this term sees", ge=1)
     interval: int = option(24, "columns (semitones) that it sees to either side", ge=0)
     dropout: float = option(0.3, "share of inputs and outputs of the recurrent network dropped in training", ge=0, lt=1)
-    lags: list[int] = option([1, 2, 4], "bars back that this term also sees, where the data have bars and a sample is longer")
+    lags: list[int] = option(
+        [1, 2, 4], "bars back that this term also sees, where the data have bars and a sample is longer"
+    )
     harmony: bool = option(True, "the term also knows which pitch classes have sounded, where the columns are pitches")
     top_p: float = option(
         1.0, "of samples: the next cell on is drawn from the most probable ones that make up this much", gt=0, le=1

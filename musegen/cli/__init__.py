@@ -1,0 +1,85 @@
+"""The command line: thin commands over the Python API. torch is imported by the commands that need it, not before."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclopts import CycloptsError
+
+from musegen.cli import listing, looking, making, stores, training  # noqa: F401  (they add their commands)
+from musegen.cli.app import app
+from musegen.cli.training import pair_help
+from musegen.errors import MusegenError, MusegenWarning
+
+__all__ = ["app", "main"]
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Our own warnings as plain lines; others as Python shows them."""
+    if issubclass(category, MusegenWarning):
+        print(message, file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, *where[:2]), end="", file=sys.stderr)
+
+
+def _usage(error: CycloptsError) -> str:
+    """cyclopts' message as one plain line."""
+    return " ".join(str(error).split())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+
+    def run() -> None:
+        pair = arguments[1:3]
+        if (
+            arguments[:1] == ["train"]
+            and {"--help", "-h"} & set(arguments)
+            and len(pair) == 2
+            and not any(p.startswith("-") for p in pair)
+        ):
+            pair_help(*pair)
+        else:
+            app(arguments, exit_on_error=False, print_error=False)
+
+    return _guarded(run, debug)
+
+
+def _guarded(run: Callable[[], None], debug: bool) -> int:
+    """Run, and turn errors and our own warnings into plain lines on stderr, errors into exit codes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", MusegenWarning)
+            warnings.showwarning = _show_warning
+            run()
+        sys.stdout.flush()
+    except (MusegenError, CycloptsError) as error:
+        if debug:
+            raise
+        if isinstance(error, CycloptsError):
+            print(_usage(error), file=sys.stderr)
+            return 2
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output is gone; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"Something unexpected happened: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,23 @@
+"""The application, to which the other modules add their commands."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+__all__ = ["app", "data_app"]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"musegen {version('musegen')}"
+
+
+app = App(
+    name="musegen",
+    help="Deep generative models for music and images: every family on every domain.",
+    version=_version,
+    result_action="return_value",
+)
+data_app = App(name="data", help="Build packed stores, and look at them.", result_action="return_value")
+app.command(data_app)

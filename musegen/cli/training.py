@@ -1,0 +1,93 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from musegen.cli.app import app
+from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
+from musegen.cli.output import print_table
+from musegen.config import RunConfig, describe, load_yaml, parse_assignments
+from musegen.errors import BadInput
+
+
+@app.command
+def train(
+    family: str | None = None,
+    domain: str | None = None,
+    data: Path | None = None,
+    *,
+    out: Path | None = None,
+    set_: Assignments = [],  # noqa: B006
+    config: Path | None = None,
+    overwrite: Flag = False,
+    quiet: Flag = False,
+    options: Options = RunOptions(),  # noqa: B008
+) -> None:
+    """Train a family on a domain. With FAMILY and DOMAIN given, --help lists exactly their options.
+
+    Parameters
+    ----------
+    family
+        What to train; see musegen families. May come from --config.
+    domain
+        On what; see musegen domains. May come from --config.
+    data
+        A file or folder; without it, the data that ship with musegen.
+    out
+        The run folder to create; runs/FAMILY-DOMAIN if not given.
+    config
+        A YAML file of options; those on the command line win.
+    overwrite
+        Replace an older run of that name.
+    quiet
+        No progress.
+    """
+    import musegen
+
+    from_file = load_yaml(config) if config is not None else {}
+    family, domain = family or from_file.get("family"), domain or from_file.get("domain")
+    if family is None or domain is None:
+        raise BadInput(
+            "Say what to train on what: musegen train FAMILY DOMAIN, for example musegen train vae pianoroll."
+        )
+    out = out or Path("runs") / f"{family}-{domain}"
+    given = parse_assignments(set_) | given_options(options)
+    run = musegen.train(family, domain, data=data, out=out, config=config, overwrite=overwrite, quiet=quiet, **given)
+    _say_next(run.path)
+
+
+@app.command
+def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
+    """Continue a run exactly where it stopped.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    quiet
+        No progress.
+    """
+    import musegen
+
+    _say_next(musegen.resume(run, quiet=quiet, **given_options(options)).path)
+
+
+def _say_next(run: Path) -> None:
+    shown = os.path.relpath(run)
+    print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
+
+
+def pair_help(family: str, domain: str) -> None:
+    """The options of one pair, as three tables."""
+    from musegen.plugins import registry
+
+    family_class, domain_class = registry().family(family), registry().domain(domain)
+    print(f"Usage: musegen train {family} {domain} [DATA] --out RUN [OPTIONS] [--set key=value …]\n")
+    run_rows = [{**row, "option": "--" + row["option"].replace("_", "-")} for row in describe(RunConfig)]
+    print_table(run_rows, False, "Options of the run (also --config FILE.yaml, --overwrite, --quiet)")
+    print()
+    print_table(describe(family_class.Config), False, f"--set for the family {family}: {family_class.title}")
+    print()
+    print_table(describe(domain_class.Config), False, f"--set for the domain {domain}: {domain_class.summary}")
