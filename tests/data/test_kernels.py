@@ -57,11 +57,20 @@ def test_kernel_equals_the_torch_path_bit_for_bit(data: st.DataObject) -> None:
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("pitch_range", [(24, 108), (0, 128), (21, 31)])  # groups of 4, 8 and 2 cells
-def test_every_transposition(pitch_range: tuple[int, int]) -> None:
-    transpose = torch.arange(-130, 131, 3, device=DEVICE)  # every shift of bits within a byte
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pitch_range", [(24, 108), (0, 128), (21, 31), (20, 23)])  # groups of 4, 8, 2 and 1 cells
+def test_every_transposition(pitch_range: tuple[int, int], dtype: torch.dtype) -> None:
+    transpose = torch.tensor([-130, -100, -24, *range(-6, 7), 24, 100, 130], device=DEVICE)
     planes = torch.randint(0, 256, (300, 1, 1, 16), dtype=torch.uint8).to(DEVICE)
-    arguments = (planes, torch.arange(len(transpose), device=DEVICE), 1, pitch_range, transpose, transpose[:1] > 0)
+    arguments = (
+        planes,
+        torch.arange(len(transpose), device=DEVICE),
+        1,
+        pitch_range,
+        transpose,
+        transpose[:1] > 0,
+        dtype,
+    )
     assert torch.equal(gather_windows_fused(*arguments, block=64), gather_windows_torch(*arguments))
 
 
@@ -100,6 +109,8 @@ def test_says_what_it_cannot_address() -> None:
     planes = torch.zeros(10, 1, 2, 16, dtype=torch.uint8, device=DEVICE)
     with pytest.raises(ValueError, match="contiguous"):
         gather_windows_fused(planes[:, :, :1], starts, 4, (0, 128), None, fixed)
+    with pytest.raises(ValueError, match=r"not as torch\.float64"):
+        gather_windows_fused(planes, starts, 4, (0, 128), None, fixed, torch.float64)
     with pytest.raises(ValueError, match="too large"):
         gather_windows_fused(planes, starts, 2**27, (0, 128), None, fixed)
 
