@@ -1,10 +1,10 @@
-"""What a machine with a GPU is asked: is the batching kernel right, how close to the memory's limit is it, how fast does training go.
+"""For a machine with a GPU: is the batching kernel right, how close is it to the memory's limit, how fast does training go.
 
     python benchmarks/gpu.py [--out benchmarks/results/h200.json] [--minutes 7.5]
     TRITON_INTERPRET=1 python benchmarks/gpu.py --small        # the script itself, on a CPU
 
 Correctness comes first: the kernel against the torch path over random shapes, offsets, transpositions and types, and across
-2³¹ cells. If they differ, the script says where and exits 1. What is measured after that, each part on its own (a part that fails is
+2³¹ cells. If they differ, the script says where and exits 1. What is measured after that, each part on its own (one that fails is
 reported in the result and the others go on; a part that no time is left for is said to be left out):
 
 * ``bandwidth``: bytes per second of ``fill_`` and ``copy_`` over 4 GB: the limit that batching is held against.
@@ -12,7 +12,7 @@ reported in the result and the others go on; a part that no time is left for is 
   (from a replayed CUDA graph) and per call, and bytes written per second as a share of ``fill_``'s.
 * ``tiles``: the same at one batch size over groups per program and warps.
 * ``rivals``: what one would use instead. On the device, dense uint8 of all 128 pitches (cropping after a transposition needs
-  those outside the range): ``index_select``, one ``roll`` per batch – cheaper than a transposition per window –, crop, transpose, cast. The same
+  those outside the range): ``index_select``, one ``roll`` per batch (cheaper than one per window), crop, transpose, cast. The same
   without transposition and cropped beforehand. From the host, ``DataLoader`` over dense arrays with workers and pinned memory.
 * ``musegan``: steps per second of MuseGAN's composer (Dong et al. 2018): 4 bars × 96 steps × 84 pitches × 5 tracks, batch 64,
   Wasserstein with gradient penalty, 5 critic updates per generator update; in float32, tf32 and bf16, as it is and with

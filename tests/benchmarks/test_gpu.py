@@ -11,19 +11,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
-BLOCKED = [
-    "pretty_midi",
-    "pypianoroll",
-    "librosa",
-    "symusic",
-    "pydantic",
-    "cyclopts",
-    "matplotlib",
-    "soundfile",
-    "mido",
-    "yaml",
-    "PIL",
-]
+BLOCKED = ["pretty_midi", "pypianoroll", "librosa", "symusic", "pydantic", "cyclopts", "matplotlib", "soundfile"]
+BLOCKED += ["mido", "yaml", "PIL"]
 
 
 def run(out: Path, *before: str) -> subprocess.CompletedProcess[str]:
