@@ -2,10 +2,10 @@
 
     python benchmarks/batching.py [--rounds 25] [--out benchmarks/results/batching.json]
 
-Windows of 5 tracks × 192 steps × 84 pitches in float32, 64 a batch, drawn at random from one corpus held three ways: packed (16 bytes per
-step and track), dense uint8 of the 84 pitches, steps first or tracks first. The sides are ``gather_windows``, with and without a
-transposition per window; indexing of dense arrays with all starts at once; a Python loop of slices over the windows; and
-``DataLoader`` with slices of the dense array (0 and 2 workers).
+Windows of 5 tracks × 192 steps × 84 pitches in float32, 64 a batch, drawn at random from one corpus held three ways:
+packed (16 bytes per step and track), dense uint8 of the 84 pitches, steps first or tracks first. The sides are
+``gather_windows``, with and without a transposition per window; indexing of dense arrays with all starts at once; a
+Python loop of slices over the windows; and ``DataLoader`` with slices of the dense array (0 and 2 workers).
 
 In a round every side makes its batch five times in a row, and the shortest counts: whether 20 MB come fresh from the system, whose
 page faults cost more than all that is measured here, or are reused is the allocator's affair and the same for all sides.

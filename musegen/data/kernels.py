@@ -6,8 +6,9 @@ that divides the pitch range, so that it never crosses into another step: it nee
 two packed words and one store of neighbouring addresses (64 bits per thread for 84 pitches in bfloat16; a warp's stores
 touch 256 neighbouring bytes). What depends on the window alone is computed once per program.
 
-At the memory's full speed an H200 has time for about 14 instructions per cell in bfloat16; here are 9. So cells are not converted one by
-one: 32 bits of output, two cells of 16 bits, come from spreading two bits and one multiplication by the pattern of 1.0.
+At the memory's full speed an H200 has time for about 14 instructions per cell in bfloat16; here are 9. So cells are not
+converted one by one: 32 bits of output, two cells of 16 bits, come from spreading two bits and one multiplication by the
+pattern of 1.0.
 
 Addresses: where a window starts in the store and where its plane starts in the output are 64-bit, once per program;
 everything within a window is 32-bit, which ``gather_windows_fused`` makes sure suffices.
