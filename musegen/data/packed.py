@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Self
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from musegen.data.dataset import Batch
 from musegen.errors import MusegenWarning
@@ -146,14 +148,30 @@ class WindowDataset:
         return len(self.starts)
 
     def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
-        shift = None
-        if self.transpositions:
-            choices = torch.tensor(self.transpositions, device=index.device)
-            shift = choices[torch.randint(len(choices), (len(index),), generator=generator, device=index.device)]
+        shift = self.draw_transpositions(len(index), generator, index.device)
         x = gather_windows(self.planes, self.starts[index], self.n_steps, self.pitch_range, shift, self.fixed)
         return Batch(x, index, None if self.label is None else self.label[index])
 
+    def draw_transpositions(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
+        """Semitones for n windows, ``(n,)`` int64; None without augmentation."""
+        if not self.transpositions:
+            return None
+        choices = torch.tensor(self.transpositions, device=device)
+        return choices[torch.randint(len(choices), (n,), generator=generator, device=device)]
+
     def to(self, device: torch.device) -> Self:
         label = None if self.label is None else self.label.to(device)
-        planes, starts, fixed = (t.to(device) for t in (self.planes, self.starts, self.fixed))
-        return replace(self, planes=planes, starts=starts, fixed=fixed, label=label)
+        starts, fixed = self.starts.to(device), self.fixed.to(device)
+        return replace(self, planes=_moved(self.planes, device), starts=starts, fixed=fixed, label=label)
+
+
+_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _moved(planes: Tensor, device: torch.device) -> Tensor:
+    """The planes on a device, one copy for all splits of a store."""
+    copies = _copies.setdefault(planes, WeakValueDictionary())
+    moved = copies.get(str(device))
+    if moved is None:
+        moved = copies[str(device)] = planes.to(device)
+    return moved
