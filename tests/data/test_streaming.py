@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from musegen.data.dataset import Batches, View, generator_for
 from musegen.data.packed import WindowDataset
-from musegen.data.streaming import StreamedWindows, on_device
 from musegen.data.store import Store
+from musegen.data.streaming import StreamedWindows, on_device
 from musegen.errors import BadInput
 from musegen.training import resume, train
 
@@ -78,18 +78,23 @@ def test_batches_in_order_never_read_the_store_themselves(monkeypatch: pytest.Mo
     assert len(streamed._occupied) > 2 * streamed.pool_shards
     from musegen.data import streaming
 
-    sources, waits = [], []
-    gather = streaming.gather_windows
+    sources, asked_for, ahead = [], [], []
+    gather, start, load_ahead = streaming.gather_windows, streamed._start, streamed._load_ahead
+
+    def started_ahead(shard: torch.Tensor) -> None:
+        n = len(asked_for)
+        load_ahead(shard)
+        ahead.extend(asked_for[n:])
+        del asked_for[n:]
+
     monkeypatch.setattr(streaming, "gather_windows", lambda planes, *a: sources.append(planes) or gather(planes, *a))
-    start = streamed._start
-    monkeypatch.setattr(streamed, "_start", lambda pool, half: waits.append(len(sources)) or start(pool, half))
+    monkeypatch.setattr(streamed, "_start", lambda pool, half: asked_for.append(pool) or start(pool, half))
+    monkeypatch.setattr(streamed, "_load_ahead", started_ahead)
     for step in range(60):
         batches[step]
     assert all(source is streamed._buffer for source in sources)
-    n_pools = -(-len(streamed._occupied) // streamed.pool_shards)
-    # The first pool at once, the second after the first batch, and then one at every change of pool.
-    assert waits[:2] == [0, 1]
-    assert len(waits) == pytest.approx(3 * n_pools + 1, abs=1)
+    assert len(asked_for) == 1  # the very first pool is the only one that was waited for from its beginning
+    assert len(ahead) == pytest.approx(3 * -(-len(streamed._occupied) // streamed.pool_shards), abs=1)
 
 
 def test_pools_differ_between_epochs_and_mix_the_corpus() -> None:
