@@ -38,6 +38,7 @@ docs: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/engine_overhead.py
 	$(BIN)/python benchmarks/autoregressive_sampling.py
+	$(BIN)/python benchmarks/batching.py
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -44,6 +44,13 @@ class RunConfig:
     seed: int = option(0, "seed of everything random", ge=0)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
+    device_memory: float | None = option(
+        None,
+        "data that take more than this are streamed to the device while it trains (default: half of a CUDA device's memory; "
+        "no limit on a CPU)",
+        gt=0,
+        unit="GB",
+    )
     minutes: float | None = option(None, "stop after this much training time", gt=0, unit="minutes")
     log_every: int = option(50, "steps between lines of metrics.jsonl", ge=1)
     validate_every: int = option(500, "steps between validations; 0 turns them off", ge=0)

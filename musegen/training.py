@@ -23,6 +23,7 @@ import torch
 from musegen.checkpoint import newest_checkpoint, prune, save_checkpoint
 from musegen.config import load_yaml
 from musegen.data.dataset import Batches, Dataset, View, balanced_subset, generator_for
+from musegen.data.streaming import memory_to_stream, on_device
 from musegen.domain import Data, Domain, Labelled, Stream, Target
 from musegen.engine import Engine, choose_device
 from musegen.errors import BadInput, MusegenError, TrainingDiverged
@@ -87,7 +88,8 @@ def train(
         opened, splits = asked.domain.open(
             asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data"
         )
-        resolved = replace(asked, domain_config=opened.config)
+        memory = asked.run.device_memory or memory_to_stream(splits.splits["train"], device)
+        resolved = replace(asked, domain_config=opened.config, run=replace(asked.run, device_memory=memory))
         draft = Run(new.temporary)
         draft.write_config(resolved)
         draft.write_environment(splits.fingerprint, splits.description)
@@ -160,15 +162,16 @@ class Session:
         self.engine = Engine(family, config)
         n = config.batch_size * family.minibatches
         wanted = resolved.family.streams(resolved.family_config, domain.spec)
-        streams = {name: _stream(resolved, data, stream).to(device) for name, stream in wanted.items()}
-        self.batches = Batches(data.splits["train"].to(device), n, config.seed, device, streams)
+        memory = config.device_memory
+        streams = {name: on_device(_stream(resolved, data, stream), device, memory) for name, stream in wanted.items()}
+        self.batches = Batches(on_device(data.splits["train"], device, memory), n, config.seed, device, streams)
         valid = data.splits.get("valid")
         self.valid = None
         if valid is not None and len(valid) and config.validate_every:
             for name, stream in wanted.items():
                 if isinstance(stream, Target) and "target_valid" in data.splits:
-                    streams[name] = data.splits["target_valid"].to(device)
-            self.valid = Batches(valid.to(device), n, config.seed, device, streams)
+                    streams[name] = on_device(data.splits["target_valid"], device, memory)
+            self.valid = Batches(on_device(valid, device, memory), n, config.seed, device, streams)
         elif config.early_stop:
             raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ArrayDataset", "Batch", "Batches", "Dataset", "View", "balanced_subset", "generator_for"]
+__all__ = ["ArrayDataset", "Batch", "Batches", "Dataset", "Streamed", "View", "balanced_subset", "generator_for"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,15 @@ class Dataset(Protocol):
         ...
 
     def to(self, device: torch.device) -> Self: ...
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A data set of which a part is on the device at a time: it says in which order it wants an epoch gone through."""
+
+    def order(self, *key: int) -> Tensor:
+        """All examples, in the order of the epoch ``key[-1]``: ``(N,)`` int64, on the host; a function of the key alone."""
+        ...
 
 
 class ArrayDataset:
@@ -186,10 +195,12 @@ class Batches:
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._epoch is None or self._epoch[0] != epoch:
-            order = torch.randperm(
-                len(self.dataset), generator=generator_for(torch.device("cpu"), *self._key, 0, epoch)
-            )
-            self._epoch = (epoch, order.to(self.device))
+            if isinstance(self.dataset, Streamed):
+                order = self.dataset.order(*self._key, 0, epoch)
+            else:
+                generator = generator_for(torch.device("cpu"), *self._key, 0, epoch)
+                order = torch.randperm(len(self.dataset), generator=generator).to(self.device)
+            self._epoch = (epoch, order)
         return self._epoch[1]
 
     def index(self, step: int) -> Tensor:

@@ -6,24 +6,35 @@ vectorised over the batch; nothing happens per sample in Python.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Self
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from musegen.data.dataset import Batch
+from musegen.errors import MusegenWarning
 
-__all__ = ["N_PITCHES", "WindowDataset", "gather_windows", "unpack_pitches"]
+__all__ = ["WindowDataset", "gather_windows", "gather_windows_torch", "unpack_pitches"]
 
-N_PITCHES = 128
+
+@cache
+def _byte_cells(device: torch.device) -> Tensor:
+    """For each byte its bits, lowest first, as eight bytes of 0 or 1: int64 ``(256,)``, eight cells in each number."""
+    bits = (torch.arange(256)[:, None] >> torch.arange(8)) & 1
+    return bits.to(torch.uint8).view(torch.int64).flatten().to(device)
 
 
 def unpack_pitches(packed: Tensor) -> Tensor:
-    """Bit-packed pitches, ``(…, 16)`` uint8, little-endian → ``(…, 128)`` uint8 of zeros and ones."""
-    bits = torch.arange(8, dtype=torch.uint8, device=packed.device)
-    return ((packed[..., None] >> bits) & 1).flatten(-2)  # (…, 16, 8) -> (…, 128)
+    """Bit-packed pitches, ``(…, n)`` uint8, little-endian → ``(…, 8 · n)`` uint8 of zeros and ones, contiguous."""
+    # One look-up per byte; a shift per cell would cost four times as much on a CPU.
+    index = packed.to(torch.int64, memory_format=torch.contiguous_format)
+    return _byte_cells(packed.device).gather(0, index.view(-1)).view(torch.uint8).view(*packed.shape[:-1], -1)
 
 
 def gather_windows(
@@ -33,8 +44,11 @@ def gather_windows(
     pitch_range: tuple[int, int],
     transpose: Tensor | None,
     fixed: Tensor,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Windows as a float tensor.
+    """Windows as a tensor of zeros and ones.
+
+    On CUDA one fused kernel does it (``musegen.data.kernels``), and the same values come out of ``gather_windows_torch``.
 
     Args:
         planes: packed, ``(total_steps, tracks, P, 16)`` uint8, P planes per track.
@@ -43,26 +57,69 @@ def gather_windows(
         pitch_range: lowest MIDI pitch, and the one after the highest. Notes outside are cropped.
         transpose: semitones up per window, ``(B,)`` int64; None for no transposition.
         fixed: tracks that never transpose (drums), ``(tracks,)`` bool.
+        dtype: of the result: float32, bfloat16, float16 or uint8.
 
     Returns:
-        ``(B, tracks · P, n_steps, pitches)``, zeros and ones in float32; a track's planes are neighbours.
+        ``(B, tracks · P, n_steps, pitches)``, contiguous; a track's planes are neighbours.
     """
-    b, low, high = len(starts), *pitch_range
-    n_tracks, n_planes = planes.shape[1:3]
+    gather = (_fused() if planes.is_cuda else None) or gather_windows_torch
+    return gather(planes, starts, n_steps, pitch_range, transpose, fixed, dtype)
+
+
+@cache
+def _fused() -> Callable[..., Tensor] | None:
+    """The kernel; None, with one warning, where Triton is missing."""
+    try:
+        from musegen.data.kernels import gather_windows_fused
+    except ImportError:
+        message = "Triton is not installed: batches are made by several slower kernels. Install triton."
+        warnings.warn(message, MusegenWarning, stacklevel=3)
+        return None
+    return gather_windows_fused
+
+
+def gather_windows_torch(
+    planes: Tensor,
+    starts: Tensor,
+    n_steps: int,
+    pitch_range: tuple[int, int],
+    transpose: Tensor | None,
+    fixed: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """``gather_windows`` in torch alone, on any device: the reference of the kernel."""
+    low, high = pitch_range
     steps = starts[:, None] + torch.arange(n_steps, device=starts.device)  # (B, T)
-    packed = planes[steps]  # (B, T, tracks, P, 16)
-    if transpose is None:
-        first, last = low // 8, -(-high // 8)  # only the bytes that the range touches
-        x = unpack_pitches(packed[..., first:last])[..., low - 8 * first : high - 8 * first]
-    else:
+    packed = planes[steps].permute(0, 2, 3, 1, 4)  # (B, T, tracks, P, 16) -> (B, tracks, P, T, 16)
+    if transpose is not None:
         shift = torch.where(fixed, 0, transpose[:, None])  # (B, tracks)
-        source = torch.arange(low, high, device=starts.device) - shift[..., None]  # (B, tracks, pitches)
-        inside = (source >= 0) & (source < N_PITCHES)
-        source = source.clamp(0, N_PITCHES - 1)
-        index = (source >> 3)[:, None, :, None, :].expand(b, n_steps, n_tracks, n_planes, high - low)
-        bit = (source & 7).to(torch.uint8)[:, None, :, None, :]
-        x = (packed.gather(-1, index) >> bit) & inside.to(torch.uint8)[:, None, :, None, :]
-    return x.permute(0, 2, 3, 1, 4).flatten(1, 2).float()  # (B, tracks, P, T, pitches) -> (B, tracks · P, T, pitches)
+        packed = _from_bit(packed, (low - shift)[:, :, None, None])
+        low, high = 0, high - low
+    first, last = low // 8, -(-high // 8)  # only the bytes that the range touches
+    x = unpack_pitches(packed[..., first:last])[..., low - 8 * first : high - 8 * first]  # (B, tracks, P, T, pitches)
+    return x.to(dtype, memory_format=torch.contiguous_format).contiguous().flatten(1, 2)
+
+
+def _from_bit(packed: Tensor, first: Tensor) -> Tensor:
+    """Packed pitches shifted so that pitch ``first`` comes to lie in bit 0, as if all pitches outside 0 … 127 were silent.
+
+    While they are packed, in words of 64 bits, moving pitches costs little.
+
+    Args:
+        packed: ``(…, 16)`` uint8.
+        first: int64, broadcasts against the leading axes of ``packed``.
+
+    Returns:
+        ``(…, 16)`` uint8.
+    """
+    words = packed.view(torch.int64).unbind(-1)
+    words = tuple(word.contiguous() for word in words)
+    n, bit = first >> 6, first & 63
+    # Words n, n + 1 and n + 2 of a row that has words 0 and 1 and silence elsewhere. −1 is a mask of ones, 0 of none.
+    a, b, c = ((words[0] & -(n == -i).long()) | (words[1] & -(n == 1 - i).long()) for i in range(3))
+    upper = -2 << (63 - bit)  # ones from bit 64 − bit on; in two shifts, because a shift by 64 is undefined
+    shifted = [((one >> bit) & ~upper) | ((other << 1) << (63 - bit)) for one, other in ((a, b), (b, c))]
+    return torch.stack(shifted, -1).view(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -91,14 +148,30 @@ class WindowDataset:
         return len(self.starts)
 
     def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
-        shift = None
-        if self.transpositions:
-            choices = torch.tensor(self.transpositions, device=index.device)
-            shift = choices[torch.randint(len(choices), (len(index),), generator=generator, device=index.device)]
+        shift = self.draw_transpositions(len(index), generator, index.device)
         x = gather_windows(self.planes, self.starts[index], self.n_steps, self.pitch_range, shift, self.fixed)
         return Batch(x, index, None if self.label is None else self.label[index])
 
+    def draw_transpositions(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
+        """Semitones for n windows, ``(n,)`` int64; None without augmentation."""
+        if not self.transpositions:
+            return None
+        choices = torch.tensor(self.transpositions, device=device)
+        return choices[torch.randint(len(choices), (n,), generator=generator, device=device)]
+
     def to(self, device: torch.device) -> Self:
         label = None if self.label is None else self.label.to(device)
-        planes, starts, fixed = (t.to(device) for t in (self.planes, self.starts, self.fixed))
-        return replace(self, planes=planes, starts=starts, fixed=fixed, label=label)
+        starts, fixed = self.starts.to(device), self.fixed.to(device)
+        return replace(self, planes=_moved(self.planes, device), starts=starts, fixed=fixed, label=label)
+
+
+_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _moved(planes: Tensor, device: torch.device) -> Tensor:
+    """The planes on a device, one copy for all splits of a store."""
+    copies = _copies.setdefault(planes, WeakValueDictionary())
+    moved = copies.get(str(device))
+    if moved is None:
+        moved = copies[str(device)] = planes.to(device)
+    return moved

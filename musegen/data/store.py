@@ -16,9 +16,11 @@ import csv
 import hashlib
 import json
 import math
+import mmap
 import os
 import shutil
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,6 +39,7 @@ PACKED = 16
 HEADER_CAP = 1 << 20
 PLANES_AT = 256
 """Byte of a store's file at which planes begin: the header is filled up, so that they can be written before it."""
+MAP_NORESERVE = 0x4000  # Python names it from 3.13 on
 
 
 def pitch_name(pitch: int) -> str:
@@ -97,6 +100,64 @@ class Shard:
     files: str
 
 
+class Tally:
+    """What is counted per track of a store.
+
+    Attributes:
+        used: pitches that occur, packed, uint8 ``(tracks, 16)``.
+        sounding, polyphonic: steps at which a pitch sounds, and at which several do, int64 ``(tracks,)``.
+        empty: bars in which nothing sounds, int64 ``(tracks,)``.
+        n_steps, n_bars: of all pieces.
+    """
+
+    def __init__(self, n_tracks: int) -> None:
+        self.used = np.zeros((n_tracks, PACKED), np.uint8)
+        self.sounding, self.polyphonic, self.empty = np.zeros((3, n_tracks), np.int64)
+        self.n_steps = self.n_bars = 0
+
+    def add(self, planes: np.ndarray, segments: Sequence[Sequence[int]], steps_per_beat: int) -> None:
+        """Count a piece, packed planes ``(n_steps, tracks, 2, 16)``."""
+        frame = np.asarray(planes[:, :, 0])
+        self.used |= np.bitwise_or.reduce(frame, 0)
+        count = np.bitwise_count(frame).sum(-1)  # pitches per step and track
+        self.sounding += (count > 0).sum(0)
+        self.polyphonic += (count > 1).sum(0)
+        self.n_steps += len(frame)
+        for first, bars, numerator, denominator in segments:
+            bar = numerator * 4 * steps_per_beat // denominator
+            heard = (count[first : first + bars * bar] > 0).reshape(bars, bar, frame.shape[1]).any(1)
+            self.empty += (~heard).sum(0)
+            self.n_bars += bars
+
+    def include(self, other: Tally) -> None:
+        """Count what another has counted."""
+        self.used |= other.used
+        for name in ("sounding", "polyphonic", "empty", "n_steps", "n_bars"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "used": [track.tobytes().hex() for track in self.used],
+            **{name: getattr(self, name).tolist() for name in ("sounding", "polyphonic", "empty")},
+            "n_steps": self.n_steps,
+            "n_bars": self.n_bars,
+        }
+
+    @classmethod
+    def from_json(cls, index: Any, n_tracks: int) -> Self | None:
+        """The counts of a store's index; None if there are none, or if they do not fit."""
+        tally = cls(n_tracks)
+        try:
+            used = b"".join(bytes.fromhex(track) for track in index["used"])
+            tally.used = np.frombuffer(used, np.uint8).reshape(n_tracks, PACKED)
+            for name in ("sounding", "polyphonic", "empty"):
+                setattr(tally, name, np.array(index[name], np.int64).reshape(n_tracks))
+            tally.n_steps, tally.n_bars = int(index["n_steps"]), int(index["n_bars"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+        return tally
+
+
 @dataclass(frozen=True)
 class Store:
     """An open store; ``planes`` stays on disk until it is touched."""
@@ -111,6 +172,7 @@ class Store:
     """How tracks of files were assigned, in the terms of whoever built the store: new files are read alike."""
     shard: Shard | None = None
     """Which part of a folder it holds, if not all."""
+    tally: Tally | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -143,7 +205,8 @@ class Store:
         if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
-        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard)
+        tally = Tally.from_json(index.get("tally"), len(tracks))
+        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally)
 
     def windows(
         self,
@@ -183,36 +246,31 @@ class Store:
 
     def summary(self) -> list[dict[str, Any]]:
         """Per track: notes, lowest and highest pitch (names; numbers for drums), share of empty bars, share of steps that
-        sound, and share of those at which several pitches do. Reads one piece at a time."""
-        n_tracks = len(self.tracks)
-        used = np.zeros((n_tracks, PACKED), np.uint8)
-        sounding, polyphonic, empty = np.zeros((3, n_tracks), np.int64)
-        n_steps = n_bars = 0
-        for piece in self.pieces:
-            frame = np.asarray(self.planes[piece.first_step : piece.first_step + piece.n_steps, :, 0])
-            used |= np.bitwise_or.reduce(frame, 0)
-            count = np.bitwise_count(frame).sum(-1)  # pitches per step and track
-            sounding += (count > 0).sum(0)
-            polyphonic += (count > 1).sum(0)
-            n_steps += len(frame)
-            for first, bars, numerator, denominator in piece.segments:
-                bar = numerator * 4 * self.steps_per_beat // denominator
-                heard = (count[first : first + bars * bar] > 0).reshape(bars, bar, n_tracks).any(1)
-                empty += (~heard).sum(0)
-                n_bars += bars
+        sound, and share of those at which several pitches do. Counted when the store was written; a store that does not hold
+        the counts is read, one piece at a time."""
+        tally = self.tally
+        if tally is None:
+            tally = Tally(len(self.tracks))
+            for piece in self.pieces:
+                tally.add(
+                    self.planes[piece.first_step : piece.first_step + piece.n_steps],
+                    piece.segments,
+                    self.steps_per_beat,
+                )
         rows = []
         for i, track in enumerate(self.tracks):
-            pitches = np.flatnonzero(np.unpackbits(used[i], bitorder="little")).tolist()
             name = str if track.is_drum else pitch_name
+            pitches = np.flatnonzero(np.unpackbits(tally.used[i], bitorder="little")).tolist()
+            sounding = int(tally.sounding[i])
             rows.append(
                 {
                     "track": track.name,
                     "program": "drums" if track.is_drum else track.program,
                     "notes": sum(piece.n_notes[i] for piece in self.pieces if len(piece.n_notes) > i),
                     "pitches": f"{name(pitches[0])} to {name(pitches[-1])}" if pitches else "none",
-                    "empty bars %": round(100 * int(empty[i]) / max(n_bars, 1), 1),
-                    "sounding %": round(100 * int(sounding[i]) / max(n_steps, 1), 1),
-                    "polyphonic %": round(100 * int(polyphonic[i]) / max(int(sounding[i]), 1), 1),
+                    "empty bars %": round(100 * int(tally.empty[i]) / max(tally.n_bars, 1), 1),
+                    "sounding %": round(100 * sounding / max(tally.n_steps, 1), 1),
+                    "polyphonic %": round(100 * int(tally.polyphonic[i]) / max(sounding, 1), 1),
                 }
             )
         return rows
@@ -259,7 +317,13 @@ def _map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if not n_bytes:
         return np.zeros(shape, np.uint8)
     # Copy-on-write: nothing reaches the file, and torch takes the array without complaining that it is read-only.
-    return np.memmap(path, np.uint8, "c", 8 + header_size, shape)
+    if sys.platform != "linux":
+        return np.memmap(path, np.uint8, "c", 8 + header_size, shape)
+    # Linux sets memory aside for pages that could be written, and refuses a store larger than memory, unless told not to.
+    with path.open("rb") as file:
+        flags, access = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        content = mmap.mmap(file.fileno(), size, flags=flags, prot=access)
+    return np.frombuffer(content, np.uint8, n_bytes, 8 + header_size).reshape(shape)
 
 
 class StoreWriter:
@@ -302,6 +366,7 @@ class StoreWriter:
         self.step_bytes = len(self.tracks) * 2 * PACKED
         self.pieces: list[Piece] = []
         self.total = 0
+        self.tally = Tally(len(self.tracks))
 
     def __enter__(self) -> Self:
         try:
@@ -335,6 +400,7 @@ class StoreWriter:
         content = piece.get("content") or hashlib.sha256(planes.data).hexdigest()
         self._planes.seek(PLANES_AT + self.reserve(len(planes), piece | {"content": content}) * self.step_bytes)
         self._planes.write(planes.data)
+        self.tally.add(planes, self.pieces[-1].segments, self.steps_per_beat)
 
     def finish(self, skipped: Iterable[tuple[str, str]] = ()) -> None:
         """Write header and index, and give the store its name."""
@@ -360,6 +426,7 @@ class StoreWriter:
             "total_steps": self.total,
             "sha256": digest.hexdigest(),
             "mapping": self.mapping,
+            "tally": self.tally.as_json(),
             "tracks": [asdict(track) for track in self.tracks],
         }
         if self.shard:

@@ -34,7 +34,7 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.data.merge import SPLITS, deal, name_order
-from musegen.data.store import PLANES_AT, Shard, StoreWriter
+from musegen.data.store import PLANES_AT, Shard, StoreWriter, Tally
 from musegen.errors import BadInput, MidiError, MusegenError
 from musegen_pianoroll.quantise import from_keys, pack_notes
 from musegen_pianoroll.roles import track_specs
@@ -91,12 +91,15 @@ class Worker:
             reason = f"took longer than {TIMEOUT_S:.0f} s to read" if self.late else "crashed the reader"
             request["refused"] |= {str(at): reason}  # type: ignore[operator]
 
-    def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], n_tracks: int, planes: Path) -> None:
+    def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], writer: StoreWriter) -> None:
         """Write the planes of a part's pieces."""
-        request = {"pack": os.fspath(part), "pieces": pieces, "n_tracks": n_tracks, "planes": os.fspath(planes)}
-        if pieces and not self._ask(request, patient=True):
+        request = {"pack": os.fspath(part), "pieces": pieces, "n_tracks": len(writer.tracks)}
+        request |= {"planes": os.fspath(writer.planes_file), "steps_per_beat": self.steps_per_beat}
+        if not self._ask(request, patient=True):
             part.with_suffix(".json").unlink(missing_ok=True)
-            raise BadInput(f"{planes.parent} could not be written: see that the disk is not full, and build again.")
+            raise BadInput(
+                f"{writer.planes_file.parent} could not be written: see that the disk is not full, and build again."
+            )
 
     def read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         """Planes and the known fields of one piece.
@@ -315,8 +318,8 @@ def build_store(
                     reasons = "; ".join(f"{name} {reason}" for name, reason in skipped[:3])
                     shutil.rmtree(building, ignore_errors=True)
                     raise BadInput(f"None of the {len(names)} files in {folder} can be used: {reasons}.")
-                for _ in crew.do(lambda w, t: w.pack_part(t[0], t[1], len(specs), writer.planes_file), packing):
-                    pass
+                for i in crew.do(lambda w, t: w.pack_part(t[0], t[1], writer), packing):
+                    _count(packing[i][0], len(specs), writer)
                 writer.pieces = deal(writer.pieces, splits)
                 n_read = len(writer.pieces)
                 writer.finish(skipped)
@@ -348,10 +351,17 @@ def _place(
                 place = PLANES_AT + writer.step_bytes * writer.reserve(
                     n_steps, piece | {"source": name, "split": "train"}
                 )
-                places.append([first_key, entry["n_keys"], n_steps, place, piece["content"]])
+                places.append([first_key, entry["n_keys"], n_steps, place, piece["content"], piece["segments"]])
             first_key += entry["n_keys"]
         packing.append((at, places))
     return skipped, packing
+
+
+def _count(part: Path, n_tracks: int, writer: StoreWriter) -> None:
+    """Add what a worker counted in the pieces of a part."""
+    tally = Tally.from_json(json.loads(Path(f"{part}.tally").read_bytes()), n_tracks)
+    assert tally is not None
+    writer.tally.include(tally)
 
 
 def _part_name(base: Path, names: Sequence[str], options: Sequence[Any]) -> str:

@@ -6,7 +6,8 @@ stands in a file of eight bytes, from which the parent knows which one was fatal
 
     {"progress": file, "read": [paths], "refused": {index: reason}, "tracks": …, "steps_per_beat": …, "part": path}
         writes PATH.notes, the keys (``quantise.to_keys``) of all pieces, and when all is done PATH.json, one entry per file
-    {"progress": file, "pack": path, "pieces": [[first key, keys, steps, byte, content], …], "n_tracks": …, "planes": file}
+    {"progress": file, "pack": path, "pieces": [[first key, keys, steps, byte, content, segments], …], "n_tracks": …,
+     "steps_per_beat": …, "planes": file}
         writes the planes of a part's pieces to their places
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from musegen.data.store import PACKED, Tally
 from musegen.errors import MidiError
 from musegen_pianoroll.lpd import read_lpd
 from musegen_pianoroll.midi import SIZE_CAP_BYTES, read_score
@@ -86,14 +88,15 @@ def read_part(request: dict[str, Any], at: Callable[[int], None]) -> None:
 
 
 def pack_part(request: dict[str, Any], at: Callable[[int], None]) -> None:
-    """Write the planes of a part's pieces to their places.
+    """Write the planes of a part's pieces to their places, and what was counted in them beside the part.
 
     Raises:
         ValueError: the part is damaged.
     """
     n_tracks = request["n_tracks"]
+    tally = Tally(n_tracks)
     with open(f"{request['pack']}.notes", "rb") as notes, open(request["planes"], "r+b") as planes:
-        for i, (first, n_keys, n_steps, place, content) in enumerate(request["pieces"]):
+        for i, (first, n_keys, n_steps, place, content, segments) in enumerate(request["pieces"]):
             at(i)
             notes.seek(8 * first)
             raw = notes.read(8 * n_keys)
@@ -102,7 +105,13 @@ def pack_part(request: dict[str, Any], at: Callable[[int], None]) -> None:
             table = from_keys(np.frombuffer(raw, np.int64))
             planes.seek(place)
             for step in range(0, n_steps, BLOCK_STEPS):
-                planes.write(pack_notes(table, min(BLOCK_STEPS, n_steps - step), n_tracks, step).data)
+                block = pack_notes(table, min(BLOCK_STEPS, n_steps - step), n_tracks, step)
+                planes.write(block.data)
+            if n_steps > BLOCK_STEPS:
+                planes.flush()
+                block = np.memmap(planes.name, np.uint8, "r", place, (n_steps, n_tracks, 2, PACKED))
+            tally.add(block, segments, request["steps_per_beat"])
+    Path(f"{request['pack']}.tally").write_text(json.dumps(tally.as_json()))
 
 
 def main() -> None:

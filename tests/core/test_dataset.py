@@ -99,10 +99,11 @@ def test_windows_match_a_slow_reference(data: st.DataObject) -> None:
     low = data.draw(st.integers(0, 127))
     high = data.draw(st.integers(low + 1, 128))
     length = data.draw(st.integers(1, 12))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.uint8]))
     rolls = rng.random((40, n_tracks, n_planes, 128)) < 0.2
     starts = rng.integers(0, 40 - length + 1, data.draw(st.integers(1, 6)))
     fixed = rng.random(n_tracks) < 0.5
-    shifts = rng.integers(-24, 25, len(starts)) if data.draw(st.booleans()) else None
+    shifts = rng.integers(-130, 131, len(starts)) if data.draw(st.booleans()) else None
 
     expected = np.zeros((len(starts), n_tracks * n_planes, length, high - low), np.float32)
     for b, start in enumerate(starts):
@@ -123,8 +124,11 @@ def test_windows_match_a_slow_reference(data: st.DataObject) -> None:
         (low, high),
         None if shifts is None else torch.from_numpy(shifts),
         torch.from_numpy(fixed),
+        dtype,
     )
-    np.testing.assert_array_equal(found.numpy(), expected)
+    assert found.dtype == dtype
+    assert found.is_contiguous()
+    np.testing.assert_array_equal(found.float().numpy(), expected)
 
 
 def test_transposition_is_drawn_from_the_choices_and_spares_drums() -> None:

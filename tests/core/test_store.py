@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,39 @@ def test_a_failed_build_leaves_the_older_store(tmp_path: Path) -> None:
 def test_no_store_and_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="There is no store"):
         Store.open(tmp_path)
+
+
+def test_summary_is_the_same_whether_counted_then_or_now(tmp_path: Path) -> None:
+    write(tmp_path / "s", some_rolls())
+    then = Store.open(tmp_path / "s")
+    assert then.tally is not None
+    index = json.loads((tmp_path / "s" / "store.json").read_bytes())
+    for damage in ({}, {"used": ["zz"]}, [1], {**index["tally"], "empty": [1]}, {**index["tally"], "n_bars": None}):
+        (tmp_path / "s" / "store.json").write_text(json.dumps({**index, "tally": damage}))
+        now = Store.open(tmp_path / "s")
+        assert now.tally is None
+        assert now.summary() == then.summary()
+
+
+def test_a_hundred_gigabytes_open_at_once(tmp_path: Path) -> None:
+    """Index, windows and summary need no plane; the file is sparse."""
+    n_pieces, piece_steps = 1000, 16 * 100_000
+    write(tmp_path / "s", some_rolls(1))
+    index = json.loads((tmp_path / "s" / "store.json").read_bytes())
+    piece = index["pieces"][0] | {"n_steps": piece_steps, "segments": [[0, 100, 4, 4]]}
+    index["pieces"] = [piece | {"first_step": i * piece_steps} for i in range(n_pieces)]
+    index["total_steps"] = n_pieces * piece_steps
+    (tmp_path / "s" / "store.json").write_text(json.dumps(index))
+    shape = [index["total_steps"], 2, 2, 16]
+    n_bytes = int(np.prod(shape))
+    header = json.dumps({"planes": {"dtype": "U8", "shape": shape, "data_offsets": [0, n_bytes]}}).encode()
+    with (tmp_path / "s" / "planes.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + n_bytes)
+    start = time.process_time()
+    store = Store.open(tmp_path / "s")
+    assert store.planes.nbytes > 100e9
+    assert len(store.summary()) == 2
+    assert store.metres() == {"4/4": 100 * n_pieces}
+    assert len(store.windows(4)) == 97 * n_pieces
+    assert time.process_time() - start < 5
