@@ -116,7 +116,7 @@ class RNNNADE(Family):
         self.given = given_channels(spec)
         if self.given:
             self.capabilities = replace(self.capabilities, continue_=False)  # nobody knows what will be given
-            self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape))
+            self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape, dtype=torch.uint8))
         self.n_classes = len(spec.classes) if config.conditional else 0
         self.network = RecurrentNADE(
             spec.shape,
@@ -172,7 +172,7 @@ class RNNNADE(Family):
             self.network.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
         if self.given:
             rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
-            self.examples[:, self.given] = example.x[rows][:, self.given]
+            self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         loss = -self.step_log_prob(batch.x, batch.label).sum(1).mean()
@@ -211,7 +211,7 @@ class RNNNADE(Family):
         """
         channels, n_steps, columns = self.spec.shape
         if self.given:
-            given = self.examples[torch.arange(n) % N_EXAMPLES] if given is None else given.to(self.device)
+            given = self.examples[torch.arange(n) % N_EXAMPLES].float() if given is None else given.to(self.device)
             many = given if given.dim() == 4 else given[None]
             if many.shape[1::2] != (channels, columns) or len(many) not in (1, n):
                 raise BadInput(
