@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from musegen.config import RunConfig, describe, load_yaml, parse_assignments
 from musegen.errors import BadInput, MusegenError, MusegenWarning, did_you_mean
+from musegen.launch import launch, wanted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +114,8 @@ def train(
         )
     out = out or Path("runs") / f"{family}-{domain}"
     given = parse_assignments(set_) | _given(options)
+    if (n := wanted((from_file | given).get("processes"))) > 1:
+        raise SystemExit(launch(n))
     run = musegen.train(family, domain, data=data, out=out, config=config, overwrite=overwrite, quiet=quiet, **given)
     _say_next(run.path)
 
@@ -130,12 +133,17 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
     """
     import musegen
 
+    recorded = run / "config.yaml"
+    known = load_yaml(recorded) if recorded.is_file() else {}
+    if (n := wanted((known | _given(options)).get("processes"))) > 1:
+        raise SystemExit(launch(n))
     _say_next(musegen.resume(run, quiet=quiet, **_given(options)).path)
 
 
 def _say_next(run: Path) -> None:
     shown = os.path.relpath(run)
-    print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
+        print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
 
 
 Model_ = Annotated[
@@ -900,7 +908,8 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
         if isinstance(error, CycloptsError):
             print(_usage(error), file=sys.stderr)
             return 2
-        print(error, file=sys.stderr)
+        if not error.told:
+            print(error, file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain when it flushes at exit.
