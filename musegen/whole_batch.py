@@ -150,7 +150,7 @@ def _draw_factory(part: Part, func: Callable[..., Tensor], args: tuple[Any, ...]
         bounds, rest = args[:n_bounds], args[n_bounds:]
         size = tuple(rest[0]) if rest and isinstance(rest[0], Sequence) else rest
     _check_rows(part, size)
-    return part.own(func(*bounds, (size[0] * part.count, *size[1:]), **kwargs))
+    return part.own(func(*bounds, size=(size[0] * part.count, *size[1:]), **kwargs))
 
 
 def _draw_from(part: Part, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

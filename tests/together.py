@@ -1,13 +1,15 @@
-"""Every family, on this process alone and on all processes together: a program that torchrun, or its environment, starts.
+"""Every family, on one process alone and on two together, and runs of two: a program that torchrun, or its environment, starts.
 
-    torchrun --nproc-per-node 2 tests/together.py OUT.json
+    torchrun --nproc-per-node 2 tests/together.py FOLDER/OUT
 
-The first process writes what differs, by family.
+Each process writes what differs, by family, into OUT.0, OUT.1.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from test_contract import CONDITIONS, FAMILIES, FURTHER_FAMILIES
 from torch import Tensor
 from toy import ToyPlugin
 
+import musegen
+from musegen.checkpoint import newest_checkpoint
 from musegen.config import RunConfig
 from musegen.data.dataset import Batch, Batches
 from musegen.distributed import ALONE, Processes, joined
@@ -93,8 +97,58 @@ def differences(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: f
     return [
         f"{name}: {float((ours[name].double() - theirs[name].double()).abs().max()):.2g} of {float(theirs[name].abs().max()):.2g}"
         for name in ours
-        if not torch.allclose(ours[name].double(), theirs[name].double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+        if not torch.allclose(
+            ours[name].double(), theirs[name].double(), rtol=tolerance, atol=tolerance, equal_nan=True
+        )
     ]
+
+
+RESUMED = ("vae-score-function", "gan-wasserstein", "gae", "gmmn-code", "ada-adda", "semisupervised_vae", "rnn_nade")
+RUN = {"batch_size": 8, "log_every": 3, "validate_every": 2, "validate_examples": 16, "checkpoint_every": 3, "ema": 0.9}
+
+
+def resume(key: str, folder: Path, rank: int) -> list[str]:
+    """Half of a run, and the other half in as many processes, and in one: what differs from the whole run."""
+    family, options = FAMILIES[key]
+    options = (
+        options | CONDITIONS.get(key, {}).get("toy", {}) | RUN | {"device": "cpu", "sample_every": 0, "quiet": True}
+    )
+    whole = musegen.train(family, "toy", out=folder / "whole", steps=8, **options)
+    half = musegen.train(family, "toy", out=folder / "half", steps=4, **options)
+    if rank == 0:
+        shutil.copytree(half.path, folder / "alone")
+    musegen.resume(half.path, steps=8, quiet=True)
+    if rank:
+        return []
+    os.environ["WORLD_SIZE"] = "1"
+    alone = musegen.resume(folder / "alone", steps=8, quiet=True)
+    os.environ["WORLD_SIZE"] = "2"
+    (theirs, _), (ours, _), (single, _) = (newest_checkpoint(run.checkpoints) for run in (whole, half, alone))
+    problems = [f"resumed: {d}" for part in theirs for d in differences(ours[part], theirs[part], 0.0)]
+    problems += [f"resumed alone: {d}" for d in differences(single["rng"], theirs["rng"], 0.0)]
+    for run, tolerance in ((half, 0.0), (alone, 1e-3)):
+        metrics = [{k: torch.tensor(v) for k, v in row.items() if "/" in k} for row in run.metrics()]
+        expected = [{k: torch.tensor(v) for k, v in row.items() if "/" in k} for row in whole.metrics()]
+        problems += [d for a, b in zip(metrics, expected, strict=True) for d in differences(a, b, tolerance)]
+    return problems
+
+
+def diverge(folder: Path, rank: int) -> list[str]:
+    """A loss that is not a number in one process stops all of them, and the first one tells."""
+    rows = Batches.rows
+
+    def broken(self: Batches, step: int, own: Any) -> Batch:
+        batch = rows(self, step, own)
+        return Batch(batch.x * float("nan"), batch.index) if rank == 1 and step == 2 else batch
+
+    Batches.rows = broken  # type: ignore[method-assign]
+    try:
+        musegen.train("vae", "toy", out=folder, steps=8, quiet=True, **RUN)
+    except musegen.TrainingDiverged as error:
+        return [] if "at step 2" in str(error) and error.told == (rank != 0) else [f"{error} {error.told}"]
+    finally:
+        Batches.rows = rows  # type: ignore[method-assign]
+    return ["went on"]
 
 
 def main(out: Path) -> None:
@@ -106,14 +160,16 @@ def main(out: Path) -> None:
         pairs = [(key, "toy", {}) for key in FAMILIES | FURTHER_FAMILIES if key != "rnn_nade-given"]
         pairs += [(key, "image", DCGAN) for key in ON_PICTURES]
         for family, domain, options in pairs:
-            problems = []
             together = train(family, domain, options, processes)
             first = {name: t.clone() for name, t in together.items()}
             processes.spread(first.values())
-            problems += [f"process {processes.rank} has its own {d}" for d in differences(together, first, 0.0)]
+            problems = [f"process {processes.rank} has its own {d}" for d in differences(together, first, 0.0)]
             if processes.main:
                 problems += differences(together, train(family, domain, options, ALONE), TOLERANCE)
             found[f"{family} on {domain}"] = problems
+    for key in RESUMED:
+        found[f"{key} resumed"] = resume(key, out.parent / key, processes.rank)
+    found["a loss that is not a number"] = diverge(out.parent / "diverged", processes.rank)
     out.with_suffix(f".{processes.rank}").write_text(json.dumps(found))
 
 
