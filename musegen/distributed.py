@@ -12,7 +12,9 @@ know how many there were.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -197,15 +199,21 @@ def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
                 f"A batch of {config.batch_size} examples cannot be shared evenly by {count} processes, two or more to each: "
                 f"set batch_size to a multiple of {count} from {2 * count} on."
             )
-    on_cuda = device.startswith("cuda")
-    with watched():
-        dist.init_process_group("nccl" if on_cuda else "gloo", timeout=TIMEOUT)
-        control = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_cuda else dist.group.WORLD
-    processes = Processes(rank, count, control)
+    processes = Processes(rank, count, _group("nccl" if device.startswith("cuda") else "gloo"))
     with processes.one_voice():
         yield processes, device
-    # Not after an error: others may be gone, and would be waited for.
-    dist.destroy_process_group()
+
+
+@functools.cache
+def _group(backend: str) -> dist.ProcessGroup:
+    """The group of all processes, made once: several runs of one program share it. Returns that of the CPU's tensors."""
+    with watched():
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        control = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo", timeout=TIMEOUT)
+    assert control is not None
+    if backend == "nccl":  # gloo's connections end with the process, and after an error nobody must be waited for
+        atexit.register(lambda: dist.destroy_process_group() if not ProcessLost.happened else None)
+    return control
 
 
 def _device(name: str) -> str:

@@ -33,7 +33,10 @@ class TrainingDiverged(MusegenError):
 class ProcessLost(MusegenError):
     """Another process of this run ended before its time, or could not be reached. Exit code 1."""
 
+    happened = False
+
     def __init__(self) -> None:
+        ProcessLost.happened = True
         super().__init__(
             "Another process of this run was lost, so this one stopped. The last checkpoint is intact: go on with musegen resume."
         )

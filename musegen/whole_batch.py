@@ -95,6 +95,22 @@ class _Gather(torch.autograd.Function):
         return total[ctx.rank], None
 
 
+class _Mean(torch.autograd.Function):
+    """The mean of everybody's x. Its gradient is the mean of everybody's gradients, so that it can be taken again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, part: Part) -> Tensor:
+        ctx.part = part
+        total = x.clone(memory_format=torch.contiguous_format)
+        with watched():
+            dist.all_reduce(total)
+        return total / part.count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Mean.apply(gradient, ctx.part), None
+
+
 def gathered(x: Tensor, own_first: bool = False) -> Tensor:
     """The rows of the whole batch, ``(B, …)``, differentiable, of the rows that are here ``(b, …)``.
 
@@ -110,7 +126,7 @@ def gathered(x: Tensor, own_first: bool = False) -> Tensor:
 
 def batch_mean(x: Tensor) -> Tensor:
     """The mean over the rows of the whole batch, differentiable: ``(b, …)`` → ``(…)``."""
-    return x.mean(0) if _part is None else _Gather.apply(x.mean(0), _part).mean(0)
+    return x.mean(0) if _part is None else _Mean.apply(x.mean(0), _part)
 
 
 def batch_length(n: int) -> int:
@@ -205,12 +221,11 @@ def _batch_norm(
 ) -> Tensor:
     """``F.batch_norm`` with the statistics of the whole batch (Ioffe & Szegedy 2015, 1502.03167): x ``(B, C, …)``."""
     shape = [1, -1] + [1] * (x.dim() - 2)
-    own_var, own_mean = torch.var_mean(x.float(), [0, *range(2, x.dim())], correction=0)
-    means, variances = _Gather.apply(torch.stack([own_mean, own_var]), part).unbind(
-        1
-    )  # (count, 2, C) -> 2 × (count, C)
-    mean = means.mean(0)
-    var = variances.mean(0) + (means - mean).square().mean(0)  # within the parts, and between them
+    own_var, own_mean = (t.double() for t in torch.var_mean(x.float(), [0, *range(2, x.dim())], correction=0))
+    # In double precision the difference of the second moment and the square is as good as a sum of squares.
+    mean, second = _Mean.apply(torch.stack([own_mean, own_var + own_mean.square()]), part)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    mean, var = mean.to(dtype), (second - mean.square()).clamp_min(0).to(dtype)
     if running_mean is not None and running_var is not None:
         n = part.count * x.numel() // x.shape[1]
         with torch.no_grad():

@@ -147,15 +147,20 @@ def free_port() -> int:
 
 
 @pytest.mark.distributed
+@pytest.mark.timeout(900)
 def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, buffers, metrics and generators, of every family; exact resume, on as many processes and on one."""
     core = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(core), os.environ["PYTHONPATH"]]))
     port = free_port()
     both = [start([str(core.parent / "together.py"), str(tmp_path / "out")], rank, port) for rank in (0, 1)]
-    for process in both:
-        _, err = process.communicate(timeout=280)
-        assert process.returncode == 0, err
+    try:
+        for process in both:
+            _, err = process.communicate(timeout=800)
+            assert process.returncode == 0, err
+    finally:
+        for process in both:
+            process.kill()
     for rank in (0, 1):
         found = json.loads((tmp_path / f"out.{rank}").read_text())
         assert len(found) > 50
