@@ -161,7 +161,12 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
             session = _session(run, resolved, quiet, processes, choose_device(device))
             session.engine.load_state(parts, manifest["step"], manifest["state"]["history"])
             session.best = manifest["state"]["best"]
+        found = processes.as_first({"step": manifest["step"]})["step"]
         with processes.together():
+            if found != manifest["step"]:
+                raise BadInput(
+                    f"Not all processes see the same checkpoints of {path}: put the run on storage that they share."
+                )
             if processes.main:
                 run.rewind_metrics(manifest["step"])
                 run.write_config(resolved)
@@ -284,8 +289,9 @@ class Session:
             processes.finish()
         if board is not None:
             board.close()
-        if processes.main:
-            self.calibrate()
+        with processes.together():  # nobody is done before the run folder is
+            if processes.main:
+                self.calibrate()
         if signalled:
             raise Interrupted(signalled, self.run, engine.step_count)
 
