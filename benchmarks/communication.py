@@ -12,10 +12,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import platform
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +131,14 @@ def main() -> None:
             f"| `{r['family']}` | {r['domain']} | {r['parameters']:,} | {r['moves']} | {r['gradient_bytes'] / 1e6:.2f} | "
             f"{r['gathered_bytes'] / 1e3:.1f} | {r['reduced_bytes'] / 1e3:.1f} | {r['calls']} |"
         )
-    result = {"processes": args.processes, "batch_size": args.batch_size, "torch": torch.__version__, "steps": rows}
+    result = {
+        "date": date.today().isoformat(),
+        "machine": {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "processes": args.processes,
+        "batch_size": args.batch_size,
+        "steps": rows,
+    }
     Path(__file__).with_name("results").joinpath("communication.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
