@@ -43,6 +43,9 @@ class RunConfig:
     )
     seed: int = option(0, "seed of everything random", ge=0)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    processes: int = option(
+        1, "processes on this machine that share every batch; torchrun says it for more machines", ge=1
+    )
     precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
     device_memory: float | None = option(
         None,

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from musegen.config import RunConfig
 from musegen.data.dataset import Batch
+from musegen.distributed import ALONE, Processes
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.family import Family, Losses
+from musegen.whole_batch import SharedBatch
 
 __all__ = ["Engine", "choose_device", "learning_rate_factor"]
 
@@ -62,10 +64,11 @@ class Engine:
     Args:
         family: on its device already.
         config: of the run.
+        processes: that train it together; each steps on its part of every batch.
     """
 
-    def __init__(self, family: Family, config: RunConfig) -> None:
-        self.family, self.config, self.device = family, config, family.device
+    def __init__(self, family: Family, config: RunConfig, processes: Processes = ALONE) -> None:
+        self.family, self.config, self.device, self.processes = family, config, family.device, processes
         self.step_count = 0
         self.parameters = {name: family.parameters_of(name) for name in family.players}
         self.optimisers = {
@@ -81,6 +84,8 @@ class Engine:
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
         bf16 = config.precision == "bf16" and self.device.type == "cuda"
         self._autocast: Any = torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        part = processes.part(config.batch_size)
+        self._shared: Any = contextlib.nullcontext() if part is None else SharedBatch(part, self.device)
         self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
         self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
         self._history: list[tuple[int, str, float]] = []  # on the host, since the last log point
@@ -111,7 +116,7 @@ class Engine:
 
     def _differentiate(self, generator: Iterator[tuple[str, Losses]], i: int, n_batches: int) -> str | None:
         """Run the family on batch i up to its next yield and add that loss's gradient; None at the end of the step."""
-        with self._autocast:
+        with self._autocast, self._shared:
             update = next(generator, None)
         if update is None:
             return None
@@ -125,6 +130,7 @@ class Engine:
         return player
 
     def _move(self, player: str) -> None:
+        self.processes.average(self.parameters[player])
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
         self.optimisers[player].step()
@@ -158,7 +164,8 @@ class Engine:
         """Move pending metrics to the host, in one transfer, and check them."""
         if self._pending:
             keys = [(step, f"{player}/{name}") for step, player, losses in self._pending for name in losses]
-            values = torch.stack([v.float() for _, _, losses in self._pending for v in losses.values()]).tolist()
+            own = torch.stack([v.float() for _, _, losses in self._pending for v in losses.values()])
+            values = self.processes.mean(own).tolist()
             self._pending.clear()
             for (step, key), value in zip(keys, values, strict=True):
                 if not math.isfinite(value):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["BadInput", "MidiError", "MusegenError", "MusegenWarning", "TrainingDiverged", "did_you_mean"]
+__all__ = ["BadInput", "MidiError", "MusegenError", "MusegenWarning", "ProcessLost", "TrainingDiverged", "did_you_mean"]
 
 
 class MusegenError(Exception):
     """Root of every error that musegen raises on purpose. The command line prints its text alone."""
 
     exit_code = 1
+    told = False
+    """Another process of the same run says it."""
 
 
 class BadInput(MusegenError):
@@ -26,6 +28,18 @@ class MusegenWarning(UserWarning):
 
 class TrainingDiverged(MusegenError):
     """A loss or a gradient became NaN or infinite. The last good checkpoint is kept. Exit code 1."""
+
+
+class ProcessLost(MusegenError):
+    """Another process of this run ended before its time, or could not be reached. Exit code 1."""
+
+    happened = False
+
+    def __init__(self) -> None:
+        ProcessLost.happened = True
+        super().__init__(
+            "Another process of this run was lost, so this one stopped. The last checkpoint is intact: go on with musegen resume."
+        )
 
 
 class MidiError(BadInput):

@@ -142,6 +142,11 @@ class Family(nn.Module, ABC):
         """Minibatches that one step consumes: more than 1 where several inner updates each want fresh data."""
         return 1
 
+    @property
+    def indivisible(self) -> str:
+        """Why a step cannot be shared by several processes as configured, and what to do, in one sentence; empty where it can."""
+        return ""
+
     @abstractmethod
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         """One step of the algorithm: yields ``(player, losses)`` in the paper's order.

@@ -45,10 +45,12 @@ class DiagonalGaussian:
 
     def rsample(self, n_samples: int | None = None) -> Tensor:
         """Reparameterised draw z = μ + σ ε: ``(B, n)``, or ``(K, B, n)`` with ``n_samples`` K."""
-        shape = self.mean.shape if n_samples is None else (n_samples, *self.mean.shape)
-        return self.mean + (0.5 * self.log_var).exp() * torch.randn(
-            shape, device=self.mean.device, dtype=self.mean.dtype
-        )
+        rows, *rest = self.mean.shape
+        shape = ((n_samples or 1) * rows, *rest)
+        noise = torch.randn(shape, device=self.mean.device, dtype=self.mean.dtype)
+        if n_samples is not None:
+            noise = noise.view(n_samples, rows, *rest)  # (K·B, n) -> (K, B, n)
+        return self.mean + (0.5 * self.log_var).exp() * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z|x), nats, summed over the last axis."""

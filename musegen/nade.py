@@ -36,6 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.autoregressive import MaskedConv
+from musegen.whole_batch import ragged
 
 __all__ = ["Memory", "Recurrent", "RecurrentNADE"]
 
@@ -351,7 +352,8 @@ class RecurrentNADE(nn.Module):
         a = self._before(context, x)[:, None]  # (N, 1, H)
         a = torch.cat([a, a + self.weight(cells).cumsum(1)], 1)  # (N, most + 1, H)
         used = torch.arange(most + 1, device=x.device) <= counts[:, None]
-        hidden = self.deep(a[used].relu())  # (segments, H)
+        with ragged():  # segments
+            hidden = self.deep(a[used].relu())  # (segments, H)
         first = (counts + 1).cumsum(0) - (counts + 1)  # a step's first segment
         segment = first[:, None] + on.cumsum(1) - on.long()  # of each cell
         size, logits = SPAN * self.n_channels, []

@@ -22,8 +22,9 @@ import torch
 
 from musegen.checkpoint import newest_checkpoint, prune, save_checkpoint
 from musegen.config import load_yaml
-from musegen.data.dataset import Batches, Dataset, View, balanced_subset, generator_for
+from musegen.data.dataset import Batch, Batches, Dataset, View, balanced_subset, generator_for
 from musegen.data.streaming import memory_to_stream, on_device
+from musegen.distributed import ALONE, Processes, joined
 from musegen.domain import Data, Domain, Labelled, Stream, Target
 from musegen.engine import Engine, choose_device
 from musegen.errors import BadInput, MusegenError, TrainingDiverged
@@ -31,6 +32,7 @@ from musegen.family import build
 from musegen.model import load
 from musegen.progress import Progress, TensorBoard
 from musegen.runs import NewRun, Resolved, Run, resolve
+from musegen.whole_batch import SharedBatch
 
 __all__ = ["Interrupted", "resume", "train"]
 
@@ -83,7 +85,23 @@ def train(
     data = data if data is not None else from_file.get("data")
     merged = {name: value for name, value in from_file.items() if name not in NOT_OPTIONS} | options
     asked = resolve(family, domain, merged, data)
-    device = choose_device(asked.run.device)
+    with joined(asked.run) as (processes, device):
+        with processes.together():
+            if processes.main:
+                session = _new_session(asked, out, overwrite, quiet, processes, choose_device(device))
+        with processes.together():
+            if not processes.main:
+                run = Run.open(out)
+                session = _session(run, run.config(), quiet, processes, choose_device(device))
+                session.prepare()
+        session.fit()
+    return session.run
+
+
+def _new_session(
+    asked: Resolved, out: str | Path, overwrite: bool, quiet: bool, processes: Processes, device: torch.device
+) -> Session:
+    """A run folder and what is about to train in it; nothing is left behind where that fails."""
     with NewRun(out, overwrite) as new:
         opened, splits = asked.domain.open(
             asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data"
@@ -94,11 +112,23 @@ def train(
         draft.write_config(resolved)
         draft.write_environment(splits.fingerprint, splits.description)
         draft.write_skipped(splits.skipped)
-        session = Session(draft, resolved, opened, splits, device, quiet)
+        session = Session(draft, resolved, opened, splits, device, quiet, processes)
         session.prepare()
         session.run = new.commit()
-    session.fit()
-    return session.run
+    return session
+
+
+def _session(run: Run, resolved: Resolved, quiet: bool, processes: Processes, device: torch.device) -> Session:
+    """What is about to train in a run folder that exists.
+
+    Raises:
+        BadInput: its data are others by now.
+    """
+    source = None if resolved.data is None else Path(resolved.data)
+    opened, splits = resolved.domain.open(resolved.domain_config, source, run.path / "data")
+    if splits.fingerprint != run.environment()["data"]["sha256"]:
+        raise BadInput(f"The data of {run.path} have changed since it was started: restore them, or start a new run.")
+    return Session(run, resolved, opened, splits, device, quiet, processes)
 
 
 def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
@@ -106,7 +136,8 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
 
     Args:
         path: the run folder.
-        options: of the run that may change: ``steps``, ``minutes``, ``device`` and how often to log, save and sample.
+        options: of the run that may change: ``steps``, ``minutes``, ``device``, ``processes``, and how often to log, save and
+            sample.
 
     Raises:
         BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do.
@@ -115,7 +146,7 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
     resolved = run.config()
     fixed = (
         set(options)
-        - {"steps", "minutes", "device", "early_stop", "tensorboard", "samples"}
+        - {"steps", "minutes", "device", "processes", "early_stop", "tensorboard", "samples"}
         - {name for name in options if name.endswith("_every")}
     )
     if fixed:
@@ -124,20 +155,24 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
         k: v for k, v in options.items() if v is not None
     }
     resolved = resolve(resolved.family.name, resolved.domain.name, flat, resolved.data)
-    device = choose_device(resolved.run.device)
-    parts, manifest = newest_checkpoint(run.checkpoints)
-    if manifest["step"] >= resolved.run.steps:
-        raise BadInput(f"The run {path} has done its {manifest['step']} steps: give more with --steps N.")
-    source = None if resolved.data is None else Path(resolved.data)
-    opened, splits = resolved.domain.open(resolved.domain_config, source, run.path / "data")
-    if splits.fingerprint != run.environment()["data"]["sha256"]:
-        raise BadInput(f"The data of {path} have changed since it was started: restore them, or start a new run.")
-    session = Session(run, resolved, opened, splits, device, quiet)
-    session.engine.load_state(parts, manifest["step"], manifest["state"]["history"])
-    session.best = manifest["state"]["best"]
-    run.rewind_metrics(manifest["step"])
-    run.write_config(resolved)
-    session.fit()
+    with joined(resolved.run) as (processes, device):
+        with processes.together():
+            parts, manifest = newest_checkpoint(run.checkpoints)
+            if manifest["step"] >= resolved.run.steps:
+                raise BadInput(f"The run {path} has done its {manifest['step']} steps: give more with --steps N.")
+            session = _session(run, resolved, quiet, processes, choose_device(device))
+            session.engine.load_state(parts, manifest["step"], manifest["state"]["history"])
+            session.best = manifest["state"]["best"]
+        found = processes.as_first({"step": manifest["step"]})["step"]
+        with processes.together():
+            if found != manifest["step"]:
+                raise BadInput(
+                    f"Not all processes see the same checkpoints of {path}: put the run on storage that they share."
+                )
+            if processes.main:
+                run.rewind_metrics(manifest["step"])
+                run.write_config(resolved)
+        session.fit()
     return run
 
 
@@ -145,9 +180,17 @@ class Session:
     """What training holds in memory."""
 
     def __init__(
-        self, run: Run, resolved: Resolved, domain: Domain, data: Data, device: torch.device, quiet: bool
+        self,
+        run: Run,
+        resolved: Resolved,
+        domain: Domain,
+        data: Data,
+        device: torch.device,
+        quiet: bool,
+        processes: Processes = ALONE,
     ) -> None:
-        self.run, self.resolved, self.domain, self.quiet = run, resolved, domain, quiet
+        self.run, self.resolved, self.domain, self.processes = run, resolved, domain, processes
+        self.quiet = quiet or not processes.main
         config = self.config = resolved.run
         if config.early_stop and resolved.family.monitor is None:
             raise BadInput(
@@ -159,7 +202,11 @@ class Session:
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
         family.n_examples = len(data.splits["train"])
-        self.engine = Engine(family, config)
+        if processes.count > 1 and family.indivisible:
+            raise BadInput(
+                f"Several processes cannot share a step of {family.name} as configured: {family.indivisible}"
+            )
+        self.engine = Engine(family, config, processes)
         n = config.batch_size * family.minibatches
         wanted = resolved.family.streams(resolved.family_config, domain.spec)
         memory = config.device_memory
@@ -182,8 +229,9 @@ class Session:
         try:
             self.engine.family.prepare(self.batches[0])
             # One dry evaluation finds sizes that do not fit before anything is written.
+            example = self.batches[0]
             with self.seeded():
-                metrics = self.engine.evaluate([self.batches[0]])
+                metrics = self.engine.evaluate([example[: len(example) // self.processes.count]])
         except RuntimeError as error:
             if "shape" in str(error) or "size" in str(error):
                 raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
@@ -200,16 +248,17 @@ class Session:
         return _Seeded(self.config.seed, self.engine.device)
 
     def fit(self) -> None:
-        """Train until the last step, the time limit, early stopping or a signal."""
-        engine, config = self.engine, self.config
+        """Train until the last step, the time limit, early stopping or a signal; the first process alone writes."""
+        engine, config, processes = self.engine, self.config, self.processes
         stop_at = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
-        board = TensorBoard(self.run.path / "tensorboard") if config.tensorboard else None
+        board = TensorBoard(self.run.path / "tensorboard") if config.tensorboard and processes.main else None
+        processes.spread(engine.family.state_dict().values())  # other machines may have rounded otherwise
         if engine.step_count == 0:
             self.save()
         with (
             _Signals(self),
             Progress(config.steps, engine.step_count, self.quiet) as progress,
-            self.run.metrics_path.open("a") as log,
+            (self.run.metrics_path if processes.main else Path(os.devnull)).open("a") as log,
         ):
 
             def record(kind: str, metrics: dict[str, float], **extra: float) -> None:
@@ -221,35 +270,48 @@ class Session:
                 if board is not None:
                     board.scalars(kind, metrics, engine.step_count)
 
-            last = False
+            last, signalled = False, 0
 
             def due(every: int) -> bool:
                 return bool(every) and (engine.step_count % every == 0 or last)
 
-            while not (last or self._signal):
-                engine.step(self.batches[engine.step_count * config.accumulate + i] for i in range(config.accumulate))
+            while not (last or signalled):
+                engine.step(self.batch(engine.step_count * config.accumulate + i) for i in range(config.accumulate))
                 progress.advance()
-                last = engine.step_count >= config.steps or time.monotonic() > stop_at
+                signalled, stop = processes.agree(self._signal or 0, time.monotonic() > stop_at)
+                last = engine.step_count >= config.steps or stop
 
                 if due(config.log_every):
                     record("train", engine.collect(), steps_per_s=progress.rate)
                 if self.valid is not None and due(config.validate_every) and self.validate(record):
                     last = True
-                if due(config.sample_every):
+                if due(config.sample_every) and processes.main:
                     self.write_samples(board)
-                if last or self._signal or due(config.checkpoint_every):
+                if last or signalled or due(config.checkpoint_every):
                     self.save()
+            processes.finish()
         if board is not None:
             board.close()
-        self.calibrate()
-        if self._signal is not None:
-            raise Interrupted(self._signal, self.run, engine.step_count)
+        with processes.together():  # nobody is done before the run folder is
+            if processes.main:
+                self.calibrate()
+        if signalled:
+            raise Interrupted(signalled, self.run, engine.step_count)
+
+    def batch(self, i: int) -> Batch:
+        """This process's part of batch i."""
+        part = self.processes.part(self.config.batch_size)
+        if part is None:
+            return self.batches[i]
+        with SharedBatch(part, self.engine.device):  # augmentation draws for the whole batch too
+            return self.batches.rows(i, part.own)
 
     def validate(self, record: Callable[..., None]) -> bool:
         """Evaluate; keep the best checkpoint; True when it is time to stop early."""
         assert self.valid is not None
         with self.seeded():
-            metrics = self.engine.evaluate(self.valid.once(self.config.validate_examples))
+            # All of them, each by itself: a share each would save little time, and couple an evaluation to their number.
+            metrics = self.processes.as_first(self.engine.evaluate(self.valid.once(self.config.validate_examples)))
         record("valid", metrics)
         monitor = self.resolved.family.monitor
         if monitor is None:
@@ -306,7 +368,7 @@ class Session:
             board.media(picture, self.domain.audio(samples[:4]), step)
 
     def save(self) -> None:
-        """Write a checkpoint; then drop those that nobody needs.
+        """Write a checkpoint, the first process alone; then drop those that nobody needs.
 
         Raises:
             TrainingDiverged: something is not finite; nothing is written.
@@ -314,6 +376,8 @@ class Session:
         """
         self.engine.check()
         state = {"history": self.engine.history, "best": self.best, "config": self.resolved.as_dict()}
+        if not self.processes.main:
+            return
         try:
             save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
         except OSError as error:

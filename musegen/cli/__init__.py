@@ -66,7 +66,8 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
         if isinstance(error, CycloptsError):
             print(_usage(error), file=sys.stderr)
             return 2
-        print(error, file=sys.stderr)
+        if not error.told:
+            print(error, file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain when it flushes at exit.

@@ -10,6 +10,7 @@ from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_op
 from musegen.cli.output import print_table
 from musegen.config import RunConfig, describe, load_yaml, parse_assignments
 from musegen.errors import BadInput
+from musegen.launch import launch, wanted
 
 
 @app.command
@@ -54,6 +55,8 @@ def train(
         )
     out = out or Path("runs") / f"{family}-{domain}"
     given = parse_assignments(set_) | given_options(options)
+    if (n := wanted((from_file | given).get("processes"))) > 1:
+        raise SystemExit(launch(n))
     run = musegen.train(family, domain, data=data, out=out, config=config, overwrite=overwrite, quiet=quiet, **given)
     _say_next(run.path)
 
@@ -71,12 +74,17 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
     """
     import musegen
 
+    recorded = run / "config.yaml"
+    known = load_yaml(recorded) if recorded.is_file() else {}
+    if (n := wanted((known | given_options(options)).get("processes"))) > 1:
+        raise SystemExit(launch(n))
     _say_next(musegen.resume(run, quiet=quiet, **given_options(options)).path)
 
 
 def _say_next(run: Path) -> None:
     shown = os.path.relpath(run)
-    print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
+        print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
 
 
 def pair_help(family: str, domain: str) -> None:

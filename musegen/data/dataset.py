@@ -215,10 +215,14 @@ class Batches:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def __getitem__(self, step: int) -> Batch:
-        batch = self.dataset.gather(self.index(step), generator_for(self.device, *self._key, 1, step))
+        return self.rows(step, lambda index: index)
+
+    def rows(self, step: int, own: Callable[[Tensor], Tensor]) -> Batch:
+        """Those examples of step ``step`` that ``own`` keeps of its rows; the others are not gathered."""
+        batch = self.dataset.gather(own(self.index(step)), generator_for(self.device, *self._key, 1, step))
         if not self.streams:
             return batch
-        return replace(batch, streams={name: stream[step] for name, stream in self.streams.items()})
+        return replace(batch, streams={name: stream.rows(step, own) for name, stream in self.streams.items()})
 
     def once(self, limit: int | None = None) -> Iterator[Batch]:
         """Every example once, in order (at most ``limit`` of them), with the same draws each time: for validation."""

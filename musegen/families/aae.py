@@ -40,6 +40,7 @@ from musegen.graph import Edge, Graph, Node
 from musegen.latent import DiagonalGaussian, StandardNormal
 from musegen.networks import MLPDiscriminator
 from musegen.options import option
+from musegen.whole_batch import batch_mean
 
 __all__ = ["AAE"]
 
@@ -116,7 +117,7 @@ class AAE(Family):
         losses = {"loss": discriminator_loss(loss, prior_logit, code_logit).mean()}
         losses |= {"prior_logit": prior_logit.mean(), "code_logit": code_logit.mean()}
         # In the unit of z: prior_sigma, if q(z) = p(z).
-        yield "discriminator", losses | {"code_rms": code.square().mean().sqrt()}
+        yield "discriminator", losses | {"code_rms": batch_mean(code.square().mean(1)).sqrt()}
 
         _, logit = self.discriminator(self.draw(x))
         yield "encoder", {"loss": generator_loss(loss, logit).mean()}

@@ -49,6 +49,7 @@ from musegen.family import Capabilities, Family, Losses, Player
 from musegen.graph import Edge, Graph, Node
 from musegen.latent import StandardNormal
 from musegen.options import option
+from musegen.whole_batch import batch_length
 
 __all__ = ["ConditionalGAN", "paste"]
 
@@ -174,7 +175,7 @@ class ConditionalGAN(Family):
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
         if self.training and self.neurons is not None:
-            self.neurons.anneal(self.step * len(batch) // self.n_examples)
+            self.neurons.anneal(self.step * batch_length(len(batch)) // self.n_examples)
         for real in boosted(batch, c.critic_steps, c.critic_boost * self.training, self.step):
             with torch.no_grad():
                 fake = self.generate(len(real), real.label, self.given_of(real))

@@ -50,6 +50,7 @@ from musegen.graph import Edge, Graph, Node
 from musegen.latent import DiagonalGaussian
 from musegen.likelihood import Likelihood
 from musegen.options import option
+from musegen.whole_batch import gathered, same_everywhere
 
 __all__ = ["GAE", "e_step", "pairwise_log_likelihood", "regulariser"]
 
@@ -176,16 +177,19 @@ class GAE(Family):
         c = self.config
         q = self.q(batch.x)
         if self.training:
-            remembered, owner = self.recall(c.memory_components)
+            with same_everywhere():
+                remembered, owner = self.recall(c.memory_components)
             # C = B + memory_components
-            z, owner = torch.cat([q.rsample(), remembered]), torch.cat([batch.index, owner])
+            index = gathered(batch.index)
+            z, owner = torch.cat([gathered(q.rsample()), remembered]), torch.cat([index, owner])
             own = batch.index[:, None] == owner  # (B, C)
             left_out = ~own if self.step < c.warmup_steps else own & (c.own_component == "leave-one-out")
-            self.remember(q, batch.index)
+            self.remember(DiagonalGaussian(gathered(q.mean), gathered(q.log_var)), index)
         else:
             z, _ = self.recall(EVALUATION_COMPONENTS)
             left_out = torch.zeros(len(batch), len(z), dtype=torch.bool, device=z.device)
-        params = self.decoder(z)  # (C, *params_shape)
+        with same_everywhere():
+            params = self.decoder(z)  # (C, *params_shape)
 
         with torch.no_grad():  # E-step
             log_r, log_px = e_step(pairwise_log_likelihood(self.likelihood, params, batch.x), left_out)

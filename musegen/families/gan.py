@@ -49,6 +49,7 @@ from musegen.graph import Edge, Graph, Node
 from musegen.latent import StandardNormal
 from musegen.networks import BinaryNeurons
 from musegen.options import option
+from musegen.whole_batch import batch_length
 
 __all__ = ["GAN", "binary_neurons", "boosted", "discriminator_loss", "generator_loss", "gradient_penalty"]
 
@@ -223,7 +224,7 @@ class GAN(Family):
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
         if self.training and self.neurons is not None:
-            self.neurons.anneal(self.step * len(batch) // self.n_examples)
+            self.neurons.anneal(self.step * batch_length(len(batch)) // self.n_examples)
         for real in boosted(batch, c.critic_steps, c.critic_boost * self.training, self.step):
             with torch.no_grad():
                 fake = self.generate(len(real))

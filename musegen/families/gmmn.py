@@ -43,6 +43,7 @@ from musegen.family import Capabilities, Family, Losses, Player
 from musegen.graph import Edge, Graph, Node
 from musegen.networks import MLPDecoder
 from musegen.options import option
+from musegen.whole_batch import gathered
 
 __all__ = ["GMMN", "mean_squared_distance", "mmd_squared", "root"]
 
@@ -168,6 +169,7 @@ class GMMN(Family):
             made = self.generate_code(h)
         else:
             wanted, made = batch.x.flatten(1), self.decode(h).flatten(1)  # (B, *S) -> (B, prod S)
+        wanted, made = gathered(wanted), gathered(made)
         unit = self.unit(wanted) if c.bandwidth_unit == "data" else 1.0
         losses = {"loss": root(mmd_squared(wanted, made, c.bandwidths, unit))}
         if not self.training:

@@ -52,6 +52,7 @@ from musegen.family import Capabilities, Family, Losses, Player
 from musegen.graph import Edge, Graph, Node
 from musegen.latent import Concrete, DiagonalGaussian
 from musegen.options import option
+from musegen.whole_batch import gathered
 
 __all__ = ["Factorised", "StructuredVAE", "decomposed_kl", "stratified_log_weights"]
 
@@ -95,6 +96,12 @@ class Factorised:
         """Reparameterised draw, ``(B, n_code)``."""
         return torch.cat([*(q.rsample() for q in self.categorical), self.gaussian.rsample()], -1)
 
+    def gathered(self) -> Factorised:
+        """Of the examples of the whole batch, those at hand first."""
+        categorical = tuple(Concrete(gathered(q.log_alpha, own_first=True), q.relaxation) for q in self.categorical)
+        mean, log_var = (gathered(t, own_first=True) for t in (self.gaussian.mean, self.gaussian.log_var))
+        return Factorised(categorical, DiagonalGaussian(mean, log_var))
+
     def log_prob(self, code: Tensor) -> Tensor:
         """Log-density of each variable, nats: ``(…, n_code)`` → ``(…, U)``; broadcasts over the leading axes."""
         sizes = [q.log_alpha.shape[-1] for q in self.categorical]
@@ -120,18 +127,18 @@ def stratified_log_weights(b: int, n: int, device: torch.device | str = "cpu") -
 
 
 def decomposed_kl(log_q: Tensor, log_p: Tensor, groups: Sequence[int], n_examples: int) -> dict[str, Tensor]:
-    """The four terms that add up to log q(z|x) − log p(z), per example, nats, each ``(B,)``.
+    """The four terms that add up to log q(z|x) − log p(z), per example, nats, each ``(b,)``.
 
     Args:
-        log_q: log q(z_iu|x_j) of every variable u, ``(B, B, U)``: row i has the draw of example i.
-        log_p: log p(z_iu), ``(B, U)``.
+        log_q: log q(z_iu|x_j) of every variable u, ``(b, B, U)``: row i has the draw of example i, one of the first b of B.
+        log_p: log p(z_iu), ``(b, U)``.
         groups: variables per group, in order; they add up to U.
         n_examples: N.
     """
-    log_w = stratified_log_weights(len(log_q), n_examples, log_q.device)
-    grouped = torch.stack([part.sum(-1) for part in log_q.split(list(groups), -1)], -1)  # (B, B, U) -> (B, B, G)
-    joint = log_q.sum(-1)  # (B, B)
-    # Aggregate posteriors of everything, of each group and of each variable, summed over the last: (B,)
+    log_w = stratified_log_weights(log_q.shape[1], n_examples, log_q.device)[: len(log_q)]
+    grouped = torch.stack([part.sum(-1) for part in log_q.split(list(groups), -1)], -1)  # (b, B, U) -> (b, B, G)
+    joint = log_q.sum(-1)  # (b, B)
+    # Aggregate posteriors of everything, of each group and of each variable, summed over the last: (b,)
     log_qz = (joint + log_w).logsumexp(1)
     log_qg, log_qd = ((part + log_w[..., None]).logsumexp(1).sum(-1) for part in (grouped, log_q))
     return {
@@ -207,7 +214,7 @@ class StructuredVAE(Family):
         code = q.rsample()
         reconstruction = -self.likelihood.log_prob(self.decoder(self.visible(code)), batch.x).mean()
         # (B, 1, n_code) against the statistics (B, ·) of all examples: (B, B, U)
-        kl = decomposed_kl(q.log_prob(code[:, None]), p.log_prob(code), c.groups, self.n_examples)
+        kl = decomposed_kl(q.gathered().log_prob(code[:, None]), p.log_prob(code), c.groups, self.n_examples)
         terms = {name: value.mean() for name, value in kl.items()}
         loss = reconstruction + sum(getattr(c, name) * value for name, value in terms.items())
         nelbo = reconstruction + sum(terms.values())

@@ -39,6 +39,7 @@ from musegen.family import Capabilities, Family, Losses, Player
 from musegen.graph import Edge, Graph, Node
 from musegen.latent import DiagonalGaussian, StandardNormal
 from musegen.options import option
+from musegen.whole_batch import batch_mean
 
 __all__ = ["VAE", "free_bits_kl", "log_mean_exp", "vimco_signal"]
 
@@ -61,7 +62,7 @@ class VAEConfig:
 
 def free_bits_kl(kl: Tensor, free_bits: float) -> Tensor:
     """Σ_j max(λ, mean over the batch of KL_j), nats, a scalar; kl is ``(B, n)`` (1606.04934, eq. 15)."""
-    return kl.mean(0).clamp_min(free_bits).sum()
+    return batch_mean(kl).clamp_min(free_bits).sum()
 
 
 def log_mean_exp(log_w: Tensor) -> Tensor:
@@ -168,9 +169,10 @@ class VAE(Family):
     def centred(self, signal: Tensor) -> Tensor:
         """signal − b, and then the running mean b moves towards the signal. ``(B,)``, nats."""
         # The first batch is its own baseline: slightly biased once, instead of a first step of hundreds of nats.
-        baseline = torch.where(self.baseline.isnan(), signal.mean(), self.baseline)
+        mean = batch_mean(signal)
+        baseline = torch.where(self.baseline.isnan(), mean, self.baseline)
         if self.training:
-            self.baseline = torch.lerp(baseline, signal.mean(), 0.1)
+            self.baseline = torch.lerp(baseline, mean, 0.1)
         return signal - baseline
 
     def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:

@@ -1,0 +1,108 @@
+"""Starts the processes of one machine, and ends with them. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+
+__all__ = ["LAUNCHER", "launch", "wanted"]
+
+LAUNCHER = "MUSEGEN_LAUNCHER"
+"""Environment variable of the processes that are started here: their starter's process number."""
+GRACE_S = 20.0
+"""Seconds that the others have to end by themselves once a process has failed."""
+
+
+def wanted(processes: object) -> int:
+    """How many processes to start for an option as the user wrote it; 1 where somebody else started this one."""
+    if "WORLD_SIZE" in os.environ:
+        return 1
+    # What is no number is reported where all options are checked.
+    return int(str(processes)) if str(processes).isdigit() else 1
+
+
+def launch(n: int) -> int:
+    """Run this very command in n processes and return its exit code.
+
+    A signal is passed on to each of them, once. When one fails the others find out at their next word to it; whoever is left
+    after ``GRACE_S`` is ended.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    received: list[int] = []
+    ended: set[int] = set()  # by us
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for child in children:
+            child.send_signal(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        port = _free_port()
+        # A session of its own: Ctrl-C on a terminal reaches this process alone, and the children through it, once.
+        children += [
+            subprocess.Popen(_command(), env=_environment(rank, n, port), start_new_session=True) for rank in range(n)
+        ]
+        deadline = None
+        while any(child.poll() is None for child in children):
+            time.sleep(0.05)
+            failed = [c for c in children if c.returncode not in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)]
+            if failed and deadline is None:
+                deadline = time.monotonic() + GRACE_S
+            if deadline is not None and time.monotonic() > deadline:
+                for child in children:
+                    if child.poll() is None:
+                        ended.add(child.pid)
+                        child.kill()
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    codes = [child.returncode for child in children]
+    if received and any(codes):
+        return 128 + received[0]
+    for rank, child in enumerate(children):
+        if child.returncode < 0 and child.pid not in ended:
+            name = signal.Signals(-child.returncode).name
+            print(
+                f"Process {rank} of {n} was ended by {name}, so the run stopped. The last checkpoint is intact: go on with "
+                "musegen resume.",
+                file=sys.stderr,
+            )
+            return 1
+    # Those that only lost another end with 1; the one with the reason has the code.
+    return next((code for code in codes if code not in (0, 1)), max(map(abs, codes)))
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-m", "musegen", *sys.argv[1:]]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _environment(rank: int, n: int, port: int) -> dict[str, str]:
+    """What torch.distributed reads, as torchrun sets it."""
+    threads = max(1, len(os.sched_getaffinity(0)) // n) if hasattr(os, "sched_getaffinity") else 1
+    own = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(n),
+        "LOCAL_WORLD_SIZE": str(n),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        LAUNCHER: str(os.getpid()),
+    }
+    if sys.path[0] not in ("", os.getcwd()):  # the command musegen, and not python -m: nothing is imported from here
+        own["PYTHONSAFEPATH"] = "1"
+    return {"OMP_NUM_THREADS": str(threads), **os.environ, **own}
