@@ -91,6 +91,7 @@ class Family(nn.Module, ABC):
         Config: a frozen dataclass of ``option`` fields.
         capabilities: what it can do; a model whose options leave it less may have its own.
         monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
+        sampling_options: options that change how samples are drawn and not the model, so that they may be set after training.
         draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
         n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
@@ -104,6 +105,7 @@ class Family(nn.Module, ABC):
     Config: ClassVar[type] = NoOptions
     capabilities: Capabilities = Capabilities()
     monitor: ClassVar[str | None] = None
+    sampling_options: ClassVar[tuple[str, ...]] = ()
     draws: bool = False
 
     def __init__(self, config: Any, spec: Spec, networks: dict[str, nn.Module]) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -56,17 +56,23 @@ class Model:
     def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
         self.family, self.domain, self.config, self.run = family.eval(), domain, config, run
 
-    def keep_to(self, top_p: float) -> None:
-        """Draw every choice from the most probable ones that together have this probability (see ``rnn_nade``).
+    def set_sampling(self, **options: Any) -> None:
+        """Set options of the family that change how samples are drawn and not the model, such as ``top_p`` of rnn_nade.
 
         Raises:
-            BadInput: the family has no such option, or the number is no probability.
+            BadInput: the family has no such option, or the value will not do.
         """
-        if not hasattr(self.family.config, "top_p"):
-            raise BadInput(f'The family "{self.family.name}" has no top_p: leave it out; temperature works everywhere.')
-        checked = validate(type(self.family.config), {"top_p": top_p}, f'the family "{self.family.name}"')
-        self.family.config = replace(self.family.config, top_p=checked.top_p)
-        self.config = {**self.config, "top_p": checked.top_p}
+        family = self.family
+        for name in options:
+            if name not in family.sampling_options:
+                raise BadInput(
+                    f'The family "{family.name}" has no {name} that could be set after training: leave it out.'
+                    + did_you_mean(name, family.sampling_options)
+                )
+        checked = validate(type(family.config), options, f'the family "{family.name}"')
+        chosen = {name: getattr(checked, name) for name in options}
+        family.config = replace(family.config, **chosen)
+        self.config = {**self.config, **chosen}
 
     def _require(self, capability: str) -> None:
         require(self.family, capability, {name: offer.load() for name, offer in registry().families.items()})

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from musegen.cli.app import app
 from musegen.cli.options import Draws, Files, Flag, Json, ModelName, Source, SourceOptions, TopP
 from musegen.cli.output import as_json, print_table, save_picture, write_file
+from musegen.config import parse_assignments
 from musegen.errors import BadInput
 
 if TYPE_CHECKING:
@@ -195,9 +196,14 @@ def export(
     model: ModelName,
     file: Path,
     *,
-    top_p: TopP = None,
+    set_: Annotated[
+        list[str],
+        Parameter(name="--set", negative="", help="How samples are drawn from now on, as key=value: top_p=0.95."),
+    ] = [],  # noqa: B006
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
     """Write a model as one file, which every command takes in place of the run folder."""
-    source.load(model, top_p=top_p).save(file)
+    loaded = source.load(model)
+    loaded.set_sampling(**parse_assignments(set_))
+    loaded.save(file)
     print(f"Wrote {file}")

@@ -102,7 +102,7 @@ class Source:
 
         loaded = musegen.load(model, checkpoint=self.checkpoint, device=self.device)
         if top_p is not None:
-            loaded.keep_to(top_p)
+            loaded.set_sampling(top_p=top_p)
         if writing is not None:
             loaded.domain = loaded.domain.for_writing(writing.options())
         return loaded

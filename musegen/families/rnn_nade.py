@@ -29,7 +29,8 @@ given parts of training data that the model keeps.
 
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
 ``temperature`` tempers the choice which cell of a step is on next, or that none is, and ``top_p`` keeps to the most probable
-choices (nucleus sampling, Holtzman et al. 2020, 1904.09751). Nothing depends on the number of steps:
+choices (nucleus sampling, Holtzman et al. 2020, 1904.09751). Trained on windows from the middle of pieces, the model must
+guess most in the first bars of a sample; with ``lead_in`` these are drawn and left out. Nothing depends on the number of steps:
 ``continue_`` goes on from a past of any length for as long as you like, with the same work for every step, from the
 network's memory. Reported: ``nats_per_step``.
 
@@ -80,6 +81,7 @@ class RNNNADEConfig:
     top_p: float = option(
         1.0, "of samples: the next cell on is drawn from the most probable ones that make up this much", gt=0, le=1
     )
+    lead_in: int = option(0, "bars that are drawn before every sample without a past, and left out of it", ge=0)
     conditional: bool = option(False, "condition on the class label, where the data have classes")
 
 
@@ -108,6 +110,7 @@ class RNNNADE(Family):
     Config = RNNNADEConfig
     capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True)
     monitor = "loss"
+    sampling_options = ("top_p", "lead_in")
     draws = True
     examples: Tensor
 
@@ -227,15 +230,18 @@ class RNNNADE(Family):
             n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (n,), device=self.device)
-        return self.network.draw(
-            n_steps, self.network.start(n), temperature, self.condition(label), given, self.config.top_p
-        )
+        condition, c = self.condition(label), self.config
+        lead_in = 0 if self.given else c.lead_in * self.spec.bar
+        drawn = self.network.draw(lead_in + n_steps, self.network.start(n), temperature, condition, given, c.top_p)
+        return drawn[:, :, lead_in:]
 
     @torch.no_grad()
     def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(past),), device=past.device)
         condition, memory = self.condition(label), self.network.start(len(past))
+        lead_in = 0 if past.shape[2] else self.config.lead_in * self.spec.bar
         if past.shape[2]:
             _, memory = self.network.steps(past, memory, condition)
-        return self.network.draw(n_steps, memory, temperature, condition, top_p=self.config.top_p)
+        drawn = self.network.draw(lead_in + n_steps, memory, temperature, condition, top_p=self.config.top_p)
+        return drawn[:, :, lead_in:]

@@ -121,13 +121,15 @@ def test_which_measures_are_within_twice_the_floor() -> None:
 def test_choices_are_kept_to_the_most_probable_ones_and_an_exported_model_remembers(tmp_path: Path) -> None:
     model = trained("rnn_nade", tmp_path / "run", units=4, hidden=4, features=0)
     free = model.sample(64, seed=1)
-    model.keep_to(0.01)  # less than any first choice has
+    model.set_sampling(top_p=0.01)  # less than any first choice has
     likeliest = model.sample(64, seed=1)
     assert len(likeliest.unique(dim=0)) == 1 < len(free.unique(dim=0))
     assert torch.equal(likeliest, model.sample(64, temperature=0))
     model.save(tmp_path / "model.safetensors")
     assert torch.equal(musegen.load(tmp_path / "model.safetensors").sample(64), likeliest)
     with pytest.raises(BadInput, match="top_p"):
-        model.keep_to(1.5)
+        model.set_sampling(top_p=1.5)
     with pytest.raises(BadInput, match='"vae" has no top_p'):
-        trained("vae", tmp_path / "vae", latent_dim=2).keep_to(0.5)
+        trained("vae", tmp_path / "vae", latent_dim=2).set_sampling(top_p=0.5)
+    with pytest.raises(BadInput, match="has no units that could be set after training"):
+        model.set_sampling(units=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -173,3 +174,20 @@ def test_data_that_are_not_binary_are_refused() -> None:
         RNNNADE.networks(RNNNADEConfig(), Spec((1, 4, 4), ("c", "r", "c"), Gaussian()))
     with pytest.raises(BadInput, match="class labels"):
         RNNNADE.networks(RNNNADEConfig(conditional=True), Spec((1, 4, 4), ("c", "r", "c"), Bernoulli()))
+
+
+def test_bars_of_a_lead_in_are_drawn_and_left_out() -> None:
+    """The same draws as a longer sample's, without its first bars; a past needs none, and nor does what is given."""
+    family = model((1, 4, 3), bar=2).eval()
+    led = model((1, 4, 3), bar=2, lead_in=3).eval()
+    led.load_state_dict(family.state_dict())
+
+    def seeded(draw: Callable[[], Tensor]) -> Tensor:
+        torch.manual_seed(1)
+        return draw()
+
+    nothing, past = torch.zeros(5, 1, 0, 3), torch.ones(5, 1, 2, 3)
+    long = seeded(lambda: family.continue_(nothing, 10))
+    assert torch.equal(seeded(lambda: led.sample(5)), long[:, :, 6:])
+    assert torch.equal(seeded(lambda: led.continue_(nothing, 4)), long[:, :, 6:])
+    assert torch.equal(seeded(lambda: led.continue_(past, 4)), seeded(lambda: family.continue_(past, 4)))
