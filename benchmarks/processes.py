@@ -16,6 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -29,7 +30,7 @@ from musegen.distributed import ALONE, Processes, joined
 from musegen.domain import Decoder, Encoder, Spec
 from musegen.engine import Engine
 from musegen.families.vae import VAE, VAEConfig
-from musegen.launch import _environment, _free_port
+from musegen.launch import environment
 from musegen.likelihood import Bernoulli
 from musegen.networks import MLPDecoder, MLPEncoder
 from musegen.whole_batch import SharedBatch
@@ -119,12 +120,12 @@ def main() -> None:
     if "RANK" in os.environ:
         work(args)
         return
-    port = _free_port()
-    both = [
-        subprocess.Popen([sys.executable, *sys.argv], env=_environment(r, args.processes, port))
-        for r in range(args.processes)
-    ]
-    sys.exit(max(process.wait() for process in both))
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = str(Path(folder) / "meeting")
+        every = [environment(rank, args.processes, meeting) for rank in range(args.processes)]
+        children = [subprocess.Popen([sys.executable, *sys.argv], env=own) for own in every]
+        code = max(child.wait() for child in children)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

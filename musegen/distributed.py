@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from musegen.config import RunConfig
 from musegen.errors import BadInput, MusegenError, ProcessLost
-from musegen.launch import LAUNCHER
+from musegen.launch import LAUNCHER, MEETING
 from musegen.whole_batch import Part, watched
 
 __all__ = ["ALONE", "Processes", "joined"]
@@ -208,7 +208,12 @@ def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
 def _group(backend: str) -> dist.ProcessGroup:
     """The group of all processes, made once: several runs of one program share it. Returns that of the CPU's tensors."""
     with watched():
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        if MEETING in os.environ:
+            rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            meeting = f"file://{os.environ[MEETING]}"
+            dist.init_process_group(backend, meeting, TIMEOUT, world_size=count, rank=rank)
+        else:
+            dist.init_process_group(backend, timeout=TIMEOUT)
         control = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo", timeout=TIMEOUT)
     assert control is not None
     if backend == "nccl":  # gloo's connections end with the process, and after an error nobody must be waited for

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from types import FrameType
 
-__all__ = ["LAUNCHER", "launch", "wanted"]
+__all__ = ["LAUNCHER", "MEETING", "environment", "launch", "wanted"]
 
 LAUNCHER = "MUSEGEN_LAUNCHER"
 """Environment variable of the processes that are started here: their starter's process number."""
+MEETING = "MUSEGEN_MEETING"
+"""Environment variable of theirs: a file that does not exist yet, through which they find each other."""
 GRACE_S = 20.0
 """Seconds that the others have to end by themselves once a process has failed."""
 
@@ -42,11 +46,12 @@ def launch(n: int) -> int:
             child.send_signal(number)
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    folder = tempfile.mkdtemp(prefix="musegen-")
     try:
-        port = _free_port()
+        meeting = str(Path(folder) / "meeting")
         # A session of its own: Ctrl-C on a terminal reaches this process alone, and the children through it, once.
         children += [
-            subprocess.Popen(_command(), env=_environment(rank, n, port), start_new_session=True) for rank in range(n)
+            subprocess.Popen(_command(), env=environment(rank, n, meeting), start_new_session=True) for rank in range(n)
         ]
         deadline = None
         while any(child.poll() is None for child in children):
@@ -63,6 +68,7 @@ def launch(n: int) -> int:
         for child in children:
             if child.poll() is None:
                 child.kill()
+        shutil.rmtree(folder, ignore_errors=True)
         for number, handler in previous.items():
             signal.signal(number, handler)
     codes = [child.returncode for child in children]
@@ -85,22 +91,15 @@ def _command() -> list[str]:
     return [sys.executable, "-m", "musegen", *sys.argv[1:]]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _environment(rank: int, n: int, port: int) -> dict[str, str]:
-    """What torch.distributed reads, as torchrun sets it."""
+def environment(rank: int, n: int, meeting: str) -> dict[str, str]:
+    """What torch.distributed reads, as torchrun sets it; but they meet in a file: a port might be taken before they are there."""
     threads = max(1, len(os.sched_getaffinity(0)) // n) if hasattr(os, "sched_getaffinity") else 1
     own = {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(n),
         "LOCAL_WORLD_SIZE": str(n),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        MEETING: meeting,
         LAUNCHER: str(os.getpid()),
     }
     if sys.path[0] not in ("", os.getcwd()):  # the command musegen, and not python -m: nothing is imported from here

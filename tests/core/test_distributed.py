@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import musegen
 from musegen.checkpoint import newest_checkpoint
 from musegen.errors import BadInput
-from musegen.launch import LAUNCHER, wanted
+from musegen.launch import LAUNCHER, MEETING, wanted
 from musegen.whole_batch import Part, SharedBatch, batch_length, batch_mean, gathered, same_everywhere
 
 CPU = torch.device("cpu")
@@ -152,8 +152,8 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     """Weights, buffers, metrics and generators, of every family; exact resume, on as many processes and on one."""
     core = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(core), os.environ["PYTHONPATH"]]))
-    port = free_port()
-    both = [start([str(core.parent / "together.py"), str(tmp_path / "out")], rank, port) for rank in (0, 1)]
+    monkeypatch.setenv(MEETING, str(tmp_path / "meeting"))
+    both = [start([str(core.parent / "together.py"), str(tmp_path / "out")], rank, 0) for rank in (0, 1)]
     try:
         for process in both:
             _, err = process.communicate(timeout=800)
