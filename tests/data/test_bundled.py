@@ -136,7 +136,7 @@ def test_the_wheel_carries_the_data_and_stays_small(tmp_path: Path) -> None:
     build = [*python, "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(REPOSITORY)]
     subprocess.run(build, check=True, cwd=tmp_path)
     (wheel,) = wheels.glob("*.whl")
-    assert wheel.stat().st_size <= 30 * 2**20
+    assert wheel.stat().st_size <= 40 * 2**20
     subprocess.run([*python, "pip", "install", "--no-deps", "--target", target, wheel], check=True)
     code = "from musegen.data.bundled import bundled, verify; verify('mnist'); print(bundled('mnist'))"
     environment = {"PYTHONPATH": str(target)}
