@@ -27,8 +27,9 @@ beside the input of the first. The convolution sees them on both sides, at step 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -42,6 +43,8 @@ __all__ = ["Memory", "Recurrent", "RecurrentNADE"]
 
 Recurrent = Literal["lstm", "gru"]
 
+FEW = 16
+"""Samples up to which drawing has too little work per call for several threads: waiting for each other costs more."""
 SPAN = 12
 """Columns that are computed together."""
 
@@ -398,17 +401,18 @@ class RecurrentNADE(nn.Module):
             None if self.relative is None else self.relative.table(),
         )
         blocks = []
-        for i in range(n_steps):
-            blank = given[:, :, i : i + 1]
-            here = None if ahead is None else ahead[:, i : i + 1]
-            context, after = self._context(blank, memory, condition, here)
-            harmony, _ = self._harmony(blank, memory)
-            row = self._draw_step(
-                context[:, 0], memory.above, blank, self._after(given, i + 1), harmony, table, temperature, top_p
-            )
-            blocks.append(row)
-            _, sums = self._harmony(row, memory)
-            memory = after._replace(above=torch.cat([memory.above, row], 2)[:, :, 1:], sums=sums)
+        with _threads(1 if n <= FEW else torch.get_num_threads()):
+            for i in range(n_steps):
+                blank = given[:, :, i : i + 1]
+                here = None if ahead is None else ahead[:, i : i + 1]
+                context, after = self._context(blank, memory, condition, here)
+                harmony, _ = self._harmony(blank, memory)
+                row = self._draw_step(
+                    context[:, 0], memory.above, blank, self._after(given, i + 1), harmony, table, temperature, top_p
+                )
+                blocks.append(row)
+                _, sums = self._harmony(row, memory)
+                memory = after._replace(above=torch.cat([memory.above, row], 2)[:, :, 1:], sums=sums)
         return torch.cat(blocks, 2) if blocks else given
 
     def _draw_step(
@@ -443,6 +447,17 @@ class RecurrentNADE(nn.Module):
             if bool((last == self.n_cells).all()):
                 return grid
             a = a + self.weight(last[:, 0])
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """That many threads on the CPU, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _per_column(layer: nn.Module, y: Tensor) -> Tensor:
