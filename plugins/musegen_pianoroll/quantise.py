@@ -66,7 +66,7 @@ def quantise(
     there. A drum note is an onset, one step long.
 
     Args:
-        notes: per track, int64 ``(n, 4)``: start tick, end tick, pitch, velocity.
+        notes: per track, int64 ``(n, 3)``: start tick, end tick, pitch.
         drums: per track.
 
     Raises:

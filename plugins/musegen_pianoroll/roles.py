@@ -8,7 +8,7 @@ import numpy as np
 
 from musegen.data.store import StoreTrack
 from musegen.errors import BadInput, did_you_mean
-from musegen_pianoroll.midi import Score
+from musegen_pianoroll.score import Score
 
 __all__ = ["BAND", "VOICES", "assign", "program_number", "track_specs"]
 
@@ -103,7 +103,7 @@ def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray]
     """Sort a score's notes into roles; several tracks of one role are merged.
 
     Returns:
-        Per role, notes as int64 ``(n, 4)``, and the programs seen.
+        Per role, notes as int64 ``(n, 3)``, and the programs seen.
     """
     n_roles = len(track_specs(tracks))
     notes: list[list[np.ndarray]] = [[] for _ in range(n_roles)]
@@ -114,7 +114,7 @@ def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray]
         if role is not None and role < n_roles:
             notes[role].append(track.notes)
             programs[role].add(track.program)
-    empty = np.zeros((0, 4), np.int64)
+    empty = np.zeros((0, 3), np.int64)
     return [np.concatenate([empty, *parts]) for parts in notes], [sorted(seen) for seen in programs]
 
 
