@@ -66,7 +66,7 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
         max_notes: the file may not have more.
     """
     raw = np.frombuffer(data, np.uint8)
-    highs = np.flatnonzero(raw > 0x7F)  # (H,): places of the bytes from 0x80 up
+    highs = (raw > 0x7F).nonzero()[0]  # (H,): places of the bytes from 0x80 up
     n_lows = highs - np.arange(len(highs))  # (H,): low bytes before each
     value = raw[highs]
     lows = data.translate(None, _HIGH)
@@ -85,7 +85,7 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
     for track, (at, end) in enumerate(tracks):
         begins.append(row)
         ticks, rest = ticks + rest, 0
-        status = n_data = 0  # the running status, and how many data bytes it has
+        running = n_data = 0  # the running status, and how many data bytes it has
         while at < end:
             n, start = 0, at
             following = data[at + 1] if at + 1 < end else 0xFF
@@ -102,15 +102,15 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
                     at = low + 3 * n + after
                     if at > end:
                         return None
-                    status, n_data = 0x80, 2  # of some status: whoever needs to know which has one of its own
+                    running, n_data = 0x80, 2  # of some status: whoever needs to know which has one of its own
             if not n:
-                event = _event(data, at, end, status)
+                event = _event(data, at, end, running)
                 budget -= 1
                 if event is None or budget < 0:
                     return None
                 delta, content, at, kind, meta = event
                 if kind < 0xF0:
-                    status, n_data = kind, _N_DATA[kind >> 4]
+                    running, n_data = kind, _N_DATA[kind >> 4]
                 if kind < 0xF0 and n_data == 2:
                     n, first = 1, bisect_left(place, start)
                     low, after = start - first, bisect_left(place, at, first)
@@ -141,11 +141,17 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
     before = [0, *(int(tick[begin - 1]) if begin else 0 for begin in begins[1:-1])]
     for begin, end, passed in zip(begins, begins[1:], before, strict=False):
         tick[begin:end] -= passed
-    has_status = np.flatnonzero(turn == 1)
-    status_from = event_of[has_status]  # the first of a track has one, so no status runs on into the next
+    has_status = (turn == 1).nonzero()[0]
+    status = value[has_status]
+    if len(status) < row:
+        status_from = event_of[has_status]  # the first of a track has one, so no status runs on into the next
+        n_events = np.empty_like(status_from)
+        np.subtract(status_from[1:], status_from[:-1], out=n_events[:-1])
+        n_events[-1:] = row - status_from[-1:]
+        status = np.repeat(status, n_events)
     return Events(
         begins,
-        np.repeat(value[has_status], np.diff(status_from, append=row)),
+        status,
         table[:, 1],
         table[:, 2],
         tick,
@@ -169,11 +175,11 @@ def _deltas(
 ) -> np.ndarray:
     """The ticks before each event, int64: the last byte of its time, the others, which are high, and what passed before."""
     deltas = last.astype(np.int64)
-    of_time = np.flatnonzero(turn == 0)
+    of_time = (turn == 0).nonzero()[0]
     event = event_of[of_time]
     digits = (value[of_time] & 0x7F).astype(np.int64) << 7
     for i in (1, 2):  # followed by i high bytes of the same time
-        more = np.flatnonzero(event[i:] == event[:-i])
+        more = (event[i:] == event[:-i]).nonzero()[0]
         if not len(more):
             break
         digits[more] <<= 7
@@ -185,10 +191,13 @@ def _deltas(
 
 def _event(data: bytes, at: int, end: int, running: int) -> tuple[int, int, int, int, int] | None:
     """The event at ``at``: its time, where its content begins and ends, its status, its type if it is a meta event; None if unsound."""
-    read = _quantity(data, at, end)
-    if read is None or read[1] >= end:
-        return None
-    delta, at = read
+    if at + 1 < end and data[at] < 0x80:
+        delta, at = data[at], at + 1
+    else:
+        read = _quantity(data, at, end)
+        if read is None or read[1] >= end:
+            return None
+        delta, at = read
     status = data[at]
     if status < 0xF0:
         if status >= 0x80:
