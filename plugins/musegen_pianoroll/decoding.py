@@ -2,7 +2,7 @@
 
 Within a track, a note-on of a channel and pitch waits for its end; a note-off, or a note-on of velocity 0, ends the one that
 has waited longest, and means nothing if none waits. Notes that nothing ends are left out. A track of the score
-is what one track of the file plays on one channel with one program, that of the moment at which a note ends.
+is what one track of the file plays on one channel with one program, that of the moment at which a note begins.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _parts(on: np.ndarray, off: np.ndarray, ticks: np.ndarray) -> list[tuple[int
     """
     if not len(off):
         return []
-    part = off >> _CHANNEL_AT << _NUMBER_AT | off & 0x7F
+    part = off >> _CHANNEL_AT << _NUMBER_AT | on & 0x7F
     bounds = [0, *((part[1:] != part[:-1]).nonzero()[0] + 1).tolist(), len(part)]
     which = part[bounds[:-1]].tolist()
     if sorted(set(which)) != which:  # a channel that changes its program

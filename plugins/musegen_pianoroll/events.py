@@ -67,14 +67,14 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
     """
     raw = np.frombuffer(data, np.uint8)
     highs = (raw > 0x7F).nonzero()[0]  # (H,): places of the bytes from 0x80 up
-    n_lows = highs - np.arange(len(highs))  # (H,): low bytes before each
+    n_lows = highs.astype(np.int32) - np.arange(len(highs), dtype=np.int32)  # (H,): low bytes before each
     value = raw[highs]
     lows = data.translate(None, _HIGH)
     kinds = _kinds(n_lows, value)
     unfit: list[bytes | None] = [None] * 3  # by phase, made when needed
     place, lows_before = highs.data, n_lows.data
     # (H,): three times the number of its event, more by 0 for a byte of its time, by 1 for its status; -1: of no event
-    role = np.full(len(highs), -1)
+    role = np.full(len(highs), -1, np.int32)
     budget, n_others, row, rest = 64 + len(data) // 32, 0, 0, 0
     begins: list[int] = []
     threes: list[bytes] = []  # of stretches: last byte of the time, data
@@ -122,6 +122,10 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
                         if meta == 0x2F:
                             break
                         metas.append((track, row, rest, meta, data[content:at]))
+                    elif kind >= 0xF0:
+                        running = n_data = (
+                            0  # a system exclusive event ends a running status: parsers differ where it goes on
+                        )
                     continue
             if rest:
                 rests.append((row, rest))
@@ -156,7 +160,7 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
         table[:, 2],
         tick,
         programs,
-        [(t, (int(tick[i - 1]) if i > begins[t] else 0) + passed, *what) for t, i, passed, *what in metas],
+        [(t, (int(tick[i - 1]) if i > begins[t] else 0) + passed, kind, text) for t, i, passed, kind, text in metas],
     )
 
 
@@ -190,7 +194,7 @@ def _deltas(
 
 
 def _event(data: bytes, at: int, end: int, running: int) -> tuple[int, int, int, int, int] | None:
-    """The event at ``at``: its time, where its content begins and ends, its status, its type if it is a meta event; None if unsound."""
+    """The event at ``at``: its time, where its content begins and ends, its status, its type if meta; None if unsound."""
     if at + 1 < end and data[at] < 0x80:
         delta, at = data[at], at + 1
     else:
@@ -210,10 +214,15 @@ def _event(data: bytes, at: int, end: int, running: int) -> tuple[int, int, int,
     if status not in (0xF0, 0xF7, 0xFF):
         return None
     meta, at = (data[at + 1], at + 2) if status == 0xFF and at + 1 < end else (-1, at + 1)
-    read = _quantity(data, at, end)
-    if read is None or read[0] + read[1] > end:
+    if at < end and data[at] < 0x80:
+        length, at = data[at], at + 1
+    else:
+        read = _quantity(data, at, end)
+        if read is None:
+            return None
+        length, at = read
+    if at + length > end:
         return None
-    length, at = read
     if meta == 0x58 and (length < 2 or data[at] == 0 or data[at + 1] > 6):
         return None
     if meta == 0x51 and length != 3:
@@ -223,8 +232,6 @@ def _event(data: bytes, at: int, end: int, running: int) -> tuple[int, int, int,
 
 def _quantity(data: bytes, at: int, end: int) -> tuple[int, int] | None:
     """A variable-length quantity of at most four bytes and where it ends."""
-    if at < end and data[at] < 0x80:
-        return data[at], at + 1
     value = 0
     for i in range(at, min(at + 4, end)):
         value = value << 7 | data[i] & 0x7F

@@ -23,7 +23,7 @@ BAND = (
 
 VOICES = tuple(StoreTrack(name, 19) for name in ("Soprano", "Alto", "Tenor", "Bass"))
 
-_BAND_PROGRAMS = {range(8): 1, range(24, 32): 2, range(32, 40): 3}
+_BAND_ROLES = [{0: 1, 3: 2, 4: 3}.get(program // 8, 4) for program in range(128)]
 _KEYS = {"programs", "names", "program", "drums"}
 
 
@@ -122,7 +122,7 @@ def _role(tracks: str | dict[str, Any], i: int, name: str, program: int, is_drum
     if tracks == "band":
         if is_drum:
             return 0
-        return next((role for group, role in _BAND_PROGRAMS.items() if program in group), 4)
+        return _BAND_ROLES[program]
     if tracks == "voices":
         return i
     assert isinstance(tracks, dict)
