@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -20,6 +19,8 @@ import pluggy
 from musegen.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from musegen.domain import Domain
     from musegen.family import Family
 
@@ -165,4 +166,6 @@ class Registry:
 @cache
 def registry() -> Registry:
     """The registry of this process: everything installed."""
+    from importlib.metadata import entry_points  # slow to import, and processes that only read files need none
+
     return Registry(entry_points(group=GROUP))

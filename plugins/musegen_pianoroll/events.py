@@ -1,29 +1,63 @@
-"""Showing that the events of a MIDI file are sound, without a Python loop over them.
+"""Reading the events of a MIDI file, and showing that they are sound, without a Python loop over them.
 
 Events follow one another: where one begins is known only from the one before. But a channel event with two data bytes
 (notes, controllers, pitch bend: nearly all events of nearly all files) has exactly three bytes below 0x80, with running status
 and without: the last byte of its time, and its data. The other bytes of a time and the status byte are high. So in a stretch of
 such events, counting low bytes in threes says what each high byte is: with 3n low bytes before it, it belongs to a time;
 with 3n + 1 it is a status byte; with 3n + 2 it has no business there. A stretch ends at the first high byte that does not fit:
-a system event or an event with one data byte, which are few and are read one by one.
+a system event or an event with one data byte, which are few and are read one by one. The low bytes of all stretches, in threes,
+are then a table of events, and the high bytes say what is to be added to it.
 
-``shown_sound`` never accepts what ``midi.check_midi_bytes`` would refuse. It gives up where the caps come near and where
+``read_events`` never accepts what ``midi.check_midi_bytes`` would refuse. It gives up where the caps come near and where
 there are too many stretches; the caller then walks event by event, and finds what is wrong, if anything is.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["shown_sound"]
+__all__ = ["Events", "read_events"]
 
 _N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
+_HIGH = bytes(range(0x80, 0x100))
+_TURN, _NO_STATUS, _FOURTH = 3, 4, 8
+# What ``_kinds`` says of a high byte → whether it does not fit, by the low bytes before its stretch, modulo 3.
+_UNFIT = [
+    bytes(
+        turn == 2 or (turn == 1 and kind & _NO_STATUS > 0) or (turn == 0 and kind & _FOURTH > 0)
+        for kind in range(256)
+        for turn in [((kind & _TURN) - phase) % 3]
+    )
+    for phase in range(3)
+]
 
 
-def shown_sound(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_notes: int) -> bool:
-    """Whether every event of every track is shown to be sound.
+@dataclass(frozen=True)
+class Events:
+    """The events of a file.
+
+    Attributes:
+        begins: of each track, the number of its first channel event with two data bytes; their number in all follows.
+        status, first, second: status and data bytes of these events, uint8 ``(n,)``; status of running status, too.
+        tick: of each, from the beginning of its track, int64 ``(n,)``.
+        programs: program changes as (track, number of the channel event that follows, channel, program).
+        metas: meta events as (track, tick, type, content).
+    """
+
+    begins: list[int]
+    status: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    tick: np.ndarray
+    programs: list[tuple[int, int, int, int]]
+    metas: list[tuple[int, int, int, bytes]]
+
+
+def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_notes: int) -> Events | None:
+    """The events of every track, if all are shown to be sound.
 
     Args:
         data: the file.
@@ -32,97 +66,172 @@ def shown_sound(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
         max_notes: the file may not have more.
     """
     raw = np.frombuffer(data, np.uint8)
-    highs = np.flatnonzero(raw > 0x7F)  # (H,): places of the bytes from 0x80 up
-    n_lows = highs - np.arange(len(highs))  # (H,): low bytes before each
+    highs = (raw > 0x7F).nonzero()[0]  # (H,): places of the bytes from 0x80 up
+    n_lows = highs.astype(np.int32) - np.arange(len(highs), dtype=np.int32)  # (H,): low bytes before each
     value = raw[highs]
-    unfit = _unfit(n_lows, value)
+    lows = data.translate(None, _HIGH)
+    kinds = _kinds(n_lows, value)
+    unfit: list[bytes | None] = [None] * 3  # by phase, made when needed
     place, lows_before = highs.data, n_lows.data
-    phases = np.full(len(highs), 3, np.uint8)  # of the stretch that each belongs to; 3: of none
-    budget, ticks, n_events = 64 + len(data) // 32, 0, 0
-    for at, end in tracks:
-        n_data = 0  # of the running status
+    # (H,): three times the number of its event, more by 0 for a byte of its time, by 1 for its status; -1: of no event
+    role = np.full(len(highs), -1, np.int32)
+    budget, n_others, row, rest = 64 + len(data) // 32, 0, 0, 0
+    begins: list[int] = []
+    threes: list[bytes] = []  # of stretches: last byte of the time, data
+    rests: list[tuple[int, int]] = []  # events, and what passed between them and the events before
+    programs: list[tuple[int, int, int, int]] = []
+    metas: list[tuple[int, int, int, int, bytes]] = []
+    ticks = 0
+    for track, (at, end) in enumerate(tracks):
+        begins.append(row)
+        ticks, rest = ticks + rest, 0
+        running = n_data = 0  # the running status, and how many data bytes it has
         while at < end:
-            if n_data == 2 and at + 1 < end and data[at + 1] != 0xFF:
+            n, start = 0, at
+            following = data[at + 1] if at + 1 < end else 0xFF
+            if (n_data == 2 and following != 0xFF) or data[at] < 0x80 <= following < 0xC0:
                 first = bisect_left(place, at)
                 low = at - first
-                last = unfit[low % 3].find(1, first)
+                fits = unfit[low % 3] = unfit[low % 3] or kinds.translate(_UNFIT[low % 3])
+                last = fits.find(1, first)
                 if last < 0:
-                    return False  # not even an end of the track
+                    return None  # not even an end of the track
                 n = (lows_before[last] - low) // 3
                 if n:
                     after = bisect_left(lows_before, low + 3 * n, first, last)
-                    phases[first:after] = low % 3
                     at = low + 3 * n + after
-                    n_events += n
-                    ticks += 0x7F * n  # at most, for the last bytes of times
-            event = _event(data, at, end, n_data)
-            budget -= 1
-            if event is None or budget < 0:
-                return False
-            delta, at, n_data, is_last = event
-            ticks, n_events = ticks + delta, n_events + 1
-            if is_last:
-                break
-    return (
-        n_events <= max_notes and ticks + _more_ticks(n_lows, value, phases) <= max_ticks
-    )  # of all tracks, so of each
+                    if at > end:
+                        return None
+                    running, n_data = 0x80, 2  # of some status: whoever needs to know which has one of its own
+            if not n:
+                event = _event(data, at, end, running)
+                budget -= 1
+                if event is None or budget < 0:
+                    return None
+                delta, content, at, kind, meta = event
+                if kind < 0xF0:
+                    running, n_data = kind, _N_DATA[kind >> 4]
+                if kind < 0xF0 and n_data == 2:
+                    n, first = 1, bisect_left(place, start)
+                    low, after = start - first, bisect_left(place, at, first)
+                else:
+                    n_others, rest = n_others + 1, rest + delta
+                    if kind >> 4 == 0xC:
+                        programs.append((track, row, kind & 0xF, data[content]))
+                    elif kind == 0xFF:
+                        if meta == 0x2F:
+                            break
+                        metas.append((track, row, rest, meta, data[content:at]))
+                    elif kind >= 0xF0:
+                        running = n_data = (
+                            0  # a system exclusive event ends a running status: parsers differ where it goes on
+                        )
+                    continue
+            if rest:
+                rests.append((row, rest))
+                rest = 0
+            if after > first:
+                np.add(n_lows[first:after], 3 * row - low, out=role[first:after])
+            threes.append(lows[low : low + 3 * n])
+            row += n
+    begins.append(row)
+    table = np.frombuffer(b"".join(threes), np.uint8).reshape(-1, 3)
+    event_of = role // 3
+    turn = role - 3 * event_of
+    tick = np.cumsum(_deltas(table[:, 0], value, event_of, turn, rests))
+    ticks += rest + (int(tick[-1]) if row else 0)
+    if row + n_others > max_notes or ticks > max_ticks:  # of all tracks, so of each
+        return None
+    before = [0, *(int(tick[begin - 1]) if begin else 0 for begin in begins[1:-1])]
+    for begin, end, passed in zip(begins, begins[1:], before, strict=False):
+        tick[begin:end] -= passed
+    has_status = (turn == 1).nonzero()[0]
+    status = value[has_status]
+    if len(status) < row:
+        status_from = event_of[has_status]  # the first of a track has one, so no status runs on into the next
+        n_events = np.empty_like(status_from)
+        np.subtract(status_from[1:], status_from[:-1], out=n_events[:-1])
+        n_events[-1:] = row - status_from[-1:]
+        status = np.repeat(status, n_events)
+    return Events(
+        begins,
+        status,
+        table[:, 1],
+        table[:, 2],
+        tick,
+        programs,
+        [(t, (int(tick[i - 1]) if i > begins[t] else 0) + passed, kind, text) for t, i, passed, kind, text in metas],
+    )
 
 
-def _unfit(n_lows: np.ndarray, value: np.ndarray) -> list[bytes]:
-    """Per phase of a stretch (low bytes before it, modulo 3) and high byte: 1 if the byte does not fit in."""
-    turn = n_lows % 3
-    repeated, fourth = np.zeros((2, len(n_lows)), bool)
-    repeated[1:] = n_lows[1:] == n_lows[:-1]
-    fourth[3:] = n_lows[3:] == n_lows[:-3]
-    no_status = (value >= 0xC0) & (value & 0xF0 != 0xE0) | repeated
-    kinds = [turn == i for i in range(3)]
-    return [(kinds[phase - 1] | kinds[phase - 2] & no_status | kinds[phase] & fourth).tobytes() for phase in range(3)]
+def _kinds(n_lows: np.ndarray, value: np.ndarray) -> bytes:
+    """Per high byte: low bytes before it, modulo 3, and whether it cannot be a status, or not be a byte of a time."""
+    kind = (n_lows - 3 * (n_lows // 3)).astype(np.uint8)  # many times as fast as n_lows % 3
+    no_status = (value >= 0xC0) & (value & 0xF0 != 0xE0)
+    no_status[1:] |= n_lows[1:] == n_lows[:-1]
+    kind += no_status * np.uint8(_NO_STATUS)
+    kind[3:] += (n_lows[3:] == n_lows[:-3]) * np.uint8(_FOURTH)
+    return kind.tobytes()
 
 
-def _more_ticks(n_lows: np.ndarray, value: np.ndarray, phases: np.ndarray) -> int:
-    """What the high bytes of times in stretches add up to."""
-    of_time = np.flatnonzero(n_lows % 3 == phases)
-    digits = value[of_time].astype(np.int64) & 0x7F
-    n_lows = n_lows[of_time]
-    total = int(digits.sum()) << 7
+def _deltas(
+    last: np.ndarray, value: np.ndarray, event_of: np.ndarray, turn: np.ndarray, rests: list[tuple[int, int]]
+) -> np.ndarray:
+    """The ticks before each event, int64: the last byte of its time, the others, which are high, and what passed before."""
+    deltas = last.astype(np.int64)
+    of_time = (turn == 0).nonzero()[0]
+    event = event_of[of_time]
+    digits = (value[of_time] & 0x7F).astype(np.int64) << 7
     for i in (1, 2):  # followed by i high bytes of the same time
-        more = np.flatnonzero(n_lows[i:] == n_lows[:-i])
+        more = (event[i:] == event[:-i]).nonzero()[0]
         if not len(more):
             break
-        total += (int(digits[more].sum()) << 7 * (i + 1)) - (int(digits[more].sum()) << 7 * i)
-    return total
+        digits[more] <<= 7
+    np.add.at(deltas, event, digits)
+    for i, passed in rests:
+        deltas[i] += passed
+    return deltas
 
 
-def _event(data: bytes, at: int, end: int, n_data: int) -> tuple[int, int, int, bool] | None:
-    """The event at ``at``: its time, where it ends, data bytes of the running status, whether it is the last; None if unsound."""
-    read = _quantity(data, at, end)
-    if read is None or read[1] >= end:
-        return None
-    delta, at = read
+def _event(data: bytes, at: int, end: int, running: int) -> tuple[int, int, int, int, int] | None:
+    """The event at ``at``: its time, where its content begins and ends, its status, its type if meta; None if unsound."""
+    if at + 1 < end and data[at] < 0x80:
+        delta, at = data[at], at + 1
+    else:
+        read = _quantity(data, at, end)
+        if read is None or read[1] >= end:
+            return None
+        delta, at = read
     status = data[at]
     if status < 0xF0:
         if status >= 0x80:
-            n_data, at = _N_DATA[status >> 4], at + 1
+            at += 1
+        else:
+            status = running
+        n_data = _N_DATA.get(status >> 4, 0)
         sound = 0 < n_data <= end - at and data[at] < 0x80 and data[at + n_data - 1] < 0x80
-        return (delta, at + n_data, n_data, False) if sound else None
+        return (delta, at, at + n_data, status, -1) if sound else None
     if status not in (0xF0, 0xF7, 0xFF):
         return None
     meta, at = (data[at + 1], at + 2) if status == 0xFF and at + 1 < end else (-1, at + 1)
-    read = _quantity(data, at, end)
-    if read is None or read[0] + read[1] > end:
+    if at < end and data[at] < 0x80:
+        length, at = data[at], at + 1
+    else:
+        read = _quantity(data, at, end)
+        if read is None:
+            return None
+        length, at = read
+    if at + length > end:
         return None
-    length, at = read
     if meta == 0x58 and (length < 2 or data[at] == 0 or data[at + 1] > 6):
         return None
     if meta == 0x51 and length != 3:
         return None
-    return delta, at + length, n_data, meta == 0x2F
+    return delta, at, at + length, status, meta
 
 
 def _quantity(data: bytes, at: int, end: int) -> tuple[int, int] | None:
     """A variable-length quantity of at most four bytes and where it ends."""
-    if at < end and data[at] < 0x80:
-        return data[at], at + 1
     value = 0
     for i in range(at, min(at + 4, end)):
         value = value << 7 | data[i] & 0x7F

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from musegen.errors import MidiError
-from musegen_pianoroll.midi import BEAT_CAP, NOTE_CAP, Score, ScoreTrack
+from musegen_pianoroll.midi import BEAT_CAP, NOTE_CAP
+from musegen_pianoroll.score import Score, ScoreTrack
 
 __all__ = ["read_lpd"]
 
@@ -77,7 +78,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
 
 
 def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> np.ndarray:
-    """Notes ``(n, 4)`` of one sparse matrix: runs of equal velocity down a column."""
+    """Notes ``(n, 3)`` of one sparse matrix: runs of equal velocity down a column."""
     values, rows, pointers, shape = (
         _array(archive, f"{stem}_{part}.npy", path) for part in ("data", "indices", "indptr", "shape")
     )
@@ -102,4 +103,4 @@ def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> 
     goes_on = (pitch[1:] == pitch[:-1]) & (rows[1:] == rows[:-1] + 1) & (velocity[1:] == velocity[:-1])
     first = np.flatnonzero(np.concatenate([[True], ~goes_on])) if len(rows) else np.zeros(0, np.int64)
     last = np.concatenate([first[1:], [len(rows)]]) - 1 if len(rows) else first
-    return np.stack([rows[first], rows[last] + 1, pitch[first], velocity[first]], 1)
+    return np.stack([rows[first], rows[last] + 1, pitch[first]], 1)

@@ -1,23 +1,24 @@
 """Reading MIDI files of strangers.
 
-``check_midi_bytes`` walks every event before a parser sees the file: parsers hang, crash or fill the memory on some
-malformed files. symusic then does the parsing; it can still crash, which is why ``build`` reads files in worker
-processes.
+``check_midi_bytes`` looks at every event before anything else sees the file: parsers hang, crash or fill the memory on some
+malformed files. What ``events`` can read, ``decoding`` makes notes of; symusic parses the few other files. It can still crash,
+which is why ``build`` reads files in worker processes.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from musegen.errors import MidiError
-from musegen_pianoroll.events import shown_sound
+from musegen_pianoroll.decoding import decode
+from musegen_pianoroll.events import Events, read_events
+from musegen_pianoroll.score import Score, ScoreTrack
 
-__all__ = ["Score", "ScoreTrack", "check_midi_bytes", "read_score"]
+__all__ = ["check_midi_bytes", "read_score"]
 
 SIZE_CAP_BYTES = 16 << 20
 NOTE_CAP = 1_000_000
@@ -27,30 +28,13 @@ BEAT_CAP = 50_000
 _DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 
 
-@dataclass(frozen=True)
-class ScoreTrack:
-    """One track of a file: notes are int64 ``(n, 4)`` rows of start tick, end tick, pitch, velocity."""
-
-    name: str
-    program: int
-    is_drum: bool
-    notes: np.ndarray
-
-
-@dataclass(frozen=True)
-class Score:
-    """A MIDI file in ticks. Tempos are (tick, beats per minute), time signatures (tick, numerator, denominator)."""
-
-    ticks_per_beat: int
-    tempos: list[tuple[int, float]]
-    time_signatures: list[tuple[int, int, int]]
-    tracks: list[ScoreTrack]
-
-
-def check_midi_bytes(data: bytes, path: Path) -> None:
+def check_midi_bytes(data: bytes, path: Path) -> tuple[int, Events | None]:
     """Check structure and size of a file before any parser sees it.
 
     Refuses type 2 (independent sequences, which have no common time) and SMPTE divisions (which have no beats).
+
+    Returns:
+        Ticks per beat, and the file's events, where they could be read without walking from one to the next.
 
     Raises:
         MidiError: what is wrong.
@@ -79,12 +63,14 @@ def check_midi_bytes(data: bytes, path: Path) -> None:
         if tag == b"MTrk" and not is_cut:  # other chunks are to be ignored, says the standard
             tracks.append((position, position + size))
         position += size
-    if not shown_sound(data, tracks, BEAT_CAP * division, NOTE_CAP):
+    events = read_events(data, tracks, BEAT_CAP * division, NOTE_CAP)
+    if events is None:
         _walk(data, tracks, BEAT_CAP * division, path)
     if is_cut:
         raise MidiError(path, "ends in the middle of a track")
     if len(tracks) < n_tracks:
         raise MidiError(path, f"has {len(tracks)} tracks where its header promises {n_tracks}")
+    return division, events
 
 
 def _walk(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, path: Path) -> None:
@@ -154,21 +140,26 @@ def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int,
 
 
 def read_score(data: bytes, path: Path) -> Score:
-    """Parse the bytes of a MIDI file. Notes without an end are dropped by the parser; lengths are at least 0.
+    """Read the bytes of a MIDI file. Notes without an end are left out; lengths are at least 0.
 
-    Call it in a worker process for files of strangers: the parser is compiled code.
+    Call it in a worker process for files of strangers: the parser that some of them need is compiled code.
 
     Raises:
         MidiError: the file cannot be used.
     """
-    check_midi_bytes(data, path)
+    ticks_per_beat, events = check_midi_bytes(data, path)
+    return _parse(data, path) if events is None else decode(events, ticks_per_beat)
+
+
+def _parse(data: bytes, path: Path) -> Score:
+    """The same by symusic, for any file."""
     from symusic import Score as Parsed
 
     try:
         parsed: Any = Parsed.from_midi(data)
         tempos = parsed.tempos.numpy()
         metres = parsed.time_signatures.numpy()
-        tracks = _tracks(list(parsed.tracks))
+        tracks = [_track(track) for track in parsed.tracks]
     except Exception as error:  # whatever the parser makes of a file that passed the checks
         raise MidiError(path, f"cannot be parsed ({type(error).__name__})") from None
     return Score(
@@ -179,21 +170,10 @@ def read_score(data: bytes, path: Path) -> Score:
     )
 
 
-def _tracks(parsed: list[Any]) -> list[ScoreTrack]:
-    """Tracks of the parser as tracks of ours. The arrays of all are made in one go: most tracks are short, and there are many."""
-    arrays = [track.notes.numpy() for track in parsed]
-    ends = np.cumsum([len(array["time"]) for array in arrays], dtype=np.int64).tolist()
-    notes = np.empty((ends[-1] if ends else 0, 4), np.int64)
-    for column, name in enumerate(("time", "duration", "pitch", "velocity")):
-        if arrays:
-            np.concatenate([array[name] for array in arrays], out=notes[:, column])
-    np.maximum(notes[:, 1], 0, out=notes[:, 1])
-    notes[:, 1] += notes[:, 0]
-    parts = [notes[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    valid = (notes[:, 0] >= 0) & (notes[:, 2] >= 0) & (notes[:, 2] < 128)
-    if not valid.all():
-        parts = [part[valid[begin:end]] for part, begin, end in zip(parts, [0, *ends], ends, strict=False)]
-    return [
-        ScoreTrack(str(track.name), int(track.program) & 0x7F, bool(track.is_drum), part)
-        for track, part in zip(parsed, parts, strict=True)
-    ]
+def _track(parsed: Any) -> ScoreTrack:
+    """A track of the parser as one of ours."""
+    columns = parsed.notes.numpy()
+    start, duration, pitch = (columns[name].astype(np.int64) for name in ("time", "duration", "pitch"))
+    notes = np.stack([start, start + np.maximum(duration, 0), pitch], 1)
+    notes = notes[(start >= 0) & (pitch >= 0) & (pitch < 128)]
+    return ScoreTrack(str(parsed.name), int(parsed.program) & 0x7F, bool(parsed.is_drum), notes)

@@ -66,7 +66,7 @@ def quantise(
     there. A drum note is an onset, one step long.
 
     Args:
-        notes: per track, int64 ``(n, 4)``: start tick, end tick, pitch, velocity.
+        notes: per track, int64 ``(n, 3)``: start tick, end tick, pitch.
         drums: per track.
 
     Raises:
@@ -76,23 +76,25 @@ def quantise(
     if not sum(sizes):
         raise MidiError(path, "has no notes for these tracks")
     every = np.concatenate(notes)
-    start, end = to_steps(every[:, :2], steps_per_beat, ticks_per_beat).T
-    is_drum = np.repeat(drums, sizes)
-    end = np.where(is_drum, start + 1, np.maximum(end, start + 1))
-    table = np.stack([np.repeat(np.arange(len(notes)), sizes), every[:, 2], start, end], 1)
-    length = int(table[:, 3].max())
+    start = to_steps(every[:, 0], steps_per_beat, ticks_per_beat)
+    end = np.where(np.repeat(drums, sizes), 0, to_steps(every[:, 1], steps_per_beat, ticks_per_beat))
+    np.maximum(end, start + 1, out=end)
+    length = int(end.max())
     segments, n_steps = _segments(time_signatures, length, ticks_per_beat, steps_per_beat, path)
     if n_steps > min(BEAT_CAP * steps_per_beat, _MAX_STEP):
         raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
-    keys = _separate(table)
+    keys = _separate(_keys(np.repeat(np.arange(len(notes)), sizes), every[:, 2], start, end))
     steps = [[to_steps(tick, steps_per_beat, ticks_per_beat), round(bpm, 4)] for tick, bpm in tempos]
-    counts = np.bincount(keys >> 2 * _STEP_BITS + 7, minlength=len(notes)).tolist()
-    return Quantised(keys, n_steps, len(notes), segments, steps, counts)
+    bounds = np.searchsorted(keys, np.arange(len(notes) + 1) << 2 * _STEP_BITS + 7)
+    return Quantised(keys, n_steps, len(notes), segments, steps, (bounds[1:] - bounds[:-1]).tolist())
 
 
 def to_keys(table: np.ndarray) -> np.ndarray:
     """Rows of (track, pitch, start, end) as one int64 each, which sorts by voice, then start, then the longest first."""
-    track, pitch, start, end = table.T
+    return _keys(*table.T)
+
+
+def _keys(track: np.ndarray, pitch: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return ((track << 7 | pitch) << _STEP_BITS | start) << _STEP_BITS | (_MAX_STEP - end)
 
 
@@ -102,17 +104,18 @@ def from_keys(keys: np.ndarray) -> np.ndarray:
     return np.stack([voice >> 7, voice & 0x7F, keys >> _STEP_BITS & _MAX_STEP, _MAX_STEP - (keys & _MAX_STEP)], 1)
 
 
-def _separate(table: np.ndarray) -> np.ndarray:
-    """Rows as sorted keys, without doubles, and each note ended where the same pitch begins again."""
-    keys = to_keys(table)
+def _separate(keys: np.ndarray) -> np.ndarray:
+    """Notes as keys, sorted, without doubles, and each ended where the same pitch begins again."""
     keys.sort()  # one integer per note sorts several times as fast as rows
     begins = keys >> _STEP_BITS  # voice and start
-    double = np.flatnonzero(begins[1:] == begins[:-1]) + 1
-    if len(double):  # of notes that begin together the longest comes first and stays
-        keys, begins = np.delete(keys, double), np.delete(begins, double)
+    double = begins[1:] == begins[:-1]
+    if double.any():  # of notes that begin together the longest comes first and stays
+        first = np.concatenate([[True], ~double])
+        keys, begins = keys[first], begins[first]
+    # No note goes on beyond the next beginning of its voice.
+    ends_there = (begins[:-1] << _STEP_BITS) + (_MAX_STEP - (begins[1:] & _MAX_STEP))
     same_voice = begins[1:] >> _STEP_BITS == begins[:-1] >> _STEP_BITS
-    latest_end = np.where(same_voice, begins[1:] & _MAX_STEP, _MAX_STEP)
-    keys[:-1] = np.maximum(keys[:-1], begins[:-1] << _STEP_BITS | (_MAX_STEP - latest_end))
+    np.maximum(keys[:-1], ends_there, out=keys[:-1], where=same_voice)
     return keys
 
 
@@ -122,7 +125,7 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int =
     Args:
         first_step: of the planes, in the time of the notes; what lies outside is cut off.
     """
-    planes = np.zeros((n_steps, n_tracks, 2, PACKED), np.uint8)
+    planes = np.zeros((n_steps + 1, n_tracks, 2, PACKED), np.uint8)  # the last step takes what ends after the others
     if first_step or (len(table) and table[:, 3].max() > n_steps):
         heard = (table[:, 2] < first_step + n_steps) & (table[:, 3] > first_step)
         table = table[heard] - [0, 0, first_step, first_step]
@@ -135,16 +138,17 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int =
     # note ends as the next of its voice begins, both turn the same bit, and addition modulo 256 would carry: leave both out.
     voice = track << 7 | pitch
     joined = (voice[1:] == voice[:-1]) & (end[:-1] == start[1:])
-    turns_on, turns_off = np.ones((2, len(table)), bool)
-    turns_on[1:], turns_off[:-1] = ~joined, ~joined
-    turns_off &= end < n_steps
-    np.add.at(flat, (np.maximum(start, 0) * row + place)[turns_on], bit[turns_on])
-    np.add.at(flat, (end * row + place)[turns_off], bit[turns_off])
-    frame = planes.view(np.uint64)[:, :, 0]  # (n_steps, tracks, 2)
+    turns_on, turns_off = bit.copy(), bit.copy()
+    turns_on[1:][joined] = turns_off[:-1][joined] = 0
+    np.add.at(flat, np.maximum(start, 0) * row + place, turns_on)
+    np.add.at(flat, np.minimum(end, n_steps) * row + place, turns_off)
+    frame = planes.view(np.uint64)[:n_steps, :, 0]  # (n_steps, tracks, 2)
     np.bitwise_xor.accumulate(frame, 0, out=frame)
-    begins_here = start >= 0
-    np.add.at(flat, (start * row + place + PACKED)[begins_here], bit[begins_here])
-    return planes
+    if first_step:
+        begins_here = start >= 0
+        start, place, bit = start[begins_here], place[begins_here], bit[begins_here]
+    np.add.at(flat, start * row + place + PACKED, bit)
+    return planes[:n_steps]
 
 
 def _segments(

@@ -8,7 +8,7 @@ import numpy as np
 
 from musegen.data.store import StoreTrack
 from musegen.errors import BadInput, did_you_mean
-from musegen_pianoroll.midi import Score
+from musegen_pianoroll.score import Score
 
 __all__ = ["BAND", "VOICES", "assign", "program_number", "track_specs"]
 
@@ -23,7 +23,7 @@ BAND = (
 
 VOICES = tuple(StoreTrack(name, 19) for name in ("Soprano", "Alto", "Tenor", "Bass"))
 
-_BAND_PROGRAMS = {range(8): 1, range(24, 32): 2, range(32, 40): 3}
+_BAND_ROLES = [{0: 1, 3: 2, 4: 3}.get(program // 8, 4) for program in range(128)]
 _KEYS = {"programs", "names", "program", "drums"}
 
 
@@ -103,7 +103,7 @@ def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray]
     """Sort a score's notes into roles; several tracks of one role are merged.
 
     Returns:
-        Per role, notes as int64 ``(n, 4)``, and the programs seen.
+        Per role, notes as int64 ``(n, 3)``, and the programs seen.
     """
     n_roles = len(track_specs(tracks))
     notes: list[list[np.ndarray]] = [[] for _ in range(n_roles)]
@@ -114,7 +114,7 @@ def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray]
         if role is not None and role < n_roles:
             notes[role].append(track.notes)
             programs[role].add(track.program)
-    empty = np.zeros((0, 4), np.int64)
+    empty = np.zeros((0, 3), np.int64)
     return [np.concatenate([empty, *parts]) for parts in notes], [sorted(seen) for seen in programs]
 
 
@@ -122,7 +122,7 @@ def _role(tracks: str | dict[str, Any], i: int, name: str, program: int, is_drum
     if tracks == "band":
         if is_drum:
             return 0
-        return next((role for group, role in _BAND_PROGRAMS.items() if program in group), 4)
+        return _BAND_ROLES[program]
     if tracks == "voices":
         return i
     assert isinstance(tracks, dict)

@@ -14,8 +14,8 @@ stands in a file of eight bytes, from which the parent knows which one was fatal
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import mmap
 import os
 import sys
 from collections.abc import Callable
@@ -26,7 +26,6 @@ import numpy as np
 
 from musegen.data.store import PACKED, Tally
 from musegen.errors import MidiError
-from musegen_pianoroll.lpd import read_lpd
 from musegen_pianoroll.midi import SIZE_CAP_BYTES, read_score
 from musegen_pianoroll.quantise import Quantised, from_keys, pack_notes, quantise
 from musegen_pianoroll.roles import assign, track_specs
@@ -46,12 +45,17 @@ def read_file(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> 
         MidiError: it cannot be used.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(min(size, SIZE_CAP_BYTES) + 1)  # not the cap at once: a buffer of that size is slow to get
     except OSError as error:
         raise MidiError(path, f"cannot be opened: {error.strerror}") from None
-    score = read_lpd(data, path) if path.suffix.lower() == ".npz" else read_score(data, path)
+    if path.suffix.lower() == ".npz":
+        from musegen_pianoroll.lpd import read_lpd  # and with it zipfile, which most folders have no use for
+
+        score = read_lpd(data, path)
+    else:
+        score = read_score(data, path)
     notes, programs = assign(score, tracks)
     drums = [track.is_drum for track in track_specs(tracks)]
     piece = quantise(notes, drums, score.ticks_per_beat, steps_per_beat, score.time_signatures, score.tempos, path)
@@ -126,11 +130,10 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        with open(request["progress"], "r+b", buffering=0) as progress:
+        with open(request["progress"], "r+b") as progress, mmap.mmap(progress.fileno(), 8) as place:
 
-            def at(i: int, progress: io.FileIO = progress) -> None:
-                progress.seek(0)
-                progress.write(i.to_bytes(8, "little"))
+            def at(i: int, place: mmap.mmap = place) -> None:
+                place[:] = i.to_bytes(8, "little")
 
             (read_part if "read" in request else pack_part)(request, at)
         out.write(b"\n")
