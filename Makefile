@@ -36,7 +36,7 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/engine_overhead.py
+	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/autoregressive_sampling.py
 	$(BIN)/python benchmarks/batching.py
 
