@@ -3,16 +3,16 @@
     python benchmarks/training_step.py [--only vae,gan] [--rounds 11] [--seconds 0.15] [--rivals/--no-rivals]
 
 **Loops by hand.** The family's own losses, and the loop that one writes around them: for every player ``zero_grad``,
-``loss.backward()``, a fused Adam's ``step()``, and one ``item()`` of the loss every 50 steps. Two of them: ``plain`` calls
-``backward()``, which also computes gradients that nobody uses where a loss runs through another player's network;
-``careful`` asks for the player's own only, as the engine does. Both begin with the engine's weights and make the same batches; after
-three steps from the same seed all three must have the same weights, bit for bit.
+``loss.backward()``, a fused Adam's ``step()``, and one ``item()`` of the loss every 50 steps. Two of them: ``plain``
+calls ``backward()``, which also computes gradients that nobody uses where a loss runs through another player's network;
+``careful`` asks for the player's own only, as the engine does. Both begin with the engine's weights and make the same
+batches; after three steps from the same seed all three must have the same weights, bit for bit.
 
-**Rivals** on the same networks, weights and data: a VAE as one writes it in an afternoon; pythae's VAE and trainer (where pythae is
-installed), its training epoch alone, without what it writes and prints between epochs; the GAN and WGAN-GP scripts of the kind that is
-passed around (their loop, with losses and order of updates as there, ``DataLoader`` over a data set of single examples,
-generated examples detached or not as there, ``item()`` of both losses in every step), on batches that a ``DataLoader`` brings, and
-on ours.
+**Rivals** on the same networks, weights and data: a VAE as one writes it in an afternoon; pythae's VAE and trainer (where
+pythae is installed), its training epoch alone, without what it writes and prints between epochs; the GAN and WGAN-GP
+scripts of the kind that is passed around (their loop, with losses and order of updates as there, ``DataLoader`` over a
+data set of single examples, generated examples detached or not as there, ``item()`` of both losses in every step), on
+batches that a ``DataLoader`` brings, and on ours.
 
 Everything runs in one process with one thread, in turn. Figures are processor time.
 """
