@@ -1,6 +1,6 @@
 """How a training step's time and memory grow with the batch, bars, tracks, resolution and the size of the corpus.
 
-    python benchmarks/curves.py [--seconds 0.3] [--models gan,vae,rnn_nade] [--images docs/images]
+    python benchmarks/curves.py [--seconds 0.3] [--models gan,vae,rnn_nade] [--images docs/images] [--no-keep]
 
 One model each of three kinds on made-up music with two notes per beat and track: a GAN with MuseGAN's composer networks,
 a VAE of perceptrons, an RNN-NADE. From a middle point one size at a time is changed. Every point is a process of its own,
@@ -26,7 +26,7 @@ from measuring import RESULTS, machine, save
 from musegen.config import RunConfig
 from musegen.data.dataset import Batches
 from musegen.data.packed import WindowDataset
-from musegen.engine import Engine
+from musegen.engine import Engine, keep_freed_memory
 from musegen.families.gan import GAN, GANConfig
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.families.vae import VAE, VAEConfig
@@ -128,7 +128,7 @@ def plot(curves: dict[str, Any], folder: Path) -> None:
                 axis.loglog(sizes, [point[quantity] for point in by_size[what]], "o-", label=model)
             lowest = min(point[quantity] for by_size in curves.values() for point in by_size[what][:1])
             line = [lowest * size / sizes[0] for size in sizes]
-            if quantity == "ms_per_step" or what != "windows":
+            if what != "windows":  # a step should not depend on them
                 axis.loglog(sizes, line, ":", color="grey", label="linear")
             axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
             axis.minorticks_off()
@@ -144,10 +144,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.3, help="of a point, at least four steps")
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument(
+        "--keep", action=argparse.BooleanOptionalAction, default=True, help="freed memory, as training does"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "curves.json")
     parser.add_argument("--images", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.keep:
+        keep_freed_memory()
     where, known = machine(), {}  # type: dict[str, Any], dict[Any, dict[str, Any]]
     curves: dict[str, Any] = {}
     exponents: dict[str, Any] = {}
@@ -167,7 +172,13 @@ def main() -> None:
                 quantity: round(growth(sizes, [point[quantity] for point in points]), 2)
                 for quantity in ("ms_per_step", "peak_MB")
             }
-    record = {"machine": where, "middle": MIDDLE, "exponent_between_the_two_largest": exponents, "curves": curves}
+    record = {
+        "machine": where,
+        "keeps_freed_memory": arguments.keep,
+        "middle": MIDDLE,
+        "exponent_between_the_two_largest": exponents,
+        "curves": curves,
+    }
     save(arguments.out, record)
     plot(curves, arguments.images)
 
