@@ -22,11 +22,11 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +228,6 @@ def vae_by_hand(batches: Batches) -> Side:
 
 def vae_by_pythae(data: ArrayDataset) -> tuple[Side, str]:
     """pythae's trainer, epoch by epoch, on the same networks, without its progress bars; it does whole epochs of steps."""
-    os.environ["TQDM_DISABLE"] = "1"
     from importlib.metadata import version
 
     from pythae.data.datasets import BaseDataset
@@ -236,7 +235,7 @@ def vae_by_pythae(data: ArrayDataset) -> tuple[Side, str]:
     from pythae.models import VAEConfig as TheirConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig, training_callbacks
 
     class TheirEncoder(BaseEncoder):
         def __init__(self) -> None:
@@ -257,6 +256,7 @@ def vae_by_pythae(data: ArrayDataset) -> tuple[Side, str]:
             return ModelOutput(reconstruction=self.body(z).sigmoid())
 
     logging.disable(logging.WARNING)
+    training_callbacks.tqdm = partial(training_callbacks.tqdm, disable=True)
     config = TheirConfig(input_dim=SHAPE, latent_dim=LATENT, reconstruction_loss="bce")
     folder = tempfile.mkdtemp()
     training = BaseTrainerConfig(
