@@ -35,10 +35,14 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/generate.py
 
+# Without those that train models for hours (polyphonic.py, mnist_figures.py) and the one for a GPU (gpu.py).
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/engine_overhead.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/autoregressive_sampling.py
+	$(BIN)/python benchmarks/curves.py
 	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/reading.py --files 500 --rounds 3
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,22 +1,24 @@
-"""Drawing from an autoregressive network: cached rows and fixed-point passes against one full pass per cell.
+"""Drawing from an autoregressive network: cached rows and few passes over each, against one full pass per cell.
 
     python benchmarks/autoregressive_sampling.py [--steps 150] [-n 16] [--out benchmarks/results/autoregressive_sampling.json]
 
 Each kind of network is first trained for a moment on MNIST, because how many passes a row needs depends on how much its
-cells depend on one another. Both ways then draw n pictures with the same noise, and must give the same pictures.
+cells depend on one another (grids: passes until the row repeats itself), or on how many are on (RNN-NADE: one for each). Both
+ways then draw n pictures with the same noise, and must give the same pictures. Times are the processor's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
-from datetime import date
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import RESULTS, machine, save
 from torch import Tensor
 
 from musegen.config import RunConfig
@@ -24,6 +26,7 @@ from musegen.data.dataset import Batches
 from musegen.engine import Engine
 from musegen.families.pixelcnn import PixelCNN, PixelCNNConfig
 from musegen.families.pixelrnn import PixelRNN, PixelRNNConfig
+from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.family import Family, build
 from musegen_image.domain import ImageConfig, ImageDomain
 
@@ -64,18 +67,47 @@ def cached(network: Any, noise: Tensor) -> tuple[Tensor, int]:
     return network.draw(torch.zeros_like(noise), likelihood), likelihood.passes
 
 
+def cached_steps(network: Any, seed: int, shape: Sequence[int]) -> tuple[Tensor, int]:
+    """``RecurrentNADE.draw``, whose noise is a uniform number per cell, row by row; and how often it asked the network.
+
+    Returns:
+        Pictures ``shape`` = (n, 1, rows, columns), and passes over a row.
+    """
+    passes = 0
+
+    def count(*_: Any) -> None:
+        nonlocal passes
+        passes += 1
+
+    hook = network.out.register_forward_hook(count)
+    torch.manual_seed(seed)
+    x = network.draw(shape[2], network.start(shape[0]))
+    hook.remove()
+    return x, passes
+
+
+def noise_of_steps(seed: int, shape: Sequence[int]) -> Tensor:
+    """The uniform numbers that ``cached_steps`` draws."""
+    torch.manual_seed(seed)
+    n, _, rows, columns = shape
+    return torch.stack([torch.rand(n, columns) for _ in range(rows)], 1)[:, None]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=150, help="training steps before drawing")
     parser.add_argument("-n", type=int, default=16, help="pictures")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "autoregressive_sampling.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "autoregressive_sampling.json")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    where = machine()
     domain, data = ImageDomain.open(ImageConfig(), None, Path())
     small = {"channels": 16, "layers": 3}
     kinds: dict[str, tuple[type[Family], Any]] = {
         "plain": (PixelCNN, PixelCNNConfig(gated=False, **small)),
         "gated": (PixelCNN, PixelCNNConfig(**small)),
         "row-lstm": (PixelRNN, PixelRNNConfig(kind="row-lstm", channels=16, layers=2)),
+        "rnn-nade": (RNNNADE, RNNNADEConfig(units=64, hidden=64)),
     }
     results = {}
     for kind, (family_class, config) in kinds.items():
@@ -86,14 +118,21 @@ def main() -> None:
         for step in range(arguments.steps):
             engine.step([batches[step]])
         family.eval()
-        (network,) = (m for m in family.modules() if type(m).__name__ == "AutoregressiveGrid")
-        noise = torch.rand(arguments.n, *domain.spec.shape)
-        cached(network, noise[:1])  # warm up
-        start = time.perf_counter()
-        fast, passes = cached(network, noise)
-        middle = time.perf_counter()
-        slow = naive(network, noise)
-        end = time.perf_counter()
+        shape = (arguments.n, *domain.spec.shape)
+        if isinstance(family, RNNNADE):
+            network, noise = family.network, noise_of_steps(1, shape)
+            draw = partial(cached_steps, network, 1, shape)
+        else:
+            (network,) = (m for m in family.modules() if type(m).__name__ == "AutoregressiveGrid")
+            noise = torch.rand(shape)
+            draw = partial(cached, network, noise)
+        with torch.no_grad():
+            draw()  # warm up
+            start = time.process_time()
+            fast, passes = draw()
+            middle = time.process_time()
+            slow = naive(network, noise)
+        end = time.process_time()
         results[kind] = {
             "same_pictures": bool((fast == slow).all()),
             "passes_over_a_row": passes,
@@ -103,12 +142,7 @@ def main() -> None:
             "speed_up": (end - middle) / (middle - start),
         }
         print(kind, json.dumps(results[kind]), flush=True)
-    machine = (
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    record = {"date": date.today().isoformat(), "machine": machine, "pictures": arguments.n, "kinds": results}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+    save(arguments.out, {"machine": where, "pictures": arguments.n, "kinds": results})
 
 
 if __name__ == "__main__":

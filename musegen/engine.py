@@ -7,8 +7,10 @@ that loss with respect to that player's parameters alone and moves them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,7 +25,7 @@ from musegen.errors import BadInput, TrainingDiverged
 from musegen.family import Family, Losses
 from musegen.whole_batch import SharedBatch
 
-__all__ = ["Engine", "choose_device", "learning_rate_factor"]
+__all__ = ["Engine", "choose_device", "keep_freed_memory", "learning_rate_factor"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -43,6 +45,24 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f'The device "{name}" is not there ({torch.cuda.device_count()} CUDA devices): use auto or cpu.')
     return device
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep memory that tensors on the CPU free, up to 2 GB, for the next ones.
+
+    glibc returns blocks above 32 MB to the system as they are freed, and the system fills them with zeros, page by page, when they
+    are next asked for. Gradients of a large layer and activations of a large batch come and go in every step, so that costs up to
+    half of a step (``docs/performance.md``). Does nothing with another C library.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30)
 
 
 def learning_rate_factor(config: RunConfig, step: int) -> float:

@@ -26,7 +26,7 @@ from musegen.data.dataset import Batch, Batches, Dataset, View, balanced_subset,
 from musegen.data.streaming import memory_to_stream, on_device
 from musegen.distributed import ALONE, Processes, joined
 from musegen.domain import Data, Domain, Labelled, Stream, Target
-from musegen.engine import Engine, choose_device
+from musegen.engine import Engine, choose_device, keep_freed_memory
 from musegen.errors import BadInput, MusegenError, TrainingDiverged
 from musegen.family import build
 from musegen.model import load
@@ -196,6 +196,8 @@ class Session:
             raise BadInput(
                 f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.'
             )
+        if device.type == "cpu":
+            keep_freed_memory()
         # Weights, like everything random, follow from the seed.
         torch.manual_seed(config.seed)
         if config.precision == "float32":
