@@ -65,6 +65,14 @@ class Memory(NamedTuple):
     sums: Tensor | None = None
 
 
+class _Shared(NamedTuple):
+    """Weights of the relative term: the table of ``Relative``, and weight and bias of the layers behind it."""
+
+    table: Tensor
+    deep: list[tuple[Tensor, Tensor | None]]
+    out: tuple[Tensor, Tensor | None]
+
+
 class _Residual(nn.Module):
     """z + relu(W z + b)."""
 
@@ -279,7 +287,8 @@ class RecurrentNADE(nn.Module):
         seen = torch.cat([memory.above, x, self._after(given, n_steps)], 2)
         harmony, sums = self._harmony(x, memory)
         context = context.flatten(0, 1)
-        logits = self._absolute(context, flat.flatten(0, 1)) + self._relative(context, seen, harmony)
+        relative = self._relative(self._relative_bias(context, harmony), seen, self._shared())
+        logits = self._absolute(context, flat.flatten(0, 1)) + relative
         return logits.view(len(x), n_steps, self.n_columns, self.n_channels).permute(0, 3, 1, 2), memory_after._replace(
             sums=sums
         )
@@ -329,18 +338,30 @@ class RecurrentNADE(nn.Module):
         assert memory.sums is not None
         return self.harmony(x, memory.sums, memory.step)
 
-    def _relative(self, context: Tensor, seen: Tensor, harmony: Tensor | None, table: Tensor | None = None) -> Tensor:
-        """The relative term of N = B·R steps: contexts ``(N, n)``, cells as ``Relative`` takes them → ``(N, D)``."""
+    def _shared(self) -> _Shared | None:
+        """Weights of the relative term as they are used; None without it."""
         if self.relative is None:
-            return context.new_zeros(())
-        y = self.relative(seen, self.back, self.relative.table() if table is None else table)
+            return None
+        deep = [_masked(layer) for layer in self.relative_deep]
+        return _Shared(self.relative.table(), deep, _masked(self.relative_out))
+
+    def _relative_bias(self, context: Tensor, harmony: Tensor | None) -> Tensor | None:
+        """Of the features of N steps, contexts ``(N, n)`` → ``(N, 1 or SPAN, F)``; None without the relative term."""
+        if self.relative is None:
+            return None
         bias = (self.relative_bias(context) + self.relative.bias)[:, None]
         if harmony is not None:
             bias = bias + harmony.repeat(1, SPAN // harmony.shape[1], 1)  # every span begins with the same class
-        y = (y + bias).relu()  # (spans, N, SPAN, F)
-        for layer in self.relative_deep:
-            y = y + _per_column(layer, y).relu()
-        out = _per_column(self.relative_out, y)  # (spans, N, SPAN, C)
+        return bias
+
+    def _relative(self, bias: Tensor | None, seen: Tensor, shared: _Shared | None) -> Tensor:
+        """The relative term of N = B·R steps, of cells as ``Relative`` takes them → ``(N, D)``."""
+        if self.relative is None or bias is None or shared is None:
+            return seen.new_zeros(())
+        y = (self.relative(seen, self.back, shared.table) + bias).relu()  # (spans, N, SPAN, F)
+        for weight in shared.deep:
+            y = y + F.linear(y, *weight).relu()
+        out = F.linear(y, *shared.out)  # (spans, N, SPAN, C)
         return out.transpose(0, 1).flatten(1)[:, : self.n_cells]
 
     def _absolute(self, context: Tensor, x: Tensor) -> Tensor:
@@ -396,10 +417,7 @@ class RecurrentNADE(nn.Module):
         if given is None:
             given = memory.above.new_zeros(n, self.n_channels, n_steps, self.n_columns)
         given = given * self.given[: self.n_channels, None, None]
-        ahead, table = (
-            self._ahead(given, memory.step, condition),
-            None if self.relative is None else self.relative.table(),
-        )
+        ahead, shared = self._ahead(given, memory.step, condition), self._shared()
         blocks = []
         with _threads(1 if n <= FEW else torch.get_num_threads()):
             for i in range(n_steps):
@@ -407,8 +425,9 @@ class RecurrentNADE(nn.Module):
                 here = None if ahead is None else ahead[:, i : i + 1]
                 context, after = self._context(blank, memory, condition, here)
                 harmony, _ = self._harmony(blank, memory)
+                bias = self._relative_bias(context[:, 0], harmony)
                 row = self._draw_step(
-                    context[:, 0], memory.above, blank, self._after(given, i + 1), harmony, table, temperature, top_p
+                    context[:, 0], memory.above, blank, self._after(given, i + 1), bias, shared, temperature, top_p
                 )
                 blocks.append(row)
                 _, sums = self._harmony(row, memory)
@@ -421,8 +440,8 @@ class RecurrentNADE(nn.Module):
         above: Tensor,
         blank: Tensor,
         after: Tensor,
-        harmony: Tensor | None,
-        table: Tensor | None,
+        bias: Tensor | None,
+        shared: _Shared | None,
         temperature: float,
         top_p: float,
     ) -> Tensor:
@@ -436,7 +455,7 @@ class RecurrentNADE(nn.Module):
         last = number.new_full((n, 1), -1)
         while True:
             grid = row[:, :-1].unflatten(1, (self.n_columns, self.n_channels)).transpose(1, 2)[:, :, None]
-            relative = self._relative(c, torch.cat([above, grid, after], 2), harmony, table)
+            relative = self._relative(bias, torch.cat([above, grid, after], 2), shared)
             logits = self.out(self.deep(a.relu())) + step_bias + relative  # (B, D)
             free = (number > last) & ours
             plain = temperature == 1 and top_p == 1
@@ -460,10 +479,10 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _per_column(layer: nn.Module, y: Tensor) -> Tensor:
-    """A masked 1×1 convolution of features that come last, ``(…, F)`` → ``(…, G)``."""
+def _masked(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a masked 1×1 convolution, for features that come last."""
     assert isinstance(layer, MaskedConv)
-    return F.linear(y, (layer.weight * layer.mask)[:, :, 0, 0], layer.bias)
+    return (layer.weight * layer.mask)[:, :, 0, 0], layer.bias
 
 
 def _next_on(logits: Tensor, free: Tensor, temperature: float, top_p: float) -> Tensor:

@@ -160,7 +160,8 @@ def test_the_relative_term_is_the_same_in_every_key() -> None:
         for grid in (x, x.roll(3, 3)):
             seen = F.pad(grid, (0, 0, made.back, 0))
             harmony, _ = made._harmony(grid, made.start(1))
-            said.append(made._relative(torch.zeros(6, 5).double(), seen, harmony).view(6, 40, 2))
+            bias = made._relative_bias(torch.zeros(6, 5).double(), harmony)
+            said.append(made._relative(bias, seen, made._shared()).view(6, 40, 2))
     torch.testing.assert_close(said[1][:, 3:], said[0][:, :-3])
     assert float((said[1] - said[0]).abs().max()) > 0.1
 
