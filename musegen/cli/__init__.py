@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 from musegen.cli import listing, looking, making, stores, training  # noqa: F401  (they add their commands)
 from musegen.cli.app import app
 from musegen.cli.training import pair_help
-from musegen.errors import MusegenError, MusegenWarning
+from musegen.errors import MusegenError, MusegenWarning, ProcessLost
 
 __all__ = ["app", "main"]
 
@@ -68,6 +68,11 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
             return 2
         if not error.told:
             print(error, file=sys.stderr)
+        if isinstance(error, ProcessLost):
+            # gloo's threads may abort the process while Python takes itself apart; nothing is left to do here.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(error.exit_code)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain when it flushes at exit.
