@@ -357,19 +357,23 @@ class Model:
         z_a, z_b, z_c = (self.encode(x).mean(0, keepdim=True) for x in (a, b, c))
         return self.decode(z_a - z_b + z_c)
 
-    def examples(self, n: int, split: str = "valid") -> Batch | None:
-        """n examples of the data that the run was trained on, with labels if there are any; None for a model file.
+    def examples(self, n: int, split: str = "valid", source: Path | None = None) -> Batch | None:
+        """n examples of the run's data, or of those at ``source``, with labels if there are any.
+
+        None for a model file that is told no data.
 
         Raises:
-            BadInput: the data are gone.
+            BadInput: the data are gone, or will not do.
         """
-        data = self.data()
-        if self.run is None or data is None:
+        data = self.data(source)
+        if data is None:
             return None
         dataset = data.splits.get(split)
         if dataset is None or not len(dataset):
             dataset = data.splits["train"]
-        return next(Batches(dataset, n, self.run.config().run.seed, torch.device("cpu")).once(n))
+        seed = self.config["seed"]
+        assert isinstance(seed, int)
+        return next(Batches(dataset, n, seed, torch.device("cpu")).once(n))
 
     def data(self, source: Path | None = None) -> Data | None:
         """The data that the run was trained on, or those at ``source``; None for a model file that is told none.
@@ -392,10 +396,14 @@ class Model:
         _, data = resolved.domain.open(resolved.domain_config, source, self.run.path / "data")
         return data
 
-    def outlier_threshold(self, n_samples: int = 1, n: int = 500) -> float | None:
-        """What only 1 % of validation examples fall below: log p(x) in nats, or the probability of the best class for
-        families without one; None for a model file, which knows no data."""
-        batch = self.examples(n)
+    def outlier_threshold(self, n_samples: int = 1, n: int = 500, source: Path | None = None) -> float | None:
+        """What only 1 % of validation examples (of the run, or of the data at ``source``) fall below: log p(x) in nats, or the
+        probability of the best class for families without one; None for a model file that is told no data.
+
+        Raises:
+            BadInput: the data are gone, or will not do.
+        """
+        batch = self.examples(n, source=source)
         return None if batch is None else float(self.typicality(batch.x, n_samples).quantile(0.01))
 
     def typicality(self, x: Tensor, n_samples: int = 1) -> Tensor:

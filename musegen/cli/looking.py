@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from musegen.model import Model
 
+Reference = Annotated[
+    Path | None, Parameter(help="Data to compare with, as for training; those of the run if not given.")
+]
+
 
 @app.command
 def traverse(
@@ -44,6 +48,7 @@ def latent(
     *,
     out: Annotated[Path, Parameter(help="The picture to write (PNG).")] = Path("latent.png"),
     n: Annotated[int, Parameter(name=["-n", "--n"], help="Validation examples to encode.")] = 2000,
+    data: Reference = None,
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
 ) -> None:
@@ -52,9 +57,9 @@ def latent(
 
     loaded = source.load(model)
     loaded._require("encode")
-    batch = loaded.examples(n)
+    batch = loaded.examples(n, source=data)
     if batch is None:
-        raise BadInput(f"{model} is a model file, which knows no data to encode: give a run folder.")
+        raise BadInput(f"{model} is a model file, which knows no data to encode: add --data, or give a run folder.")
     picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes)
     save_picture(picture, out, overwrite)
 
@@ -79,6 +84,7 @@ def score(
     /,
     *,
     k: Draws = 16,
+    data: Reference = None,
     bits: Annotated[bool, Parameter(negative="", help="Bits instead of nats.")] = False,
     source: SourceOptions = Source(),  # noqa: B008
     json: Json = False,
@@ -91,7 +97,7 @@ def score(
     loaded = source.load(model)
     loaded._require("log_prob")
     x, names = _named(loaded, files)
-    values, threshold = loaded.log_prob(x, k), loaded.outlier_threshold(k)
+    values, threshold = loaded.log_prob(x, k), loaded.outlier_threshold(k, source=data)
     unit, scale = ("bits", math.log(2)) if bits else ("nats", 1.0)
     exact = loaded.family.capabilities.log_prob == "exact"
     how = f"log p, {unit}" if exact else f"log p ≥, {unit} (K = {k})"
@@ -113,6 +119,7 @@ def classify(
     /,
     *,
     k: Draws = 16,
+    data: Reference = None,
     source: SourceOptions = Source(),  # noqa: B008
     json: Json = False,
 ) -> None:
@@ -121,7 +128,7 @@ def classify(
     x, names = _named(loaded, files)
     log_p = loaded.classify(x)
     classes = loaded.domain.spec.classes if len(loaded.domain.spec.classes) == log_p.shape[1] else None
-    typical, threshold = loaded.typicality(x, k), loaded.outlier_threshold(k)
+    typical, threshold = loaded.typicality(x, k), loaded.outlier_threshold(k, source=data)
     best = log_p.max(1)
     rows = []
     for i, name in enumerate(names):
@@ -139,9 +146,7 @@ def evaluate(
     n: Annotated[int, Parameter(name=["-n", "--n"], help="Samples, and real examples to compare them with.")] = 512,
     k: Draws = 16,
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
-    data: Annotated[
-        Path | None, Parameter(help="Data to compare with, as for training; those of the run if not given.")
-    ] = None,
+    data: Reference = None,
     seed: int = 0,
     temperature: Annotated[float, Parameter(help="Of the samples, as for generate.")] = 1.0,
     top_p: TopP = None,

@@ -137,6 +137,9 @@ def test_scores_classes_and_codes(run: Callable[..., Result], tmp_path: Path, pi
     assert bits["log p ≥, bits (K = 4)"] == pytest.approx(nats / np.log(2), abs=0.01)
     assert run("export", "vae", "m.safetensors").code == 0
     assert json.loads(run("score", "m.safetensors", noise, "--json").out)[0]["outlier"] == "unknown"
+    told = run("score", "m.safetensors", disc / "00.png", noise, "--data", picture_folder, "--json", "-k", 4)
+    assert [row["outlier"] for row in json.loads(told.out)] == ["no", "yes"]
+    assert run("latent", "m.safetensors", "--data", picture_folder, "--out", "told.png").code == 0
 
     assert run("latent", "vae", "--out", "latent.png").code == 0
     assert Image.open("latent.png").width > 1000
