@@ -104,6 +104,9 @@ class Engine:
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
         bf16 = config.precision == "bf16" and self.device.type == "cuda"
         self._autocast: Any = torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        # Of cells that are 0 or 1. bfloat16 holds these exactly, so that a likelihood, which autocast computes in float32, sees
+        # the same targets; and what autocast would convert before every first layer is made in that type at once.
+        self.batch_dtype = torch.bfloat16 if bf16 else torch.float32
         part = processes.part(config.batch_size)
         self._shared: Any = contextlib.nullcontext() if part is None else SharedBatch(part, self.device)
         self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None

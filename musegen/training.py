@@ -212,15 +212,19 @@ class Session:
         n = config.batch_size * family.minibatches
         wanted = resolved.family.streams(resolved.family_config, domain.spec)
         memory = config.device_memory
-        streams = {name: on_device(_stream(resolved, data, stream), device, memory) for name, stream in wanted.items()}
-        self.batches = Batches(on_device(data.splits["train"], device, memory), n, config.seed, device, streams)
+
+        def ready(dataset: Dataset) -> Dataset:
+            return on_device(dataset, device, memory, self.engine.batch_dtype)
+
+        streams = {name: ready(_stream(resolved, data, stream)) for name, stream in wanted.items()}
+        self.batches = Batches(ready(data.splits["train"]), n, config.seed, device, streams)
         valid = data.splits.get("valid")
         self.valid = None
         if valid is not None and len(valid) and config.validate_every:
             for name, stream in wanted.items():
                 if isinstance(stream, Target) and "target_valid" in data.splits:
-                    streams[name] = on_device(data.splits["target_valid"], device, memory)
-            self.valid = Batches(on_device(valid, device, memory), n, config.seed, device, streams)
+                    streams[name] = ready(data.splits["target_valid"])
+            self.valid = Batches(ready(valid), n, config.seed, device, streams)
         elif config.early_stop:
             raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
@@ -229,7 +233,7 @@ class Session:
     def prepare(self) -> None:
         """Everything that can fail for a new run fails here, before the run folder gets its name."""
         try:
-            self.engine.family.prepare(self.batches[0])
+            self.engine.family.prepare(self.batches[0].float())
             # One dry evaluation finds sizes that do not fit before anything is written.
             example = self.batches[0]
             with self.seeded():
@@ -361,7 +365,7 @@ class Session:
                 samples = family.sample(n)
             else:
                 source = self.valid if self.valid is not None else self.batches
-                samples = family.reconstruct(next(source.once()).x[:n])
+                samples = family.reconstruct(next(source.once()).x[:n].float())
         samples = samples.float().cpu()
         self.domain.write(samples, folder, [f"sample_{i:03d}" for i in range(len(samples))])
         picture = self.domain.picture(samples)

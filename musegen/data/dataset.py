@@ -43,6 +43,10 @@ class Batch:
         label = None if self.label is None else self.label[part]
         return Batch(self.x[part], self.index[part], label, {name: b[part] for name, b in self.streams.items()})
 
+    def float(self) -> Batch:
+        """The same examples in single precision, for what counts and averages them."""
+        return replace(self, x=self.x.float(), streams={name: b.float() for name, b in self.streams.items()})
+
 
 class Dataset(Protocol):
     """Examples that live on a device and are gathered there, a batch at a time.
@@ -80,6 +84,8 @@ class ArrayDataset:
         label: int64 ``(N,)`` or None.
         transform: applied to the float batch with the batch's generator (dynamic binarisation, noise).
         scale: what x is divided by.
+        binary: batches are zeros and ones, once they are scaled and transformed.
+        dtype: of batches, see ``in_type``.
     """
 
     def __init__(
@@ -88,8 +94,11 @@ class ArrayDataset:
         label: Tensor | None = None,
         transform: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         scale: float = 255.0,
+        binary: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.x, self.label, self.transform, self.scale = x, label, transform, scale
+        self.binary, self.dtype = binary, dtype
 
     def __len__(self) -> int:
         return len(self.x)
@@ -100,11 +109,15 @@ class ArrayDataset:
             x = x / self.scale
         if self.transform is not None:
             x = self.transform(x, generator)
-        return Batch(x, index, None if self.label is None else self.label[index])
+        return Batch(x.to(self.dtype), index, None if self.label is None else self.label[index])
 
     def to(self, device: torch.device) -> ArrayDataset:
         label = None if self.label is None else self.label.to(device)
-        return ArrayDataset(self.x.to(device), label, self.transform, self.scale)
+        return ArrayDataset(self.x.to(device), label, self.transform, self.scale, self.binary, self.dtype)
+
+    def in_type(self, dtype: torch.dtype) -> ArrayDataset:
+        """With batches in ``dtype`` if they are zeros and ones, which every type holds exactly; others stay as they are."""
+        return ArrayDataset(self.x, self.label, self.transform, self.scale, True, dtype) if self.binary else self
 
 
 @dataclass(frozen=True)
