@@ -180,7 +180,7 @@ def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
     """The processes of a run, and this one's device; torchrun, or musegen.launch, has started them and set the environment.
 
     Raises:
-        BadInput: a batch that cannot be shared, or devices that cannot; several processes that nobody has started.
+        BadInput: a batch, devices or compiled networks that cannot be shared; several processes that nobody has started.
         ProcessLost: another process does not come.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -198,6 +198,11 @@ def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
             raise BadInput(
                 f"A batch of {config.batch_size} examples cannot be shared evenly by {count} processes, two or more to each: "
                 f"set batch_size to a multiple of {count} from {2 * count} on."
+            )
+        if config.compile != "none":
+            raise BadInput(
+                "Several processes draw random numbers, and take batch statistics, for the whole batch, which compiled networks "
+                "do not know of: set compile to none, or train with one process."
             )
     processes = Processes(rank, count, _group("nccl" if device.startswith("cuda") else "gloo"))
     with processes.one_voice():

@@ -149,6 +149,11 @@ class Family(nn.Module, ABC):
         """Why a step cannot be shared by several processes as configured, and what to do, in one sentence; empty where it can."""
         return ""
 
+    @property
+    def differentiated_twice(self) -> tuple[str, ...]:
+        """Networks of whose gradient a loss takes the gradient, as a penalty on it does: they cannot be compiled."""
+        return ()
+
     @abstractmethod
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         """One step of the algorithm: yields ``(player, losses)`` in the paper's order.

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 from musegen.checkpoint import newest_checkpoint, prune, save_checkpoint
+from musegen.compiling import not_compiled
 from musegen.config import load_yaml
 from musegen.data.dataset import Batch, Batches, Dataset, View, balanced_subset, generator_for
 from musegen.data.streaming import memory_to_stream, on_device
@@ -136,8 +138,8 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
 
     Args:
         path: the run folder.
-        options: of the run that may change: ``steps``, ``minutes``, ``device``, ``processes``, and how often to log, save and
-            sample.
+        options: of the run that may change: ``steps``, ``minutes``, ``device``, ``processes``, ``compile``, and how often to
+            log, save and sample.
 
     Raises:
         BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do.
@@ -146,7 +148,7 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
     resolved = run.config()
     fixed = (
         set(options)
-        - {"steps", "minutes", "device", "processes", "early_stop", "tensorboard", "samples"}
+        - {"steps", "minutes", "device", "processes", "compile", "early_stop", "tensorboard", "samples"}
         - {name for name in options if name.endswith("_every")}
     )
     if fixed:
@@ -209,6 +211,9 @@ class Session:
                 f"Several processes cannot share a step of {family.name} as configured: {family.indivisible}"
             )
         self.engine = Engine(family, config, processes)
+        if self.engine.left_uncompiled and not self.quiet:
+            left = " and ".join(self.engine.left_uncompiled)
+            print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
         n = config.batch_size * family.minibatches
         wanted = resolved.family.streams(resolved.family_config, domain.spec)
         memory = config.device_memory
@@ -239,6 +244,8 @@ class Session:
             with self.seeded():
                 metrics = self.engine.evaluate([example[: len(example) // self.processes.count]])
         except RuntimeError as error:
+            if self.config.compile != "none" and (problem := not_compiled(error)) is not None:
+                raise problem from error
             if "shape" in str(error) or "size" in str(error):
                 raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
             raise

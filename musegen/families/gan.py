@@ -220,6 +220,10 @@ class GAN(Family):
         }
 
     @property
+    def differentiated_twice(self) -> tuple[str, ...]:
+        return ("discriminator",) if self.config.loss == "wasserstein-gp" else ()
+
+    @property
     def minibatches(self) -> int:
         return self.config.critic_steps
 
