@@ -56,6 +56,10 @@ class Processes:
         """This process's part of a minibatch; None for all of it."""
         return Part(self.rank, self.count, batch_size // self.count) if self.count > 1 else None
 
+    def share(self, n: int) -> range:
+        """This process's numbers among 0 … n − 1: every ``count``-th; empty where there are fewer than processes."""
+        return range(self.rank, n, self.count)
+
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace the parameters' gradients by their means over the processes."""
         if self.count == 1:
@@ -78,6 +82,16 @@ class Processes:
         with watched():
             dist.all_reduce(values)
         return values / self.count
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sums over the processes, element by element, of numbers on the CPU; added in one order, so the same to the last bit
+        everywhere."""
+        if self.count == 1:
+            return values
+        everybody = [torch.empty_like(values) for _ in range(self.count)]
+        with watched():
+            dist.all_gather(everybody, values, group=self._control)
+        return torch.stack(everybody).sum(0)
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
         """Everybody gets the first process's tensors, in place."""

@@ -241,13 +241,18 @@ class Engine:
                 )
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over examples of what ``updates`` reports, with nobody moving."""
+    def evaluate(self, batches: Iterable[Batch], shared: bool = False, counted: bool = True) -> dict[str, float]:
+        """Means over examples of what ``updates`` reports, with nobody moving.
+
+        Args:
+            shared: every process evaluates batches of its own, and the means are over all of them.
+            counted: these batches count; where a process has none of its own, another's tell it what is reported.
+        """
         totals: dict[str, Tensor] = {}
         n_examples = 0
         with self.averaged() as family:
             for batch in batches:
-                n_examples += len(batch)
+                n_examples += len(batch) * counted
                 if self._compiled:
                     torch.compiler.cudagraph_mark_step_begin()
                 seen: dict[str, list[Tensor]] = {}
@@ -256,10 +261,12 @@ class Engine:
                         for name, value in losses.items():
                             seen.setdefault(f"{player}/{name}", []).append(value.float())
                 for key, values in seen.items():
-                    totals[key] = totals.get(key, torch.zeros((), device=self.device)) + len(batch) * sum(values) / len(
-                        values
-                    )
-        return {key: float(total) / n_examples for key, total in totals.items()}
+                    total = totals.get(key, torch.zeros((), dtype=torch.float64, device=self.device))
+                    totals[key] = total + len(batch) * counted * torch.stack(values).mean()
+        n_seen = torch.tensor(n_examples, dtype=torch.float64, device=self.device)
+        sums = torch.stack([n_seen, *totals.values()]).detach().cpu()  # in one transfer
+        n, *whole = (self.processes.total(sums) if shared else sums).tolist()
+        return {key: value / n for key, value in zip(totals, whole, strict=True)}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Everything that the next step depends on, as groups of tensors."""

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -206,10 +206,6 @@ class Session:
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
         family.n_examples = len(data.splits["train"])
-        if processes.count > 1 and family.indivisible:
-            raise BadInput(
-                f"Several processes cannot share a step of {family.name} as configured: {family.indivisible}"
-            )
         self.engine = Engine(family, config, processes)
         if self.engine.left_uncompiled and not self.quiet:
             left = " and ".join(self.engine.left_uncompiled)
@@ -319,12 +315,21 @@ class Session:
         with SharedBatch(part, self.engine.device):  # augmentation draws for the whole batch too
             return self.batches.rows(i, part.own)
 
+    def to_validate(self, numbers: range) -> Iterator[Batch]:
+        """Batches of the validation data. What is drawn for one follows from its number, whoever evaluates it."""
+        assert self.valid is not None
+        batches = self.valid.once(self.config.validate_examples, numbers.start, numbers.step)
+        for number, batch in zip(numbers, batches, strict=False):
+            torch.manual_seed(generator_for(torch.device("cpu"), self.config.seed, 3, number).initial_seed())
+            yield batch
+
     def validate(self, record: Callable[..., None]) -> bool:
         """Evaluate; keep the best checkpoint; True when it is time to stop early."""
         assert self.valid is not None
+        n = min(self.config.validate_examples, len(self.valid.dataset))
+        share = self.processes.share(-(-n // self.valid.batch_size))
         with self.seeded():
-            # All of them, each by itself: a share each would save little time, and couple an evaluation to their number.
-            metrics = self.processes.as_first(self.engine.evaluate(self.valid.once(self.config.validate_examples)))
+            metrics = self.engine.evaluate(self.to_validate(share or range(1)), shared=True, counted=len(share) > 0)
         record("valid", metrics)
         monitor = self.resolved.family.monitor
         if monitor is None:

@@ -237,10 +237,16 @@ class Batches:
             return batch
         return replace(batch, streams={name: stream.rows(step, own) for name, stream in self.streams.items()})
 
-    def once(self, limit: int | None = None) -> Iterator[Batch]:
-        """Every example once, in order (at most ``limit`` of them), with the same draws each time: for validation."""
-        generator = generator_for(self.device, *self._key, 2)
+    def once(self, limit: int | None = None, first: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Every example once, in order, with the same draws each time: for validation.
+
+        Args:
+            limit: examples to see, at most.
+            first, every: batches first, first + every, … of these alone.
+        """
         n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
-        for i, index in enumerate(torch.arange(n, device=self.device).split(self.batch_size)):
-            streams = {name: stream[i][: len(index)] for name, stream in self.streams.items()}
-            yield replace(self.dataset.gather(index, generator), streams=streams)
+        indices = torch.arange(n, device=self.device).split(self.batch_size)
+        for i in range(first, len(indices), every):
+            streams = {name: stream[i][: len(indices[i])] for name, stream in self.streams.items()}
+            batch = self.dataset.gather(indices[i], generator_for(self.device, *self._key, 2, i))
+            yield replace(batch, streams=streams)

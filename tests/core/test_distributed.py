@@ -25,6 +25,7 @@ import musegen
 from musegen.checkpoint import newest_checkpoint
 from musegen.errors import BadInput
 from musegen.launch import LAUNCHER, MEETING, wanted
+from musegen.nade import _through
 from musegen.whole_batch import Part, SharedBatch, batch_length, batch_mean, gathered, same_everywhere
 
 CPU = torch.device("cpu")
@@ -95,6 +96,21 @@ def test_parts_make_up_the_batch(count: int, rows: int, groups: int) -> None:
 def test_a_draw_that_cannot_be_shared_is_refused(draw: Callable[[], object]) -> None:
     with pytest.raises(BadInput, match="train it with one process"), SharedBatch(Part(1, 2, 4), CPU):
         draw()
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_dropout_between_recurrent_layers_is_shared(kind: type[nn.LSTM | nn.GRU]) -> None:
+    network, whole = kind(3, 5, 3, batch_first=True, dropout=0.4), torch.randn(8, 6, 3)
+    torch.manual_seed(1)
+    expected, _ = network(whole)
+    after = torch.get_rng_state()
+    for rank in range(2):
+        part = Part(rank, 2, 4)
+        torch.manual_seed(1)
+        with SharedBatch(part, CPU):
+            found, _ = _through(network, part.own(whole))
+        torch.testing.assert_close(found, part.own(expected))
+        assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_what_is_the_same_everywhere_is_drawn_once() -> None:
