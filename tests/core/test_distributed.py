@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from musegen.checkpoint import newest_checkpoint
 from musegen.errors import BadInput
 from musegen.launch import LAUNCHER, MEETING, wanted
 from musegen.nade import _through
+from musegen.runs import Run
 from musegen.whole_batch import Part, SharedBatch, batch_length, batch_mean, gathered, same_everywhere
 
 CPU = torch.device("cpu")
@@ -280,3 +282,29 @@ def test_processes_end_with_who_started_them(tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
     newest_checkpoint(folder / "checkpoints")
+
+
+@pytest.mark.distributed
+def test_runs_end_well_and_go_on_in_any_number_of_processes(tmp_path: Path) -> None:
+    """gloo must not abort a process on its way out; what was learnt in two processes goes on in one and in three."""
+    train = ["-m", "musegen", "train", "vae", "image", "--steps", "4", "--batch-size", "12", "--validate-every", "2"]
+    train += ["--validate-examples", "30", "--sample-every", "0", "--device", "cpu", "--set", "widths=[16]"]
+    train += ["--processes", "2", "--quiet"]
+    done = subprocess.run([sys.executable, *train, "--out", str(tmp_path / "run")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = []
+    for n in (1, 2, 3):
+        shutil.copytree(tmp_path / "run", tmp_path / str(n))
+        resume = ["-m", "musegen", "resume", str(tmp_path / str(n)), "--steps", "8", "--processes", str(n), "--quiet"]
+        done = subprocess.run([sys.executable, *resume], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        run = Run.open(tmp_path / str(n))
+        found.append((newest_checkpoint(run.checkpoints)[0]["weights"], run.metrics()))
+    (one, metrics), *others = found
+    for weights, figures in others:
+        for name, tensor in one.items():
+            torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-5, equal_nan=True)
+        assert [row["kind"] for row in figures] == [row["kind"] for row in metrics]
+        for row, expected in zip(figures, metrics, strict=True):
+            if row["kind"] == "valid":  # 30 examples in three batches: shares of 3, of 2 and 1, and of 1 each
+                assert row == pytest.approx(expected, rel=1e-5)
