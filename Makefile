@@ -42,6 +42,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/autoregressive_sampling.py
 	$(BIN)/python benchmarks/curves.py
 	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/reading.py --files 500 --rounds 3
 
 clean:

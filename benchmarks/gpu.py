@@ -14,11 +14,7 @@ reported in the result and the others go on; a part that no time is left for is 
 * ``rivals``: what one would use instead. On the device, dense uint8 of all 128 pitches (cropping after a transposition needs
   those outside the range): ``index_select``, one ``roll`` per batch (cheaper than one per window), crop, transpose, cast. The same
   without transposition and cropped beforehand. From the host, ``DataLoader`` over dense arrays with workers and pinned memory.
-* ``musegan``: steps per second of MuseGAN's composer (Dong et al. 2018): 4 bars × 96 steps × 84 pitches × 5 tracks, batch 64,
-  Wasserstein with gradient penalty, 5 critic updates per generator update; in float32, tf32 and bf16, as it is and with
-  ``torch.compile`` of the generator. The penalty is differentiated twice, which compiled graphs do not support, so the critic
-  stays as it is. ``hours``: what ``paper_steps`` generator updates take.
-* ``rnn_nade``: training steps per second of that family at its defaults.
+* ``musegan`` and ``rnn_nade``: training, see ``gpu_training.py`` beside this file. ``pays`` says which setting of MuseGAN to use.
 
 Needs torch, numpy, pluggy and safetensors (and Triton) alone.
 """
@@ -38,24 +34,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import gpu_training
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batches
 from musegen.data.packed import WindowDataset, gather_windows_torch
-from musegen.domain import Decoder, Discriminator, Spec
-from musegen.engine import Engine
-from musegen.families.gan import GAN, GANConfig
-from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
-from musegen.family import Family
-from musegen.likelihood import Bernoulli
-from musegen_pianoroll.networks import ComposerDiscriminator, MuseGANDecoder
 
 N_TRACKS, RANGE, STEPS = 5, (24, 108), 192
-PAPER_STEPS = 50_000
-"""Generator updates of the authors' published configuration (``steps`` of their default_config.yaml)."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "uint8": torch.uint8}
 
 
@@ -309,74 +295,6 @@ def windows(machine: Machine, n_steps: int, n_planes: int) -> WindowDataset:
     return WindowDataset(planes, starts, n_steps, RANGE, fixed, range(-6, 7))
 
 
-def steps_per_second(
-    machine: Machine, family: Family, config: RunConfig, dataset: WindowDataset, seconds: float
-) -> float:
-    """Steps of the engine, batching included, for about so many seconds after a warm-up."""
-    engine = Engine(family.to(machine.device), config)
-    batches = Batches(dataset, config.batch_size * family.minibatches, 0, machine.device)
-    engine.family.prepare(batches[0])
-
-    def run(n: int) -> float:
-        start = time.perf_counter()
-        for _ in range(n):
-            engine.step([batches[engine.step_count]])
-        engine.collect()
-        machine.wait()
-        return time.perf_counter() - start
-
-    run(1 if machine.small else 3)
-    n = 1 if machine.small else max(3, min(300, int(seconds / (run(3) / 3))))
-    return n / run(n)
-
-
-def musegan(machine: Machine, precision: str, compiled: bool) -> dict[str, Any]:
-    bars, bar_steps, channels, size = (2, 8, 4, 2) if machine.small else (4, 96, 64, 64)
-    config = GANConfig(latent_dim=128, loss="wasserstein-gp", critic_steps=5)
-    spec = Spec(
-        (N_TRACKS, bars * bar_steps, RANGE[1] - RANGE[0]), ("track", "step", "pitch"), Bernoulli(), (), (), bar_steps
-    )
-    torch.manual_seed(0)
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    networks: dict[str, nn.Module] = {}
-    for name, wanted in GAN.networks(config, spec).items():
-        match wanted:
-            case Decoder():
-                networks[name] = MuseGANDecoder("composer", wanted.n_code, spec.params_shape, N_TRACKS, bars, channels)
-            case Discriminator():
-                networks[name] = ComposerDiscriminator(spec.shape, bars, channels, wanted.norm)
-    family = GAN(config, spec, networks)
-    if compiled:
-        family.generator.compile()
-    run = RunConfig(batch_size=size, precision="bf16" if precision == "bf16" else "float32")
-    if machine.cuda:
-        torch.cuda.reset_peak_memory_stats()
-    start = time.perf_counter()
-    rate = steps_per_second(machine, family, run, windows(machine, bars * bar_steps, 1), seconds=10)
-    return {
-        "precision": precision,
-        "generator_compiled": compiled,
-        "steps_per_s": rate,
-        "hours": PAPER_STEPS / rate / 3600,
-        "peak_memory_GB": torch.cuda.max_memory_allocated() / 1e9 if machine.cuda else None,
-        "seconds_of_measuring": time.perf_counter() - start,
-    }
-
-
-def rnn_nade(machine: Machine, precision: str) -> dict[str, Any]:
-    steps, size = (8, 2) if machine.small else (64, 64)
-    torch.set_float32_matmul_precision("highest")
-    spec = Spec(
-        (2 * N_TRACKS, steps, RANGE[1] - RANGE[0]), ("track × plane", "step", "pitch"), Bernoulli(), (), (), steps // 4
-    )
-    config = RNNNADEConfig(units=16, hidden=8, features=4) if machine.small else RNNNADEConfig()
-    torch.manual_seed(0)
-    run = RunConfig(batch_size=size, precision=precision)  # type: ignore[arg-type]
-    rate = steps_per_second(machine, RNNNADE(config, spec, {}), run, windows(machine, steps, 2), seconds=8)
-    return {"precision": precision, "batch": size, "steps": steps, "steps_per_s": rate}
-
-
 def attempt(machine: Machine, least_seconds: float, call: Callable[[], Any]) -> Any:
     """A part's result, or why there is none."""
     if machine.seconds_left < least_seconds:
@@ -428,7 +346,7 @@ def main() -> int:
         },
         "system": platform.system(),
         "small": arguments.small,
-        "paper_steps": PAPER_STEPS,
+        "paper_steps": gpu_training.PAPER_STEPS,
     }
     code = 0
     try:
@@ -440,12 +358,26 @@ def main() -> int:
         tiles = [(128, 2)] if machine.small else [(b, w) for b in (256, 512, 1024, 2048) for w in (2, 4, 8)]
         result["batching"] = attempt(machine, 30, lambda: batching(machine, limit, sizes))
         result["rivals"] = attempt(machine, 30, lambda: rivals(machine))
-        result["musegan"] = [
-            attempt(machine, 60 if compiled else 30, lambda p=precision, c=compiled: musegan(machine, p, c))  # type: ignore[misc]
-            for compiled in ((False,) if machine.small else (False, True))
-            for precision in ("float32", "tf32", "bf16")
+
+        def of(n_steps: int, n_planes: int) -> WindowDataset:
+            torch.manual_seed(2)  # the same music for every setting
+            return windows(machine, n_steps, n_planes)
+
+        result["musegan"], losses = [], {}  # type: ignore[var-annotated]
+        for setting in gpu_training.SETTINGS:
+            # What compiles takes a minute or two before its first step.
+            row = attempt(
+                machine,
+                30 if setting.compile == "none" else 90,
+                lambda s=setting: gpu_training.musegan(machine, s, of, losses),
+            )  # type: ignore[misc]
+            result["musegan"].append(setting.named | row)
+        result["pays"] = gpu_training.pays(result["musegan"])
+        print(result["pays"], file=sys.stderr, flush=True)
+        result["rnn_nade"] = [
+            attempt(machine, 20, lambda p=p: gpu_training.rnn_nade(machine, p, of))  # type: ignore[misc]
+            for p in ("float32", "bf16")
         ]
-        result["rnn_nade"] = [attempt(machine, 20, lambda p=p: rnn_nade(machine, p)) for p in ("float32", "bf16")]  # type: ignore[misc]
         result["tiles"] = attempt(machine, 30, lambda: batching(machine, limit, [2 if machine.small else 1024], tiles))
     except Different as error:
         result["check"] = {"equal": False, "where": str(error)}

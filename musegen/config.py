@@ -47,6 +47,11 @@ class RunConfig:
         1, "processes on this machine that share every batch; torchrun says it for more machines", ge=1
     )
     precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
+    compile: Literal["none", "default", "reduce-overhead"] = option(
+        "none",
+        "compile the networks, which takes minutes at the start; reduce-overhead replays CUDA graphs, for networks so small that "
+        "calls into the device take longer than what it computes",
+    )
     device_memory: float | None = option(
         None,
         "data that take more than this are streamed to the device while it trains (default: half of a CUDA device's memory; "

@@ -56,6 +56,10 @@ class Processes:
         """This process's part of a minibatch; None for all of it."""
         return Part(self.rank, self.count, batch_size // self.count) if self.count > 1 else None
 
+    def share(self, n: int) -> range:
+        """This process's numbers among 0 … n − 1: every ``count``-th; empty where there are fewer than processes."""
+        return range(self.rank, n, self.count)
+
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace the parameters' gradients by their means over the processes."""
         if self.count == 1:
@@ -78,6 +82,16 @@ class Processes:
         with watched():
             dist.all_reduce(values)
         return values / self.count
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sums over the processes, element by element, of numbers on the CPU; added in one order, so the same to the last bit
+        everywhere."""
+        if self.count == 1:
+            return values
+        everybody = [torch.empty_like(values) for _ in range(self.count)]
+        with watched():
+            dist.all_gather(everybody, values, group=self._control)
+        return torch.stack(everybody).sum(0)
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
         """Everybody gets the first process's tensors, in place."""
@@ -180,7 +194,7 @@ def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
     """The processes of a run, and this one's device; torchrun, or musegen.launch, has started them and set the environment.
 
     Raises:
-        BadInput: a batch that cannot be shared, or devices that cannot; several processes that nobody has started.
+        BadInput: a batch, devices or compiled networks that cannot be shared; several processes that nobody has started.
         ProcessLost: another process does not come.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -198,6 +212,11 @@ def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
             raise BadInput(
                 f"A batch of {config.batch_size} examples cannot be shared evenly by {count} processes, two or more to each: "
                 f"set batch_size to a multiple of {count} from {2 * count} on."
+            )
+        if config.compile != "none":
+            raise BadInput(
+                "Several processes draw random numbers, and take batch statistics, for the whole batch, which compiled networks "
+                "do not know of: set compile to none, or train with one process."
             )
     processes = Processes(rank, count, _group("nccl" if device.startswith("cuda") else "gloo"))
     with processes.one_voice():

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musegen.compiling import compile_networks, not_compiled
 from musegen.config import RunConfig
 from musegen.data.dataset import Batch
 from musegen.distributed import ALONE, Processes
@@ -104,6 +105,11 @@ class Engine:
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
         bf16 = config.precision == "bf16" and self.device.type == "cuda"
         self._autocast: Any = torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        # Of cells that are 0 or 1. bfloat16 holds these exactly, so that a likelihood, which autocast computes in float32, sees
+        # the same targets; and what autocast would convert before every first layer is made in that type at once.
+        self.batch_dtype = torch.bfloat16 if bf16 else torch.float32
+        self._compiled = config.compile != "none"
+        self.left_uncompiled = compile_networks(family, config.compile) if self._compiled else []
         part = processes.part(config.batch_size)
         self._shared: Any = contextlib.nullcontext() if part is None else SharedBatch(part, self.device)
         self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
@@ -116,6 +122,8 @@ class Engine:
         if not family.training:
             family.train()
         family.step = self.step_count
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what was computed in the last step may be overwritten
         if not self._constant_rate:
             factor = learning_rate_factor(self.config, self.step_count)
             for name, optimiser in self.optimisers.items():
@@ -145,8 +153,15 @@ class Engine:
         if i == 0:
             # Here rather than after the move: memory that is freed and taken again at once costs no page faults.
             self.optimisers[player].zero_grad(set_to_none=True)
-        loss.backward(inputs=self.parameters[player])
-        self._pending.append((self.step_count, player, {name: value.detach() for name, value in losses.items()}))
+        try:
+            loss.backward(inputs=self.parameters[player])
+        except RuntimeError as error:
+            if self._compiled and (problem := not_compiled(error)) is not None:
+                raise problem from error
+            raise
+        # A loss that is itself an output of a CUDA graph is overwritten in the next step, so that it is copied.
+        kept = {name: value.detach().clone() if self._compiled else value.detach() for name, value in losses.items()}
+        self._pending.append((self.step_count, player, kept))
         return player
 
     def _move(self, player: str) -> None:
@@ -226,23 +241,32 @@ class Engine:
                 )
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over examples of what ``updates`` reports, with nobody moving."""
+    def evaluate(self, batches: Iterable[Batch], shared: bool = False, counted: bool = True) -> dict[str, float]:
+        """Means over examples of what ``updates`` reports, with nobody moving.
+
+        Args:
+            shared: every process evaluates batches of its own, and the means are over all of them.
+            counted: these batches count; where a process has none of its own, another's tell it what is reported.
+        """
         totals: dict[str, Tensor] = {}
         n_examples = 0
         with self.averaged() as family:
             for batch in batches:
-                n_examples += len(batch)
+                n_examples += len(batch) * counted
+                if self._compiled:
+                    torch.compiler.cudagraph_mark_step_begin()
                 seen: dict[str, list[Tensor]] = {}
                 with self._autocast:
                     for player, losses in family.updates(batch):
                         for name, value in losses.items():
                             seen.setdefault(f"{player}/{name}", []).append(value.float())
                 for key, values in seen.items():
-                    totals[key] = totals.get(key, torch.zeros((), device=self.device)) + len(batch) * sum(values) / len(
-                        values
-                    )
-        return {key: float(total) / n_examples for key, total in totals.items()}
+                    total = totals.get(key, torch.zeros((), dtype=torch.float64, device=self.device))
+                    totals[key] = total + len(batch) * counted * torch.stack(values).mean()
+        n_seen = torch.tensor(n_examples, dtype=torch.float64, device=self.device)
+        sums = torch.stack([n_seen, *totals.values()]).detach().cpu()  # in one transfer
+        n, *whole = (self.processes.total(sums) if shared else sums).tolist()
+        return {key: value / n for key, value in zip(totals, whole, strict=True)}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Everything that the next step depends on, as groups of tensors."""

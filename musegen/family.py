@@ -145,9 +145,9 @@ class Family(nn.Module, ABC):
         return 1
 
     @property
-    def indivisible(self) -> str:
-        """Why a step cannot be shared by several processes as configured, and what to do, in one sentence; empty where it can."""
-        return ""
+    def differentiated_twice(self) -> tuple[str, ...]:
+        """Networks of whose gradient a loss takes the gradient, as a penalty on it does: they cannot be compiled."""
+        return ()
 
     @abstractmethod
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,33 @@ class _Residual(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return z + self.linear(z).relu()
+
+
+def _through(
+    network: nn.LSTM | nn.GRU, x: Tensor, state: tuple[Tensor, ...] | Tensor | None = None
+) -> tuple[Tensor, Any]:
+    """``network(x, state)``: x ``(B, T, n)`` → outputs ``(B, T, units)`` of the last layer, and the state after the last step.
+
+    Where values between layers are dropped it goes layer by layer, because torch's recurrences draw inside of one operation,
+    where several processes could not share the draw (``musegen.whole_batch``). The numbers are those that torch draws on a CPU.
+    """
+    if not (network.training and network.dropout and network.num_layers > 1):
+        return network(x, state)
+    of_lstm = isinstance(network, nn.LSTM)
+    if state is None:
+        zeros = x.new_zeros(network.num_layers, len(x), network.hidden_size)
+        state = (zeros, zeros) if of_lstm else zeros
+    parts = state if isinstance(state, tuple) else (state,)
+    run: Any = torch.lstm if of_lstm else torch.gru
+    states = []
+    for i, weights in enumerate(network.all_weights):
+        before = [part[i : i + 1] for part in parts]
+        x = F.dropout(x, network.dropout) if i else x
+        # With biases, one layer, nothing dropped, in training, in one direction, batch first.
+        x, *after = run(x, before if of_lstm else before[0], weights, True, 1, 0.0, True, False, True)
+        states.append(after)
+    joined = tuple(torch.cat(part) for part in zip(*states, strict=True))
+    return x, joined if of_lstm else joined[0]
 
 
 class Relative(nn.Module):
@@ -309,7 +336,7 @@ class RecurrentNADE(nn.Module):
             return None
         cells = self.drop_input(given.permute(0, 2, 3, 1).flatten(2)[..., self.given])
         inputs = torch.cat([cells, *self._extra(len(given), first, given.shape[2], condition)], 2)
-        return self.drop_output(self.backward_(inputs.flip(1))[0].flip(1))
+        return self.drop_output(_through(self.backward_, inputs.flip(1))[0].flip(1))
 
     def _after(self, given: Tensor, step: int) -> Tensor:
         """What the convolution sees of the steps from ``step`` on, ``(B, C, ahead, W)``; none come after the last."""
@@ -327,7 +354,7 @@ class RecurrentNADE(nn.Module):
         before = seen[:, :, self.back - 1 : self.back - 1 + n_steps]  # the step before each
         extra = self._extra(n, memory.step, n_steps, condition) + ([] if ahead is None else [ahead])
         inputs = self.drop_input(before.permute(0, 2, 3, 1).flatten(2))
-        h, state = self.recurrent(torch.cat([inputs, *extra], 2), memory.state)
+        h, state = _through(self.recurrent, torch.cat([inputs, *extra], 2), memory.state)
         after = Memory(memory.step + n_steps, seen[:, :, seen.shape[2] - self.back :], state)
         return torch.cat([self.drop_output(h), *extra], 2), after
 

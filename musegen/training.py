@@ -10,9 +10,10 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 from musegen.checkpoint import newest_checkpoint, prune, save_checkpoint
+from musegen.compiling import not_compiled
 from musegen.config import load_yaml
 from musegen.data.dataset import Batch, Batches, Dataset, View, balanced_subset, generator_for
 from musegen.data.streaming import memory_to_stream, on_device
@@ -136,8 +138,8 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
 
     Args:
         path: the run folder.
-        options: of the run that may change: ``steps``, ``minutes``, ``device``, ``processes``, and how often to log, save and
-            sample.
+        options: of the run that may change: ``steps``, ``minutes``, ``device``, ``processes``, ``compile``, and how often to
+            log, save and sample.
 
     Raises:
         BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do.
@@ -146,7 +148,7 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
     resolved = run.config()
     fixed = (
         set(options)
-        - {"steps", "minutes", "device", "processes", "early_stop", "tensorboard", "samples"}
+        - {"steps", "minutes", "device", "processes", "compile", "early_stop", "tensorboard", "samples"}
         - {name for name in options if name.endswith("_every")}
     )
     if fixed:
@@ -204,23 +206,26 @@ class Session:
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
         family.n_examples = len(data.splits["train"])
-        if processes.count > 1 and family.indivisible:
-            raise BadInput(
-                f"Several processes cannot share a step of {family.name} as configured: {family.indivisible}"
-            )
         self.engine = Engine(family, config, processes)
+        if self.engine.left_uncompiled and not self.quiet:
+            left = " and ".join(self.engine.left_uncompiled)
+            print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
         n = config.batch_size * family.minibatches
         wanted = resolved.family.streams(resolved.family_config, domain.spec)
         memory = config.device_memory
-        streams = {name: on_device(_stream(resolved, data, stream), device, memory) for name, stream in wanted.items()}
-        self.batches = Batches(on_device(data.splits["train"], device, memory), n, config.seed, device, streams)
+
+        def ready(dataset: Dataset) -> Dataset:
+            return on_device(dataset, device, memory, self.engine.batch_dtype)
+
+        streams = {name: ready(_stream(resolved, data, stream)) for name, stream in wanted.items()}
+        self.batches = Batches(ready(data.splits["train"]), n, config.seed, device, streams)
         valid = data.splits.get("valid")
         self.valid = None
         if valid is not None and len(valid) and config.validate_every:
             for name, stream in wanted.items():
                 if isinstance(stream, Target) and "target_valid" in data.splits:
-                    streams[name] = on_device(data.splits["target_valid"], device, memory)
-            self.valid = Batches(on_device(valid, device, memory), n, config.seed, device, streams)
+                    streams[name] = ready(data.splits["target_valid"])
+            self.valid = Batches(ready(valid), n, config.seed, device, streams)
         elif config.early_stop:
             raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
@@ -229,12 +234,14 @@ class Session:
     def prepare(self) -> None:
         """Everything that can fail for a new run fails here, before the run folder gets its name."""
         try:
-            self.engine.family.prepare(self.batches[0])
+            self.engine.family.prepare(self.batches[0].float())
             # One dry evaluation finds sizes that do not fit before anything is written.
             example = self.batches[0]
             with self.seeded():
                 metrics = self.engine.evaluate([example[: len(example) // self.processes.count]])
         except RuntimeError as error:
+            if self.config.compile != "none" and (problem := not_compiled(error)) is not None:
+                raise problem from error
             if "shape" in str(error) or "size" in str(error):
                 raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
             raise
@@ -308,12 +315,21 @@ class Session:
         with SharedBatch(part, self.engine.device):  # augmentation draws for the whole batch too
             return self.batches.rows(i, part.own)
 
+    def to_validate(self, numbers: range) -> Iterator[Batch]:
+        """Batches of the validation data. What is drawn for one follows from its number, whoever evaluates it."""
+        assert self.valid is not None
+        batches = self.valid.once(self.config.validate_examples, numbers.start, numbers.step)
+        for number, batch in zip(numbers, batches, strict=False):
+            torch.manual_seed(generator_for(torch.device("cpu"), self.config.seed, 3, number).initial_seed())
+            yield batch
+
     def validate(self, record: Callable[..., None]) -> bool:
         """Evaluate; keep the best checkpoint; True when it is time to stop early."""
         assert self.valid is not None
+        n = min(self.config.validate_examples, len(self.valid.dataset))
+        share = self.processes.share(-(-n // self.valid.batch_size))
         with self.seeded():
-            # All of them, each by itself: a share each would save little time, and couple an evaluation to their number.
-            metrics = self.processes.as_first(self.engine.evaluate(self.valid.once(self.config.validate_examples)))
+            metrics = self.engine.evaluate(self.to_validate(share or range(1)), shared=True, counted=len(share) > 0)
         record("valid", metrics)
         monitor = self.resolved.family.monitor
         if monitor is None:
@@ -361,7 +377,7 @@ class Session:
                 samples = family.sample(n)
             else:
                 source = self.valid if self.valid is not None else self.batches
-                samples = family.reconstruct(next(source.once()).x[:n])
+                samples = family.reconstruct(next(source.once()).x[:n].float())
         samples = samples.float().cpu()
         self.domain.write(samples, folder, [f"sample_{i:03d}" for i in range(len(samples))])
         picture = self.domain.picture(samples)

@@ -49,7 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             app(arguments, exit_on_error=False, print_error=False)
 
-    return _guarded(run, debug)
+    code = _guarded(run, debug)
+    if _has_joined_others():
+        # gloo's threads may abort a process while Python takes itself apart, after everything is done; nothing is left to do here.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _has_joined_others() -> bool:
+    """Whether this process is one of several, or was before it lost another."""
+    distributed = sys.modules.get("torch.distributed")
+    return ProcessLost.happened or bool(distributed and distributed.is_available() and distributed.is_initialized())
 
 
 def _guarded(run: Callable[[], None], debug: bool) -> int:
@@ -68,11 +80,6 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
             return 2
         if not error.told:
             print(error, file=sys.stderr)
-        if isinstance(error, ProcessLost):
-            # gloo's threads may abort the process while Python takes itself apart; nothing is left to do here.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(error.exit_code)
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain when it flushes at exit.

@@ -43,6 +43,10 @@ class Batch:
         label = None if self.label is None else self.label[part]
         return Batch(self.x[part], self.index[part], label, {name: b[part] for name, b in self.streams.items()})
 
+    def float(self) -> Batch:
+        """The same examples in single precision, for what counts and averages them."""
+        return replace(self, x=self.x.float(), streams={name: b.float() for name, b in self.streams.items()})
+
 
 class Dataset(Protocol):
     """Examples that live on a device and are gathered there, a batch at a time.
@@ -80,6 +84,8 @@ class ArrayDataset:
         label: int64 ``(N,)`` or None.
         transform: applied to the float batch with the batch's generator (dynamic binarisation, noise).
         scale: what x is divided by.
+        binary: batches are zeros and ones, once they are scaled and transformed.
+        dtype: of batches, see ``in_type``.
     """
 
     def __init__(
@@ -88,8 +94,11 @@ class ArrayDataset:
         label: Tensor | None = None,
         transform: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         scale: float = 255.0,
+        binary: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.x, self.label, self.transform, self.scale = x, label, transform, scale
+        self.binary, self.dtype = binary, dtype
 
     def __len__(self) -> int:
         return len(self.x)
@@ -100,11 +109,15 @@ class ArrayDataset:
             x = x / self.scale
         if self.transform is not None:
             x = self.transform(x, generator)
-        return Batch(x, index, None if self.label is None else self.label[index])
+        return Batch(x.to(self.dtype), index, None if self.label is None else self.label[index])
 
     def to(self, device: torch.device) -> ArrayDataset:
         label = None if self.label is None else self.label.to(device)
-        return ArrayDataset(self.x.to(device), label, self.transform, self.scale)
+        return ArrayDataset(self.x.to(device), label, self.transform, self.scale, self.binary, self.dtype)
+
+    def in_type(self, dtype: torch.dtype) -> ArrayDataset:
+        """With batches in ``dtype`` if they are zeros and ones, which every type holds exactly; others stay as they are."""
+        return ArrayDataset(self.x, self.label, self.transform, self.scale, True, dtype) if self.binary else self
 
 
 @dataclass(frozen=True)
@@ -224,10 +237,16 @@ class Batches:
             return batch
         return replace(batch, streams={name: stream.rows(step, own) for name, stream in self.streams.items()})
 
-    def once(self, limit: int | None = None) -> Iterator[Batch]:
-        """Every example once, in order (at most ``limit`` of them), with the same draws each time: for validation."""
-        generator = generator_for(self.device, *self._key, 2)
+    def once(self, limit: int | None = None, first: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Every example once, in order, with the same draws each time: for validation.
+
+        Args:
+            limit: examples to see, at most.
+            first, every: batches first, first + every, … of these alone.
+        """
         n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
-        for i, index in enumerate(torch.arange(n, device=self.device).split(self.batch_size)):
-            streams = {name: stream[i][: len(index)] for name, stream in self.streams.items()}
-            yield replace(self.dataset.gather(index, generator), streams=streams)
+        indices = torch.arange(n, device=self.device).split(self.batch_size)
+        for i in range(first, len(indices), every):
+            streams = {name: stream[i][: len(indices[i])] for name, stream in self.streams.items()}
+            batch = self.dataset.gather(indices[i], generator_for(self.device, *self._key, 2, i))
+            yield replace(batch, streams=streams)

@@ -134,6 +134,7 @@ class WindowDataset:
         fixed: tracks that never transpose, ``(tracks,)`` bool.
         transpositions: semitones to choose from when a training batch is augmented; empty for none.
         label: class of each window, ``(N,)`` int64, if there are classes.
+        dtype: of batches, see ``in_type``.
     """
 
     planes: Tensor
@@ -143,14 +144,21 @@ class WindowDataset:
     fixed: Tensor
     transpositions: Sequence[int] = ()
     label: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
         shift = self.draw_transpositions(len(index), generator, index.device)
-        x = gather_windows(self.planes, self.starts[index], self.n_steps, self.pitch_range, shift, self.fixed)
+        x = gather_windows(
+            self.planes, self.starts[index], self.n_steps, self.pitch_range, shift, self.fixed, self.dtype
+        )
         return Batch(x, index, None if self.label is None else self.label[index])
+
+    def in_type(self, dtype: torch.dtype) -> Self:
+        """With batches in ``dtype``: their cells are 0 or 1, which every type holds exactly."""
+        return replace(self, dtype=dtype)
 
     def draw_transpositions(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
         """Semitones for n windows, ``(n,)`` int64; None without augmentation."""

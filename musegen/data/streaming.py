@@ -20,7 +20,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from musegen.data.dataset import Batch, Dataset, View, generator_for
+from musegen.data.dataset import ArrayDataset, Batch, Dataset, View, generator_for
 from musegen.data.packed import WindowDataset, gather_windows
 from musegen.errors import BadInput
 
@@ -41,11 +41,19 @@ def memory_to_stream(dataset: Dataset, device: torch.device) -> float | None:
     return limit / 1e9 if dataset.planes.numel() > limit else None
 
 
-def on_device(dataset: Dataset, device: torch.device, gigabytes: float | None) -> Dataset:
-    """The data set on a device: all of it, or streamed when its planes take more than ``gigabytes``."""
+def on_device(
+    dataset: Dataset, device: torch.device, gigabytes: float | None, dtype: torch.dtype = torch.float32
+) -> Dataset:
+    """The data set on a device: all of it, or streamed when its planes take more than ``gigabytes``.
+
+    Args:
+        dtype: of batches, where their cells are 0 or 1; what needs more digits than ``dtype`` has comes in float32.
+    """
     if isinstance(dataset, View):
         chosen = None if dataset.chosen is None else dataset.chosen.to(device)
-        return replace(dataset, dataset=on_device(dataset.dataset, device, gigabytes), chosen=chosen)
+        return replace(dataset, dataset=on_device(dataset.dataset, device, gigabytes, dtype), chosen=chosen)
+    if isinstance(dataset, (ArrayDataset, WindowDataset)):
+        dataset = dataset.in_type(dtype)
     if gigabytes is not None and isinstance(dataset, WindowDataset) and dataset.planes.numel() > 1e9 * gigabytes:
         return StreamedWindows(dataset, device, int(1e9 * gigabytes))
     return dataset.to(device)
@@ -122,10 +130,10 @@ class StreamedWindows:
         slot = self._slot[shard]
         if self._buffer is not None and bool((slot >= 0).all()):
             here = (slot * self._slot_steps + starts % self.shard_steps).to(self.device, non_blocking=True)
-            x = gather_windows(self._buffer, here, w.n_steps, w.pitch_range, shift, self._fixed)
+            x = gather_windows(self._buffer, here, w.n_steps, w.pitch_range, shift, self._fixed, w.dtype)
         else:
             shift = None if shift is None else shift.cpu()
-            x = gather_windows(w.planes, starts, w.n_steps, w.pitch_range, shift, w.fixed).to(self.device)
+            x = gather_windows(w.planes, starts, w.n_steps, w.pitch_range, shift, w.fixed, w.dtype).to(self.device)
         self._load_ahead(shard)
         index = index.to(self.device, non_blocking=True)
         return Batch(x, index, None if self.label is None else self.label[index])

@@ -164,6 +164,10 @@ class ConditionalGAN(Family):
         }
 
     @property
+    def differentiated_twice(self) -> tuple[str, ...]:
+        return self.players["discriminator"].networks if self.config.loss == "wasserstein-gp" else ()
+
+    @property
     def minibatches(self) -> int:
         return self.config.critic_steps
 

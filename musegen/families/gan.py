@@ -161,8 +161,10 @@ def gradient_penalty(
     axis, whose logits a sums, it is the sum of their penalties.
     """
     with torch.enable_grad():
-        u = torch.rand(len(real), *(1 for _ in real.shape[1:]), device=real.device, dtype=real.dtype)  # (B, 1, …)
-        between = torch.lerp(fake, real, u).detach().requires_grad_()
+        # In 16 bits points between 0 and 1 are too few, and types that autocast left different do not mix.
+        dtype = torch.promote_types(torch.promote_types(real.dtype, fake.dtype), torch.float32)
+        u = torch.rand(len(real), *(1 for _ in real.shape[1:]), device=real.device, dtype=dtype)  # (B, 1, …)
+        between = torch.lerp(fake.to(dtype), real.to(dtype), u).detach().requires_grad_()
         _, logit = critic(between)
         (gradient,) = torch.autograd.grad(logit.sum(), between, create_graph=True)
         gradient = gradient.view(len(real), critics, -1)  # (B, *S) -> (B, critics, cells)
@@ -216,6 +218,10 @@ class GAN(Family):
             "discriminator": Player(("discriminator",), learning_rate=2e-4, betas=betas),
             "generator": Player(("generator",), learning_rate=2e-4, betas=betas),
         }
+
+    @property
+    def differentiated_twice(self) -> tuple[str, ...]:
+        return ("discriminator",) if self.config.loss == "wasserstein-gp" else ()
 
     @property
     def minibatches(self) -> int:

@@ -167,12 +167,6 @@ class RNNNADE(Family):
     def players(self) -> dict[str, Player]:
         return {"network": Player(("network",), learning_rate=2e-3)}
 
-    @property
-    def indivisible(self) -> str:
-        if self.config.layers > 1 and self.config.dropout:
-            return "torch drops values between recurrent layers where nobody can follow: set layers=1 or dropout=0."
-        return ""
-
     def prepare(self, example: Batch) -> None:
         """b: the log-odds of each cell, over steps and examples, with one more step's worth of the average cell."""
         on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)

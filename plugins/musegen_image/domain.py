@@ -167,9 +167,15 @@ class ImageDomain(Domain):
             images = np.array(images, order="C")  # writable, which torch insists on
             digest.update(images.tobytes())
             label = None if labels is None else torch.from_numpy(labels)
-            of_target = split.startswith("target") and config.target == "background"
+            of_target = split.startswith("target")
+            # What is binarised when it is gathered is binary, and so is what came as zeros and ones.
+            binary = transform is not None or (config.binarisation == "static" and not of_target)
+            with_background = of_target and config.target == "background"
             splits[split] = ArrayDataset(
-                torch.from_numpy(images), label, add_background(transform) if of_target else transform
+                torch.from_numpy(images),
+                label,
+                add_background(transform) if with_background else transform,
+                binary=binary,
             )
         return Data(splits, digest.hexdigest(), description, [(str(path), reason) for path, reason in skipped])
 

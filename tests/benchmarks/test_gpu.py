@@ -18,6 +18,7 @@ BLOCKED += ["mido", "yaml", "PIL"]
 def run(out: Path, *before: str) -> subprocess.CompletedProcess[str]:
     code = (
         f"import runpy, sys\nfor name in {BLOCKED}: sys.modules[name] = None\n{'; '.join(before)}\n"
+        f"sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
         f"sys.argv = ['gpu.py', '--small', '--out', {str(out)!r}]\nrunpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
     environment = os.environ | {"TRITON_INTERPRET": "1"}
@@ -33,6 +34,8 @@ def test_runs_to_its_end(tmp_path: Path) -> None:
     assert result["check"]["equal"]
     parts = [result["check"], result["bandwidth"], result["rivals"], *result["musegan"], *result["rnn_nade"]]
     assert [part["error"] for part in parts if "error" in part] == []
+    assert [row["compile"] for row in result["musegan"]] == ["none", "none", "none", "default", "reduce-overhead"]
+    assert "as fast as float32" in result["pays"]
     assert all(row["device_us"] > 0 for row in result["batching"] + result["tiles"])
     assert str(Path.home()) not in json.dumps(result)
 

@@ -99,6 +99,7 @@ FURTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"latent_dim": 4, "condition": "given", "neurons": "stochastic", "slope_annealing": 1.1, **MUSEGAN},
     ),
     "rnn_nade-given": ("rnn_nade", {"units": 6, "hidden": 4, "features": 2, "interval": 3}),
+    "rnn_nade-layers": ("rnn_nade", {"recurrent": "gru", "units": 6, "layers": 2, "hidden": 4, "features": 0}),
 }
 # A code of five tracks has 10 parts in jamming and 12 in hybrid.
 FURTHER_DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -114,6 +115,7 @@ PAIRS = [(family, domain) for domain in DOMAINS for family in FAMILIES] + [
     ("gan-deterministic", "image-mlp"),
     ("gan-deterministic", "pianoroll-composer"),
     ("gan-stochastic", "toy"),
+    ("rnn_nade-layers", "toy"),
     ("gan-stochastic", "pianoroll-hybrid"),
     ("conditional_gan-musegan", "pianoroll-jamming"),
     ("conditional_gan-given-musegan", "toy"),

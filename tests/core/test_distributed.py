@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ import musegen
 from musegen.checkpoint import newest_checkpoint
 from musegen.errors import BadInput
 from musegen.launch import LAUNCHER, MEETING, wanted
+from musegen.nade import _through
+from musegen.runs import Run
 from musegen.whole_batch import Part, SharedBatch, batch_length, batch_mean, gathered, same_everywhere
 
 CPU = torch.device("cpu")
@@ -95,6 +98,21 @@ def test_parts_make_up_the_batch(count: int, rows: int, groups: int) -> None:
 def test_a_draw_that_cannot_be_shared_is_refused(draw: Callable[[], object]) -> None:
     with pytest.raises(BadInput, match="train it with one process"), SharedBatch(Part(1, 2, 4), CPU):
         draw()
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_dropout_between_recurrent_layers_is_shared(kind: type[nn.LSTM | nn.GRU]) -> None:
+    network, whole = kind(3, 5, 3, batch_first=True, dropout=0.4), torch.randn(8, 6, 3)
+    torch.manual_seed(1)
+    expected, _ = network(whole)
+    after = torch.get_rng_state()
+    for rank in range(2):
+        part = Part(rank, 2, 4)
+        torch.manual_seed(1)
+        with SharedBatch(part, CPU):
+            found, _ = _through(network, part.own(whole))
+        torch.testing.assert_close(found, part.own(expected))
+        assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_what_is_the_same_everywhere_is_drawn_once() -> None:
@@ -264,3 +282,29 @@ def test_processes_end_with_who_started_them(tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
     newest_checkpoint(folder / "checkpoints")
+
+
+@pytest.mark.distributed
+def test_runs_end_well_and_go_on_in_any_number_of_processes(tmp_path: Path) -> None:
+    """gloo must not abort a process on its way out; what was learnt in two processes goes on in one and in three."""
+    train = ["-m", "musegen", "train", "vae", "image", "--steps", "4", "--batch-size", "12", "--validate-every", "2"]
+    train += ["--validate-examples", "30", "--sample-every", "0", "--device", "cpu", "--set", "widths=[16]"]
+    train += ["--processes", "2", "--quiet"]
+    done = subprocess.run([sys.executable, *train, "--out", str(tmp_path / "run")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = []
+    for n in (1, 2, 3):
+        shutil.copytree(tmp_path / "run", tmp_path / str(n))
+        resume = ["-m", "musegen", "resume", str(tmp_path / str(n)), "--steps", "8", "--processes", str(n), "--quiet"]
+        done = subprocess.run([sys.executable, *resume], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        run = Run.open(tmp_path / str(n))
+        found.append((newest_checkpoint(run.checkpoints)[0]["weights"], run.metrics()))
+    (one, metrics), *others = found
+    for weights, figures in others:
+        for name, tensor in one.items():
+            torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-5, equal_nan=True)
+        assert [row["kind"] for row in figures] == [row["kind"] for row in metrics]
+        for row, expected in zip(figures, metrics, strict=True):
+            if row["kind"] == "valid":  # 30 examples in three batches: shares of 3, of 2 and 1, and of 1 each
+                assert row == pytest.approx(expected, rel=1e-5)

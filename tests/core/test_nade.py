@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from musegen.nade import Harmony, RecurrentNADE, Relative
+from musegen.nade import Harmony, RecurrentNADE, Relative, _through
 
 Shape = tuple[int, int, int]
 GIVEN = {"given": [0]}
@@ -360,3 +361,21 @@ def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
     assert torch.equal(drawn, x)
     assert torch.equal(drawn[:, 1], part[:, 1])
     assert 0 < drawn[:, [0, 2]].mean() < 1
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("begun", [False, True])
+def test_layer_by_layer_computes_and_draws_what_torch_does(kind: type[nn.LSTM | nn.GRU], begun: bool) -> None:
+    network, x = kind(5, 7, 3, batch_first=True, dropout=0.4), torch.randn(4, 6, 5)
+    parts = (torch.randn(3, 4, 7), torch.randn(3, 4, 7))
+    state: Any = None if not begun else parts if kind is nn.LSTM else parts[0]
+    results = []
+    for run in (network, partial(_through, network)):
+        torch.manual_seed(1)
+        y, after = run(x, state)
+        gradients = torch.autograd.grad(y.square().sum(), list(network.parameters()))
+        results.append([y, *(after if kind is nn.LSTM else [after]), *gradients, torch.get_rng_state()])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    network.eval()
+    torch.testing.assert_close(_through(network, x, state)[0], network(x, state)[0], rtol=0, atol=0)
