@@ -101,7 +101,7 @@ def _keys(track: np.ndarray, pitch: np.ndarray, start: np.ndarray, end: np.ndarr
 def from_keys(keys: np.ndarray) -> np.ndarray:
     """Inverse of ``to_keys``: int64 ``(n, 4)``."""
     voice = keys >> 2 * _STEP_BITS
-    return np.stack([voice >> 7, voice & 0x7F, keys >> _STEP_BITS & _MAX_STEP, _MAX_STEP - (keys & _MAX_STEP)], 1)
+    return np.stack([voice >> 7, voice & 0x7F, keys >> _STEP_BITS & _MAX_STEP, _MAX_STEP - (keys & _MAX_STEP)]).T
 
 
 def _separate(keys: np.ndarray) -> np.ndarray:
@@ -137,9 +137,10 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int =
     # A bit of the frame plane is turned at each start and each end, so that the exclusive or over time is the plane. Where a
     # note ends as the next of its voice begins, both turn the same bit, and addition modulo 256 would carry: leave both out.
     voice = track << 7 | pitch
-    joined = (voice[1:] == voice[:-1]) & (end[:-1] == start[1:])
+    apart = (voice[1:] != voice[:-1]) | (end[:-1] != start[1:])
     turns_on, turns_off = bit.copy(), bit.copy()
-    turns_on[1:][joined] = turns_off[:-1][joined] = 0
+    turns_on[1:] *= apart
+    turns_off[:-1] *= apart
     np.add.at(flat, np.maximum(start, 0) * row + place, turns_on)
     np.add.at(flat, np.minimum(end, n_steps) * row + place, turns_off)
     frame = planes.view(np.uint64)[:n_steps, :, 0]  # (n_steps, tracks, 2)
