@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_files import piece
+from readers import read_file
 from torch import Tensor
 
 from musegen.data.bundled import bundled
@@ -30,7 +31,6 @@ from musegen_pianoroll.metrics import measure, onsets_of, table
 from musegen_pianoroll.networks import strides
 from musegen_pianoroll.output import contact_sheet, notes_of, picture, synthesise, write_midi
 from musegen_pianoroll.roles import BAND
-from musegen_pianoroll.worker import read_file
 
 CPU = torch.device("cpu")
 
