@@ -31,7 +31,18 @@ import numpy as np
 
 from musegen.errors import BadInput
 
-__all__ = ["PACKED", "PLANES_AT", "Piece", "Shard", "Store", "StoreTrack", "StoreWriter", "pitch_name"]
+__all__ = [
+    "PACKED",
+    "PLANES_AT",
+    "Piece",
+    "Shard",
+    "Store",
+    "StoreTrack",
+    "StoreWriter",
+    "map_planes",
+    "pitch_name",
+    "planes_header",
+]
 
 FORMAT = 1
 PACKED = 16
@@ -208,7 +219,7 @@ class Store:
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
         if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
-        planes = _map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
+        planes = map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
         tally = Tally.from_json(index.get("tally"), len(tracks))
         return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally)
 
@@ -301,7 +312,14 @@ def _fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
         return False
 
 
-def _map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def planes_header(shape: Sequence[int]) -> bytes:
+    """What stands before planes of a shape in their file: ``PLANES_AT`` bytes."""
+    tensor = {"dtype": "U8", "shape": list(shape), "data_offsets": [0, math.prod(shape)]}
+    header = json.dumps({"planes": tensor}).encode().ljust(PLANES_AT - 8)
+    return struct.pack("<Q", len(header)) + header
+
+
+def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Memory-map the one tensor, after checking what the header claims against the size of the file."""
     problem = BadInput(f"The store file {path} is damaged: its size does not fit its index. Build it again.")
     try:
@@ -408,12 +426,9 @@ class StoreWriter:
 
     def finish(self, skipped: Iterable[tuple[str, str]] = ()) -> None:
         """Write header and index, and give the store its name."""
-        n_bytes = self.total * self.step_bytes
-        tensor = {"dtype": "U8", "shape": [self.total, len(self.tracks), 2, PACKED], "data_offsets": [0, n_bytes]}
-        header = json.dumps({"planes": tensor}).encode().ljust(PLANES_AT - 8)
         self._planes.seek(0)
-        self._planes.write(struct.pack("<Q", len(header)) + header)
-        self._planes.truncate(PLANES_AT + n_bytes)
+        self._planes.write(planes_header((self.total, len(self.tracks), 2, PACKED)))
+        self._planes.truncate(PLANES_AT + self.total * self.step_bytes)
         self._planes.flush()
         os.fsync(self._planes.fileno())
         self._planes.close()
