@@ -312,7 +312,7 @@ def build_store(
                     done += len(part)
             if progress is not None and done:
                 progress(done, len(names))
-            tasks = [([os.fspath(base / name) for name in part], at) for part, at in missing]
+            tasks = [([os.path.join(base, name) for name in part], at) for part, at in missing]
             for i in crew.do(lambda w, t: w.read_part(t[0], t[1]), tasks):
                 done += len(missing[i][0])
                 if progress is not None:
@@ -374,7 +374,7 @@ def _part_name(base: Path, names: Sequence[str], options: Sequence[Any]) -> str:
     digest = hashlib.sha256(json.dumps(options).encode())
     for name in names:
         try:
-            state = os.stat(base / name)
+            state = os.stat(os.path.join(base, name))  # a Path for each would take longer than the rest
             size, changed = state.st_size, state.st_mtime_ns
         except OSError:  # gone, or a link to nowhere: reading it will say so
             size = changed = -1
