@@ -43,7 +43,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/curves.py
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/processes.py
-	$(BIN)/python benchmarks/reading.py --files 500 --rounds 3
+	$(BIN)/python benchmarks/reading.py
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,12 +1,13 @@
 """Files per second from a folder of MIDI files to binary rolls at 4 steps per beat, against what one would use instead.
 
-    python benchmarks/reading.py [--files 2000] [--rounds 5] [--sample 22] [--large 20000]
+    python benchmarks/reading.py [--files 2000] [--rounds 5] [--sample 22]     results/reading.json, one to two minutes
+    python benchmarks/reading.py --large 20000                                 results/reading_large.json
 
 The folder is made of the 66 Freedoom pieces, transposed and at other tempos, so that no two files are the same. Ours is
 ``build_store`` whole: processes started, files checked, read, hashed, put on the grid, written. The rivals (pypianoroll,
 pretty_midi, and muspy where it is installed) run in this process, imports not counted, each on a sample of the same folder,
 from file to a boolean roll of all tracks in memory. Rates are per second of processor time, of all processes together: what
-else runs on the machine then counts little. Rounds alternate; the median of the per-round ratios is reported. ``--large`` also
+else runs on the machine then counts little. Rounds alternate; the median of the per-round ratios is reported. ``--large`` instead
 builds a folder of so many files with two workers, kills the build in the middle and calls it again.
 """
 
@@ -174,12 +175,20 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sample", type=int, default=22, help="files per round that each rival reads")
-    parser.add_argument("--large", type=int, default=0, help="also a folder of so many files")
+    parser.add_argument("--large", type=int, default=0, help="a folder of so many files, killed and continued, instead")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "reading.json")
     arguments = parser.parse_args()
     if arguments.child:
         child(Path(arguments.child[0]), Path(arguments.child[1]), int(arguments.child[2]))
+        return
+    circumstances = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}",
+        "load_average": os.getloadavg()[0],
+    }
+    if arguments.large:
+        with tempfile.TemporaryDirectory() as temporary:
+            save("reading_large", circumstances | large(Path(temporary), arguments.large))
         return
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as temporary:
@@ -191,6 +200,7 @@ def main() -> None:
             try:
                 read(files[0])
             except ImportError:
+                print(f"{name} is not installed: measured without it.", file=sys.stderr)
                 del rivals[name]
         ours: list[dict[str, float]] = []
         theirs: dict[str, list[float]] = {name: [] for name in rivals}
@@ -205,12 +215,9 @@ def main() -> None:
         two = build(where / "songs", where / "store", 2)
         a_tenth = where / "tenth"
         make_folder(a_tenth, max(arguments.files // 10, 1))
-        result: dict[str, Any] = {
-            "date": date.today().isoformat(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}",
+        result: dict[str, Any] = circumstances | {
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("numpy", "symusic", *rivals)},
-            "load_average": os.getloadavg()[0],
             "files": arguments.files,
             "mb": round(n_bytes / 1e6, 1),
             "files_per_processor_second": arguments.files / statistics.median(run["processor_s"] for run in ours),
@@ -229,12 +236,13 @@ def main() -> None:
                 for name, seconds in theirs.items()
             },
         }
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-        if arguments.large:
-            os.nice(19)  # it need not be fast, and others may want the machine
-            result["large"] = large(where, arguments.large)
-            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    save("reading", result)
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    text = json.dumps(result, indent=1)
+    (Path(__file__).parent / "results" / f"{name}.json").write_text(text + "\n")
+    print(text)
 
 
 def summary(ratios: list[float]) -> list[float]:

@@ -78,18 +78,22 @@ class Worker:
         self.progress = self.folder / f"at-{id(self):x}"
         self.closed = self.late = False
         self.since: float | None = None  # when the file at hand was begun, as far as ``look`` knows; None: none is
-        self._seen = 0
+        self._seen = (0, 0)
 
     def read_part(self, paths: Sequence[str], part: Path) -> None:
         """Read files into a part. Those that cannot be used are named in it."""
-        request = {"read": paths, "refused": {}, "tracks": self.tracks, "steps_per_beat": self.steps_per_beat}
-        request["part"] = os.fspath(part)
+        refused: dict[str, str] = {}
+        request = {"read": paths, "alone": False, "refused": refused, "part": os.fspath(part)}
+        request |= {"tracks": self.tracks, "steps_per_beat": self.steps_per_beat}
         while not self._ask(request, patient=False):
-            at = self.at()
+            at, n_together = self.at()
+            if n_together > 1:
+                request["alone"] = True
+                continue
             if at >= len(paths):  # after the last file: the fault is none of theirs
                 raise BadInput(f"The folder {part.parent} cannot be written: is the disk full?")
             reason = f"took longer than {TIMEOUT_S:.0f} s to read" if self.late else "crashed the reader"
-            request["refused"] |= {str(at): reason}  # type: ignore[operator]
+            refused[str(at)] = reason
 
     def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], writer: StoreWriter) -> None:
         """Write the planes of a part's pieces."""
@@ -134,7 +138,7 @@ class Worker:
         process = self.process
         assert process.stdin is not None
         assert process.stdout is not None
-        self._seen, self.late, self.since = 0, False, None if patient else time.monotonic()
+        self._seen, self.late, self.since = (0, 0), False, None if patient else time.monotonic()
         try:
             process.stdin.write(json.dumps({"progress": os.fspath(self.progress), **request}).encode() + b"\n")
             process.stdin.flush()
@@ -148,9 +152,10 @@ class Worker:
                 raise Stopped  # from outside: no fault of the file
         return answered
 
-    def at(self) -> int:
-        """The number, within its part, of the file that is being read."""
-        return int.from_bytes(self.progress.read_bytes()[:8], "little")
+    def at(self) -> tuple[int, int]:
+        """The number, within its part, of the first file that is being read, and how many are."""
+        at, n_together = struct.unpack("<II", self.progress.read_bytes()[:8])
+        return at, n_together
 
     def look(self) -> None:
         """Kill the process if a file takes too long."""
@@ -307,7 +312,7 @@ def build_store(
                     done += len(part)
             if progress is not None and done:
                 progress(done, len(names))
-            tasks = [([os.fspath(base / name) for name in part], at) for part, at in missing]
+            tasks = [([os.path.join(base, name) for name in part], at) for part, at in missing]
             for i in crew.do(lambda w, t: w.read_part(t[0], t[1]), tasks):
                 done += len(missing[i][0])
                 if progress is not None:
@@ -369,7 +374,7 @@ def _part_name(base: Path, names: Sequence[str], options: Sequence[Any]) -> str:
     digest = hashlib.sha256(json.dumps(options).encode())
     for name in names:
         try:
-            state = os.stat(base / name)
+            state = os.stat(os.path.join(base, name))  # a Path for each would take longer than the rest
             size, changed = state.st_size, state.st_mtime_ns
         except OSError:  # gone, or a link to nowhere: reading it will say so
             size = changed = -1

@@ -7,6 +7,9 @@ is what one track of the file plays on one channel with one program, that of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import itemgetter
+
 import numpy as np
 
 from musegen_pianoroll.events import Events
@@ -17,27 +20,35 @@ __all__ = ["decode"]
 DRUM_CHANNEL = 9
 # A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 7 of the
 # program. Sorted, they are in order of voice, then as in the file.
-_NUMBER_AT, _NUMBER_BITS = 7, 24  # files of up to 16 MB
+_NUMBER_AT, _NUMBER_BITS = 7, 24  # files of up to 16 MB, together
 _PITCH_AT = _NUMBER_AT + _NUMBER_BITS
 _CHANNEL_AT = _PITCH_AT + 7
 
 
-def decode(events: Events, ticks_per_beat: int) -> Score:
-    """The score of a file, from its events."""
-    names, tempos, metres = {}, [], []
+def decode(events: Events, files: Sequence[tuple[int, int]]) -> list[Score]:
+    """The scores of files, from their events.
+
+    Args:
+        files: ticks per beat and number of tracks of each.
+    """
+    scores = [Score(ticks_per_beat, [], [], []) for ticks_per_beat, _ in files]
+    of_track = [score for score, (_, n_tracks) in zip(scores, files, strict=True) for _ in range(n_tracks)]
+    names = {}
     for track, tick, kind, content in events.metas:
         if kind == 0x03:
             names[track] = content.decode(errors="ignore")
         elif kind == 0x51 and any(content):
-            tempos.append((tick, 6e7 / int.from_bytes(content, "big")))
+            of_track[track].tempos.append((tick, 6e7 / int.from_bytes(content, "big")))
         elif kind == 0x58:
-            metres.append((tick, content[0], 1 << content[1]))
+            of_track[track].time_signatures.append((tick, content[0], 1 << content[1]))
     on, off = _pair(*_note_keys(events))
-    tracks = [
-        ScoreTrack(names.get(part >> 11, ""), part & 0x7F, part >> 7 & 0xF == DRUM_CHANNEL, notes)
-        for part, notes in _parts(on, off, events.tick)
-    ]
-    return Score(ticks_per_beat, sorted(tempos, key=lambda t: t[0]), sorted(metres, key=lambda m: m[0]), tracks)
+    for part, notes in _parts(on, off, events.tick):
+        track, is_drum = part >> 11, part >> 7 & 0xF == DRUM_CHANNEL
+        of_track[track].tracks.append(ScoreTrack(names.get(track, ""), part & 0x7F, is_drum, notes))
+    for score in scores:
+        score.tempos.sort(key=itemgetter(0))
+        score.time_signatures.sort(key=itemgetter(0))
+    return scores
 
 
 def _note_keys(events: Events) -> tuple[np.ndarray, np.ndarray]:
@@ -47,9 +58,10 @@ def _note_keys(events: Events) -> tuple[np.ndarray, np.ndarray]:
     # Programs stay what they are from one change to the next: track and first event of each such time.
     times = sorted({*enumerate(events.begins[:-1]), *((track, event) for track, event, _, _ in events.programs)})
     programs = np.zeros((len(times), 16), np.int64)
+    nth = {time: i for i, time in enumerate(times)}
     last = {track: i for i, (track, _) in enumerate(times)}
     for track, event, channel, program in events.programs:
-        programs[times.index((track, event)) : last[track] + 1, channel] = program
+        programs[nth[track, event] : last[track] + 1, channel] = program
     channels = np.array([track << 4 for track, _ in times])[:, None] | np.arange(16)
     known = (channels << _CHANNEL_AT | programs).reshape(-1)
     lengths = [end - begin for (_, begin), (_, end) in zip(times, [*times[1:], (0, len(events.tick))], strict=True)]

@@ -33,7 +33,7 @@ from musegen_pianoroll.labels import piece_labels
 from musegen_pianoroll.metrics import measures, onsets_of
 from musegen_pianoroll.musegan import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.pianoroll import Pianoroll
-from musegen_pianoroll.planes import begun, model_planes, unpacked
+from musegen_pianoroll.planes import begun, mapped_planes, model_planes, unpacked
 from musegen_pianoroll.roles import program_number, track_specs
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class PianorollDomain(Domain):
             classes=classes,
         )
         domain = cls(config)
-        splits = domain._splits(store, label)
+        splits = domain._splits(store, label, cache)
         if not len(splits["train"]):
             raise BadInput(
                 f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part: "
@@ -85,10 +85,10 @@ class PianorollDomain(Domain):
             fingerprint = hashlib.sha256((fingerprint + more).encode()).hexdigest()
         return domain, Data(splits, fingerprint, description, skipped)
 
-    def _splits(self, store: Store, label: np.ndarray | None) -> dict[str, WindowDataset]:
+    def _splits(self, store: Store, label: np.ndarray | None, cache: Path) -> dict[str, WindowDataset]:
         """Windows of the store by split, with the class of their piece."""
         c = self.config
-        planes = model_planes(torch.from_numpy(store.planes), c.n_planes)
+        planes = mapped_planes(store, c.n_planes, cache)
         first_steps = np.array([piece.first_step for piece in store.pieces])
         splits = {}
         for split in ("train", "valid", "test"):
@@ -114,7 +114,7 @@ class PianorollDomain(Domain):
             label, classes = piece_labels(store, c.labels)
             if classes != c.classes:
                 label = None  # other folders are other classes: nothing to compare
-        splits = self._splits(store, label)
+        splits = self._splits(store, label, cache / "target")
         if not len(splits["train"]):
             raise BadInput(
                 f"target={c.target} has no {c.bars} bars of {c.metre} in a row: use fewer bars or other data."

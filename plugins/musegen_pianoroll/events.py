@@ -8,13 +8,14 @@ with 3n + 1 it is a status byte; with 3n + 2 it has no business there. A stretch
 a system event or an event with one data byte, which are few and are read one by one. The low bytes of all stretches, in threes,
 are then a table of events, and the high bytes say what is to be added to it.
 
-``read_events`` never accepts what ``midi.check_midi_bytes`` would refuse. It gives up where the caps come near and where
+``read_events`` never accepts what the walk in ``midi`` would refuse. It gives up where the caps come near and where
 there are too many stretches; the caller then walks event by event, and finds what is wrong, if anything is.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["Events", "read_events"]
 _N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 _HIGH = bytes(range(0x80, 0x100))
 _TURN, _NO_STATUS, _FOURTH = 3, 4, 8
+_OUTSIDE = -(1 << 30)  # more than any number of low bytes
 # What ``_kinds`` says of a high byte → whether it does not fit, by the low bytes before its stretch, modulo 3.
 _UNFIT = [
     bytes(
@@ -37,7 +39,7 @@ _UNFIT = [
 
 @dataclass(frozen=True)
 class Events:
-    """The events of a file.
+    """The events of a file, or of several.
 
     Attributes:
         begins: of each track, the number of its first channel event with two data bytes; their number in all follows.
@@ -56,14 +58,16 @@ class Events:
     metas: list[tuple[int, int, int, bytes]]
 
 
-def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_notes: int) -> Events | None:
+def read_events(
+    data: bytes, tracks: Sequence[tuple[int, int]], max_ticks: Sequence[int], max_events: int
+) -> Events | None:
     """The events of every track, if all are shown to be sound.
 
     Args:
-        data: the file.
+        data: a file, or several one after the other: small arrays cost more to call than to compute.
         tracks: (first byte, byte after the last) of each, in order.
-        max_ticks: no track may be longer.
-        max_notes: the file may not have more.
+        max_ticks: how long each may be.
+        max_events: how many there may be, of all kinds.
     """
     raw = np.frombuffer(data, np.uint8)
     highs = (raw > 0x7F).nonzero()[0]  # (H,): places of the bytes from 0x80 up
@@ -73,18 +77,20 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
     kinds = _kinds(n_lows, value)
     unfit: list[bytes | None] = [None] * 3  # by phase, made when needed
     place, lows_before = highs.data, n_lows.data
-    # (H,): three times the number of its event, more by 0 for a byte of its time, by 1 for its status; -1: of no event
-    role = np.full(len(highs), -1, np.int32)
     budget, n_others, row, rest = 64 + len(data) // 32, 0, 0, 0
     begins: list[int] = []
+    rests_at_end: list[int] = []  # of each track: what passes after its last channel event
     threes: list[bytes] = []  # of stretches: last byte of the time, data
+    edges, shifts = (
+        [0],
+        [_OUTSIDE],
+    )  # high bytes at which stretches begin and end; from low bytes before to those of events
     rests: list[tuple[int, int]] = []  # events, and what passed between them and the events before
     programs: list[tuple[int, int, int, int]] = []
     metas: list[tuple[int, int, int, int, bytes]] = []
-    ticks = 0
     for track, (at, end) in enumerate(tracks):
         begins.append(row)
-        ticks, rest = ticks + rest, 0
+        rest = 0
         running = n_data = 0  # the running status, and how many data bytes it has
         while at < end:
             n, start = 0, at
@@ -130,37 +136,42 @@ def read_events(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, max_
             if rest:
                 rests.append((row, rest))
                 rest = 0
-            if after > first:
-                np.add(n_lows[first:after], 3 * row - low, out=role[first:after])
+            edges += first, after
+            shifts += 3 * row - low, _OUTSIDE
             threes.append(lows[low : low + 3 * n])
             row += n
+        rests_at_end.append(rest)
     begins.append(row)
-    table = np.frombuffer(b"".join(threes), np.uint8).reshape(-1, 3)
+    if row + n_others > max_events:
+        return None
+    # (H,): three times the number of its event, more by 0 for a byte of its time, by 1 for its status; negative: of no event
+    role = n_lows + np.repeat(np.array(shifts, np.int32), np.diff([*edges, len(highs)]))
     event_of = role // 3
     turn = role - 3 * event_of
-    tick = np.cumsum(_deltas(table[:, 0], value, event_of, turn, rests))
-    ticks += rest + (int(tick[-1]) if row else 0)
-    if row + n_others > max_notes or ticks > max_ticks:  # of all tracks, so of each
+    turn[role < 0] = 2
+    table = np.frombuffer(b"".join(threes), np.uint8).reshape(-1, 3)
+    passed = np.zeros(row + 1, np.int64)  # ticks before each event, and all, as if tracks followed one another
+    np.cumsum(_deltas(table[:, 0], value, event_of, turn, rests), out=passed[1:])
+    at_begin = passed[begins]
+    if (at_begin[1:] - at_begin[:-1] + rests_at_end > max_ticks).any():
         return None
-    before = [0, *(int(tick[begin - 1]) if begin else 0 for begin in begins[1:-1])]
-    for begin, end, passed in zip(begins, begins[1:], before, strict=False):
-        tick[begin:end] -= passed
     has_status = (turn == 1).nonzero()[0]
     status = value[has_status]
     if len(status) < row:
         status_from = event_of[has_status]  # the first of a track has one, so no status runs on into the next
-        n_events = np.empty_like(status_from)
-        np.subtract(status_from[1:], status_from[:-1], out=n_events[:-1])
-        n_events[-1:] = row - status_from[-1:]
-        status = np.repeat(status, n_events)
+        status = np.repeat(status, np.diff(status_from, append=row))
+    meta_ticks = passed[[i for _, i, *_ in metas]] - at_begin[[t for t, *_ in metas]] if metas else passed[:0]
     return Events(
         begins,
         status,
         table[:, 1],
         table[:, 2],
-        tick,
+        passed[1:] - np.repeat(at_begin[:-1], np.diff(begins)),
         programs,
-        [(t, (int(tick[i - 1]) if i > begins[t] else 0) + passed, kind, text) for t, i, passed, kind, text in metas],
+        [
+            (t, tick + after, kind, text)
+            for tick, (t, _, after, kind, text) in zip(meta_ticks.tolist(), metas, strict=True)
+        ],
     )
 
 

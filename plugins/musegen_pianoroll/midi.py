@@ -1,13 +1,15 @@
 """Reading MIDI files of strangers.
 
-``check_midi_bytes`` looks at every event before anything else sees the file: parsers hang, crash or fill the memory on some
-malformed files. What ``events`` can read, ``decoding`` makes notes of; symusic parses the few other files. It can still crash,
-which is why ``build`` reads files in worker processes.
+Every event is looked at before anything else sees the file: parsers hang, crash or fill the memory on some malformed files. What
+``events`` can read, ``decoding`` makes notes of; the few other files are walked event by event, and symusic parses them. It can
+still crash, which is why ``build`` reads files in worker processes.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from musegen_pianoroll.decoding import decode
 from musegen_pianoroll.events import Events, read_events
 from musegen_pianoroll.score import Score, ScoreTrack
 
-__all__ = ["check_midi_bytes", "read_score"]
+__all__ = ["check_files", "read_scores"]
 
 SIZE_CAP_BYTES = 16 << 20
 NOTE_CAP = 1_000_000
@@ -28,13 +30,67 @@ BEAT_CAP = 50_000
 _DATA_BYTES = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 
 
-def check_midi_bytes(data: bytes, path: Path) -> tuple[int, Events | None]:
-    """Check structure and size of a file before any parser sees it.
+def read_scores(files: Sequence[tuple[Path, bytes]]) -> list[Score]:
+    """Read MIDI files. Notes without an end are left out; lengths are at least 0.
 
-    Refuses type 2 (independent sequences, which have no common time) and SMPTE divisions (which have no beats).
+    Call it in a worker process for files of strangers: the parser that some of them need is compiled code. That one sees a
+    file alone; all others are read together, because calling numpy for each of them takes as long as the work itself.
+
+    Args:
+        files: paths, for messages, and contents; 16 MB in all, or one file.
+
+    Raises:
+        MidiError: one of the files cannot be used. Others may have faults, too.
+    """
+    layouts, events = check_files(files)
+    if events is not None:
+        return decode(events, [(layout.ticks_per_beat, len(layout.tracks)) for layout in layouts])
+    if len(files) == 1:
+        return [_parse(data, path) for path, data in files]
+    half = len(files) // 2
+    return read_scores(files[:half]) + read_scores(files[half:])
+
+
+def check_files(files: Sequence[tuple[Path, bytes]]) -> tuple[list[Layout], Events | None]:
+    """Check structure and size of files before any parser sees them.
 
     Returns:
-        Ticks per beat, and the file's events, where they could be read without walking from one to the next.
+        Where their tracks are, and the events of all, where they could be read without walking from one to the next. If
+        not, a single file has been walked; of several, some have not been checked to the end.
+
+    Raises:
+        MidiError: what is wrong with one of them.
+    """
+    layouts = [_layout(data, path) for path, data in files]
+    events = _sound_events(files, layouts)
+    if events is None and len(files) > 1:
+        return layouts, None
+    for (path, data), layout in zip(files, layouts, strict=True):
+        if events is None:
+            _walk(data, layout.tracks, BEAT_CAP * layout.ticks_per_beat, path)
+        if layout.fault:
+            raise MidiError(path, layout.fault)
+    return layouts, events
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file's header and the headers of its chunks say.
+
+    Attributes:
+        tracks: (first byte, byte after the last) of each.
+        fault: what is wrong with it as a whole; what is wrong with an event, which comes earlier in the file, goes first.
+    """
+
+    ticks_per_beat: int
+    tracks: list[tuple[int, int]]
+    fault: str
+
+
+def _layout(data: bytes, path: Path) -> Layout:
+    """Check size, header and chunks.
+
+    Refuses type 2 (independent sequences, which have no common time) and SMPTE divisions (which have no beats).
 
     Raises:
         MidiError: what is wrong.
@@ -63,14 +119,22 @@ def check_midi_bytes(data: bytes, path: Path) -> tuple[int, Events | None]:
         if tag == b"MTrk" and not is_cut:  # other chunks are to be ignored, says the standard
             tracks.append((position, position + size))
         position += size
-    events = read_events(data, tracks, BEAT_CAP * division, NOTE_CAP)
-    if events is None:
-        _walk(data, tracks, BEAT_CAP * division, path)
+    fault = ""
     if is_cut:
-        raise MidiError(path, "ends in the middle of a track")
-    if len(tracks) < n_tracks:
-        raise MidiError(path, f"has {len(tracks)} tracks where its header promises {n_tracks}")
-    return division, events
+        fault = "ends in the middle of a track"
+    elif len(tracks) < n_tracks:
+        fault = f"has {len(tracks)} tracks where its header promises {n_tracks}"
+    return Layout(division, tracks, fault)
+
+
+def _sound_events(files: Sequence[tuple[Path, bytes]], layouts: Sequence[Layout]) -> Events | None:
+    """The events of all tracks of all files, where they could be read without walking from one to the next."""
+    tracks, max_ticks, at = [], [], 0
+    for (_, data), layout in zip(files, layouts, strict=True):
+        tracks += [(at + begin, at + end) for begin, end in layout.tracks]
+        max_ticks += [BEAT_CAP * layout.ticks_per_beat] * len(layout.tracks)
+        at += len(data)
+    return read_events(b"".join(data for _, data in files), tracks, max_ticks, NOTE_CAP)
 
 
 def _walk(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, path: Path) -> None:
@@ -139,20 +203,8 @@ def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int,
     return ticks, notes
 
 
-def read_score(data: bytes, path: Path) -> Score:
-    """Read the bytes of a MIDI file. Notes without an end are left out; lengths are at least 0.
-
-    Call it in a worker process for files of strangers: the parser that some of them need is compiled code.
-
-    Raises:
-        MidiError: the file cannot be used.
-    """
-    ticks_per_beat, events = check_midi_bytes(data, path)
-    return _parse(data, path) if events is None else decode(events, ticks_per_beat)
-
-
 def _parse(data: bytes, path: Path) -> Score:
-    """The same by symusic, for any file."""
+    """The score of any file, by symusic."""
     from symusic import Score as Parsed
 
     try:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["begun", "model_planes", "unpacked"]
+from musegen.data.store import PACKED, Store, map_planes, planes_header
+from musegen.errors import BadInput
+
+__all__ = ["begun", "mapped_planes", "model_planes", "unpacked"]
+
+BLOCK_STEPS = 1 << 16
+"""Steps whose planes are computed at a time."""
 
 
 def unpacked(planes: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -34,3 +43,33 @@ def model_planes(planes: Tensor, n_planes: int) -> Tensor:
     frame, onset = planes[:, :, 0], planes[:, :, 1]
     following = torch.cat([onset[1:], torch.zeros_like(onset[:1])])
     return (frame & ~(following & ~onset))[:, :, None]
+
+
+def mapped_planes(store: Store, n_planes: int, cache: Path) -> Tensor:
+    """``model_planes`` of a whole store, mapped from a file, however large it is.
+
+    With two planes that file is the store's. The one plane of a model without onsets is written to the cache, a block of steps at
+    a time, when it is not there.
+
+    Raises:
+        BadInput: the cache cannot be written.
+    """
+    if n_planes == 2:
+        return torch.from_numpy(store.planes)
+    n_steps, shape = len(store.planes), (len(store.planes), len(store.tracks), 1, PACKED)
+    file = cache / f"frames-{store.fingerprint[:16]}.safetensors"
+    if not file.is_file():
+        unfinished = file.with_suffix(f".{os.getpid()}")  # other processes of the run may write it, too
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as out:
+                out.write(planes_header(shape))
+                for first in range(0, n_steps, BLOCK_STEPS):
+                    # With the step that follows: a note may begin there anew.
+                    block = torch.from_numpy(store.planes[first : first + BLOCK_STEPS + 1])
+                    out.write(model_planes(block, 1)[:BLOCK_STEPS].numpy().tobytes())
+            unfinished.replace(file)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise BadInput(f"{file} cannot be written: {error.strerror}.") from None
+    return torch.from_numpy(map_planes(file, shape))

@@ -12,6 +12,7 @@ import numpy as np
 from musegen.data.store import PACKED
 from musegen.errors import MidiError
 from musegen_pianoroll.midi import BEAT_CAP
+from musegen_pianoroll.score import Score
 
 __all__ = ["Quantised", "from_keys", "pack_notes", "quantise", "to_keys", "to_steps"]
 
@@ -44,6 +45,8 @@ class Quantised:
 Ticks = TypeVar("Ticks", int, np.ndarray)
 _STEP_BITS = 23
 _MAX_STEP = (1 << _STEP_BITS) - 1  # more than BEAT_CAP beats of 96 steps
+_VOICE_BITS = 7 + 2 * _STEP_BITS
+_TRACK_BITS = 4
 
 
 def to_steps(ticks: Ticks, steps_per_beat: int, ticks_per_beat: int) -> Ticks:
@@ -52,41 +55,50 @@ def to_steps(ticks: Ticks, steps_per_beat: int, ticks_per_beat: int) -> Ticks:
 
 
 def quantise(
-    notes: Sequence[np.ndarray],
-    drums: Sequence[bool],
-    ticks_per_beat: int,
-    steps_per_beat: int,
-    time_signatures: Sequence[tuple[int, int, int]],
-    tempos: Sequence[tuple[int, float]],
-    path: Path,
-) -> Quantised:
-    """Put notes on the grid.
+    pieces: Sequence[tuple[Path, Score, Sequence[tuple[int, np.ndarray]]]], drums: Sequence[bool], steps_per_beat: int
+) -> list[Quantised]:
+    """Put the notes of up to 64 pieces on the grid, all together.
 
     A note lasts at least one step. Where a pitch of a track begins again before it has ended, the earlier note ends
     there. A drum note is an onset, one step long.
 
     Args:
-        notes: per track, int64 ``(n, 3)``: start tick, end tick, pitch.
+        pieces: the file, for messages; its score; and of its notes those that have a track, with the number of that, int64
+            ``(n, 3)``: start tick, end tick, pitch.
         drums: per track.
 
     Raises:
-        MidiError: no notes, or no bar is a whole number of steps.
+        MidiError: one of them has no notes, or no bar that is a whole number of steps, or is too long.
     """
-    sizes = [len(part) for part in notes]
-    if not sum(sizes):
-        raise MidiError(path, "has no notes for these tracks")
-    every = np.concatenate(notes)
-    start = to_steps(every[:, 0], steps_per_beat, ticks_per_beat)
-    end = np.where(np.repeat(drums, sizes), 0, to_steps(every[:, 1], steps_per_beat, ticks_per_beat))
+    bounds = [0]  # of pieces, among all notes
+    for path, _, parts in pieces:
+        bounds.append(bounds[-1] + sum(len(notes) for _, notes in parts))
+        if bounds[-1] == bounds[-2]:
+            raise MidiError(path, "has no notes for these tracks")
+    every = np.concatenate([notes.T for *_, parts in pieces for _, notes in parts], 1)  # (3, N)
+    for (_, score, _), a, b in zip(pieces, bounds, bounds[1:], strict=False):
+        every[:2, a:b] = to_steps(every[:2, a:b], steps_per_beat, score.ticks_per_beat)
+    start, end, pitch = every
+    sizes = [len(notes) for *_, parts in pieces for _, notes in parts]
+    np.putmask(end, np.repeat([drums[track] for *_, parts in pieces for track, _ in parts], sizes), 0)
     np.maximum(end, start + 1, out=end)
-    length = int(end.max())
-    segments, n_steps = _segments(time_signatures, length, ticks_per_beat, steps_per_beat, path)
-    if n_steps > min(BEAT_CAP * steps_per_beat, _MAX_STEP):
-        raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
-    keys = _separate(_keys(np.repeat(np.arange(len(notes)), sizes), every[:, 2], start, end))
-    steps = [[to_steps(tick, steps_per_beat, ticks_per_beat), round(bpm, 4)] for tick, bpm in tempos]
-    bounds = np.searchsorted(keys, np.arange(len(notes) + 1) << 2 * _STEP_BITS + 7)
-    return Quantised(keys, n_steps, len(notes), segments, steps, (bounds[1:] - bounds[:-1]).tolist())
+    lengths = np.maximum.reduceat(end, bounds[:-1]).tolist()
+    grids = [
+        _segments(score, length, steps_per_beat, path) for (path, score, _), length in zip(pieces, lengths, strict=True)
+    ]
+    owner = [i << _TRACK_BITS | track for i, (*_, parts) in enumerate(pieces) for track, _ in parts]
+    keys = _separate(_keys(np.repeat(owner, sizes), pitch, start, end))
+    # Where the notes of each track of each piece begin, (pieces, 16).
+    tracks = np.arange(len(pieces))[:, None] << _TRACK_BITS | np.arange(1 << _TRACK_BITS)
+    at = np.searchsorted(keys, tracks.reshape(-1) << _VOICE_BITS)
+    keys &= (1 << _TRACK_BITS + _VOICE_BITS) - 1
+    n_notes = np.diff(at, append=len(keys)).reshape(tracks.shape)[:, : len(drums)].tolist()
+    found = []
+    for i, ((_, score, _), (segments, n_steps)) in enumerate(zip(pieces, grids, strict=True)):
+        tempos = [[to_steps(tick, steps_per_beat, score.ticks_per_beat), round(bpm, 4)] for tick, bpm in score.tempos]
+        begin, end_at = at[i << _TRACK_BITS], at[i + 1 << _TRACK_BITS] if i + 1 < len(pieces) else len(keys)
+        found.append(Quantised(keys[begin:end_at], n_steps, len(drums), segments, tempos, n_notes[i]))
+    return found
 
 
 def to_keys(table: np.ndarray) -> np.ndarray:
@@ -101,7 +113,7 @@ def _keys(track: np.ndarray, pitch: np.ndarray, start: np.ndarray, end: np.ndarr
 def from_keys(keys: np.ndarray) -> np.ndarray:
     """Inverse of ``to_keys``: int64 ``(n, 4)``."""
     voice = keys >> 2 * _STEP_BITS
-    return np.stack([voice >> 7, voice & 0x7F, keys >> _STEP_BITS & _MAX_STEP, _MAX_STEP - (keys & _MAX_STEP)], 1)
+    return np.stack([voice >> 7, voice & 0x7F, keys >> _STEP_BITS & _MAX_STEP, _MAX_STEP - (keys & _MAX_STEP)]).T
 
 
 def _separate(keys: np.ndarray) -> np.ndarray:
@@ -137,9 +149,10 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int =
     # A bit of the frame plane is turned at each start and each end, so that the exclusive or over time is the plane. Where a
     # note ends as the next of its voice begins, both turn the same bit, and addition modulo 256 would carry: leave both out.
     voice = track << 7 | pitch
-    joined = (voice[1:] == voice[:-1]) & (end[:-1] == start[1:])
+    apart = (voice[1:] != voice[:-1]) | (end[:-1] != start[1:])
     turns_on, turns_off = bit.copy(), bit.copy()
-    turns_on[1:][joined] = turns_off[:-1][joined] = 0
+    turns_on[1:] *= apart
+    turns_off[:-1] *= apart
     np.add.at(flat, np.maximum(start, 0) * row + place, turns_on)
     np.add.at(flat, np.minimum(end, n_steps) * row + place, turns_off)
     frame = planes.view(np.uint64)[:n_steps, :, 0]  # (n_steps, tracks, 2)
@@ -151,20 +164,17 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int =
     return planes[:n_steps]
 
 
-def _segments(
-    time_signatures: Sequence[tuple[int, int, int]],
-    length: int,
-    ticks_per_beat: int,
-    steps_per_beat: int,
-    path: Path,
-) -> tuple[list[list[int]], int]:
+def _segments(score: Score, length: int, steps_per_beat: int, path: Path) -> tuple[list[list[int]], int]:
     """Stretches of one metre, and the number of steps with the last bar filled up.
 
     Where a metre changes in the middle of a bar, that bar belongs to no stretch.
+
+    Raises:
+        MidiError: there is none, or there are too many steps.
     """
     changes = {0: (4, 4)}  # the standard's default
-    for tick, numerator, denominator in sorted(time_signatures):
-        changes[to_steps(tick, steps_per_beat, ticks_per_beat)] = (numerator, denominator)
+    for tick, numerator, denominator in sorted(score.time_signatures):
+        changes[to_steps(tick, steps_per_beat, score.ticks_per_beat)] = (numerator, denominator)
     starts = [step for step in sorted(changes) if step < length]
     segments, n_steps = [], length
     for i, start in enumerate(starts):
@@ -179,4 +189,6 @@ def _segments(
             n_steps = max(n_steps, start + n_bars * bar)
     if not segments:
         raise MidiError(path, f"has no bar that is a whole number of steps at {steps_per_beat} steps per beat")
+    if n_steps > min(BEAT_CAP * steps_per_beat, _MAX_STEP):
+        raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
     return segments, n_steps

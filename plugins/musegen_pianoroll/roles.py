@@ -99,23 +99,22 @@ def program_number(value: int | str) -> int:
     return names[text.lower()]
 
 
-def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray], list[list[int]]]:
-    """Sort a score's notes into roles; several tracks of one role are merged.
+def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[tuple[int, np.ndarray]], list[list[int]]]:
+    """Sort a score's notes into roles; several tracks may have one.
 
     Returns:
-        Per role, notes as int64 ``(n, 3)``, and the programs seen.
+        Roles and their notes, int64 ``(n, 3)``, and per role the programs seen.
     """
     n_roles = len(track_specs(tracks))
-    notes: list[list[np.ndarray]] = [[] for _ in range(n_roles)]
+    notes: list[tuple[int, np.ndarray]] = []
     programs: list[set[int]] = [set() for _ in range(n_roles)]
     sounding = [track for track in score.tracks if len(track.notes)]
     for i, track in enumerate(sounding):
         role = _role(tracks, i, track.name, track.program, track.is_drum)
         if role is not None and role < n_roles:
-            notes[role].append(track.notes)
+            notes.append((role, track.notes))
             programs[role].add(track.program)
-    empty = np.zeros((0, 3), np.int64)
-    return [np.concatenate([empty, *parts]) for parts in notes], [sorted(seen) for seen in programs]
+    return notes, [sorted(seen) for seen in programs]
 
 
 def _role(tracks: str | dict[str, Any], i: int, name: str, program: int, is_drum: bool) -> int | None:

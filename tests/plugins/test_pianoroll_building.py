@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_files import END, chunk, header, midi, piece, quantity, track
+from readers import check
 
 from musegen.data.bundled import bundled
 from musegen.data.merge import merge_stores
@@ -24,11 +25,9 @@ from musegen.errors import BadInput, MidiError
 from musegen_pianoroll import build, events
 from musegen_pianoroll import midi as midi_module
 from musegen_pianoroll.build import Stopped, build_store
-from musegen_pianoroll.midi import check_midi_bytes
 from musegen_pianoroll.quantise import from_keys, pack_notes, to_keys
 
 Run = Callable[..., object]
-HERE = Path("file.mid")
 CAP = 2**40
 
 
@@ -64,7 +63,7 @@ def chunks_of(tracks: list[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
 
 def outcome(data: bytes) -> str:
     try:
-        check_midi_bytes(data, HERE)
+        check(data)
     except MidiError as error:
         return error.reason
     return "sound"
@@ -81,8 +80,8 @@ def outcome_of_walk(data: bytes) -> str:
 @given(st.lists(tracks(), min_size=1, max_size=3))
 def test_sound_tracks_are_shown_sound(content: list[bytes]) -> None:
     data, places = chunks_of(content)
-    assert events.read_events(data, places, CAP, CAP) is not None
-    assert events.read_events(data, places, -1, CAP) is None
+    assert events.read_events(data, places, [CAP] * len(places), CAP) is not None
+    assert events.read_events(data, places, [-1] * len(places), CAP) is None
     assert outcome(data) == outcome_of_walk(data)
 
 
@@ -104,7 +103,7 @@ def test_the_fast_check_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(midi_module, "_walk", walk)
     for path in [*bundled("freedoom").glob("*.mid"), *bundled("chorales").glob("*.mid")]:
-        check_midi_bytes(path.read_bytes(), path)
+        check(path.read_bytes())
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -324,11 +323,11 @@ def test_a_crash_among_others_costs_that_file(tmp_path: Path, monkeypatch: pytes
         (folder / f"{i}{'crash' * (i in (1, 2, 7))}.mid").write_bytes(midi([track([(0, 480, 40 + i)])]))
     crashing = """
 import os, musegen_pianoroll.worker as worker
-real = worker.read_file
-def read_file(path, *rest):
-    if "crash" in path.name: os.kill(os.getpid(), 11)
-    return real(path, *rest)
-worker.read_file = read_file
+real = worker.interpret
+def interpret(files, *rest):
+    if any("crash" in path.name for path, _ in files): os.kill(os.getpid(), 11)
+    return real(files, *rest)
+worker.interpret = interpret
 worker.main()
 """
     monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", crashing))

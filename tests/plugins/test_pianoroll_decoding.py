@@ -11,15 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_files import END, chunk, midi, quantity, track
+from readers import HERE, read_score
 
 from musegen.data.bundled import bundled
 from musegen.errors import MidiError
 from musegen_pianoroll import midi as midi_module
-from musegen_pianoroll.decoding import decode
-from musegen_pianoroll.midi import check_midi_bytes, read_score
+from musegen_pianoroll.midi import check_files, read_scores
 from musegen_pianoroll.score import Score
-
-HERE = Path("file.mid")
 
 
 def contents(score: Score) -> Any:
@@ -30,9 +28,8 @@ def contents(score: Score) -> Any:
 
 def both(data: bytes) -> tuple[Any, Any]:
     """What is decoded, and what symusic makes of the file."""
-    ticks_per_beat, events = check_midi_bytes(data, HERE)
-    assert events is not None
-    return contents(decode(events, ticks_per_beat)), contents(midi_module._parse(data, HERE))
+    assert check_files([(HERE, data)])[1] is not None
+    return contents(read_score(data)), contents(midi_module._parse(data, HERE))
 
 
 @pytest.mark.parametrize("name", ["freedoom", "chorales"])
@@ -46,12 +43,12 @@ def test_odd_files_of_others_decode_as_symusic_parses_them(shared_data: Path) ->
     n_decoded = 0
     for path in sorted((shared_data / "midi_tricky").rglob("*.mid")):
         try:
-            _, events = check_midi_bytes(path.read_bytes(), path)
+            _, events = check_files([(path, path.read_bytes())])
             parsed = midi_module._parse(path.read_bytes(), path)
         except MidiError:
             continue
         if events is not None:
-            assert contents(decode(events, parsed.ticks_per_beat)) == contents(parsed), path
+            assert contents(read_score(path.read_bytes())) == contents(parsed), path
             n_decoded += 1
     assert n_decoded > 5
 
@@ -99,21 +96,21 @@ def test_a_waiting_note_is_ended_by_the_next_end_and_idle_ends_mean_nothing() ->
     on, off = b"\x90\x3c\x40", b"\x80\x3c\x00"
     events = b"\x00" + off + b"\x0a" + on + b"\x0a" + on + b"\x0a" + off + b"\x0a" + off + b"\x0a" + off
     events += b"\x0a" + on + b"\x00" + off + b"\x0a" + on  # one without length, one without end
-    (read,) = read_score(midi([chunk(b"MTrk", events + END)]), HERE).tracks
+    (read,) = read_score(midi([chunk(b"MTrk", events + END)])).tracks
     assert read.notes.tolist() == [[10, 30, 60], [20, 40, 60], [60, 60, 60]]
 
 
 def test_an_escape_is_passed_over() -> None:
     """F7, a length, and any bytes, says the standard; symusic 0.5.9 reads on at the wrong byte."""
     events = b"\x05\x90\x3c\x40" + b"\x05\xf7\x03\x90\x3d\x40" + b"\x05\x80\x3c\x00"
-    (read,) = read_score(midi([chunk(b"MTrk", events + END)]), HERE).tracks
+    (read,) = read_score(midi([chunk(b"MTrk", events + END)])).tracks
     assert read.notes.tolist() == [[5, 15, 60]]
 
 
 def test_symusic_is_not_imported_for_ordinary_files() -> None:
     program = (
         "import sys, musegen_pianoroll.worker as w; from pathlib import Path\n"
-        "w.read_file(Path(sys.argv[1]), 'band', 4)\n"
+        "p = Path(sys.argv[1]); w.interpret([(p, w.load(p))], 'band', 4)\n"
         "print(sorted({'symusic', 'torch', 'zipfile', 'importlib.metadata'} & set(sys.modules)))"
     )
     path = sorted(bundled("freedoom").glob("*.mid"))[0]
@@ -123,7 +120,58 @@ def test_symusic_is_not_imported_for_ordinary_files() -> None:
 
 def test_files_that_are_walked_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = midi([track([(0, 480, 60), (480, 960, 64)], 0, 33, "Bass")])
-    decoded = contents(read_score(data, HERE))
+    decoded = contents(read_score(data))
     monkeypatch.setattr(midi_module, "read_events", lambda *_: None)
     monkeypatch.setattr(midi_module, "decode", None)
-    assert contents(read_score(data, HERE)) == decoded
+    assert contents(read_score(data)) == decoded
+
+
+# Several files together
+
+
+def alone(data: bytes) -> Any:
+    """A file's contents, or what is wrong with it."""
+    try:
+        return contents(read_score(data))
+    except MidiError as error:
+        return error.reason
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.tuples(st.lists(playing(), max_size=3), st.sampled_from([1, 96, 480, 0x7FFF])), max_size=4))
+def test_files_read_together_are_the_files_alone(songs: list[tuple[list[bytes], int]]) -> None:
+    files = [midi(tracks, division) for tracks, division in songs]
+    expected = [alone(data) for data in files]
+    if all(isinstance(found, tuple) for found in expected):
+        assert [contents(score) for score in read_scores([(HERE, data) for data in files])] == expected
+    else:  # ticks of a short beat soon are too many
+        with pytest.raises(MidiError):
+            read_scores([(HERE, data) for data in files])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_each_file_has_its_own_length(place: int) -> None:
+    """What one file may be long is too long for another with longer beats."""
+    long = b"\x00\x90\x3c\x40" + quantity(50_001 * 96) + b"\x80\x3c\x00"
+    files = [midi([chunk(b"MTrk", long + END)], 480) for _ in range(3)]
+    assert len(read_scores([(HERE, data) for data in files])) == 3
+    files[place] = midi([chunk(b"MTrk", long + END)], 96)
+    with pytest.raises(MidiError, match="longer than 50,000 beats"):
+        read_scores([(HERE, data) for data in files])
+
+
+def test_a_file_that_is_walked_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def counted(events: Any, files: Any, real: Any = midi_module.decode) -> Any:
+        together.append(len(files))
+        return real(events, files)
+
+    monkeypatch.setattr(midi_module, "decode", counted)
+    files = [midi([track([(0, 480, 60 + i)], name=f"part {i}")]) for i in range(8)]
+    # Channel pressure on every beat: more events with one data byte than are read one by one.
+    files[5] = midi([chunk(b"MTrk", b"\x00\x90\x3c\x40" + b"\x05\xd0\x01" * 200 + b"\x05\x80\x3c\x00" + END)])
+    assert midi_module.check_files([(HERE, files[5])])[1] is None
+    found = [contents(score) for score in read_scores([(HERE, data) for data in files])]
+    assert together == [4, 1, 2]  # and one by the parser
+    assert found == [contents(read_score(data)) for data in files]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,25 +15,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_files import piece
+from readers import read_file
 from torch import Tensor
 
 from musegen.data.bundled import bundled
 from musegen.data.dataset import Batches
 from musegen.data.packed import gather_windows
-from musegen.data.store import Store, StoreTrack
+from musegen.data.store import PACKED, PLANES_AT, Store, StoreTrack, StoreWriter
 from musegen.domain import Decoder, Discriminator, Encoder
 from musegen.errors import BadInput, MidiError
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.family import build
 from musegen.model import Model
-from musegen_pianoroll.build import read_piece
+from musegen_pianoroll import planes
+from musegen_pianoroll.build import build_store, read_piece
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.labels import key_of, piece_labels
 from musegen_pianoroll.metrics import measure, onsets_of, table
 from musegen_pianoroll.networks import strides
 from musegen_pianoroll.output import contact_sheet, notes_of, picture, synthesise, write_midi
 from musegen_pianoroll.roles import BAND
-from musegen_pianoroll.worker import read_file
 
 CPU = torch.device("cpu")
 
@@ -214,14 +218,65 @@ def test_bars_do_not_see_each_other_in_the_bar_network() -> None:
 
 def test_single_plane_keeps_repeats_apart() -> None:
     """With frames alone, the last step before a repeated note becomes a rest, as in MuseGAN's data."""
-    from musegen_pianoroll.planes import model_planes
-
     roll = np.zeros((8, 1, 2, 128), bool)
     roll[0:6, 0, 0, 60] = True
     roll[[0, 3], 0, 1, 60] = True  # two notes of three steps
-    frame = model_planes(torch.from_numpy(np.packbits(roll, axis=-1, bitorder="little")), 1)
+    frame = planes.model_planes(torch.from_numpy(np.packbits(roll, axis=-1, bitorder="little")), 1)
     sounding = np.unpackbits(frame.numpy(), axis=-1, bitorder="little")[:, 0, 0, 60]
     assert sounding.tolist() == [1, 1, 0, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("block", [1, 3, 64, 1000])
+def test_the_frame_planes_of_a_store_are_computed_in_blocks(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planes, "BLOCK_STEPS", block)
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "a.mid").write_bytes(piece(4))
+    build_store(tmp_path / "songs", tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    found = planes.mapped_planes(store, 1, tmp_path / "cache")
+    expected = planes.model_planes(torch.from_numpy(store.planes), 1)
+    assert torch.equal(found, expected)
+    assert not torch.equal(expected[:, :, 0], torch.from_numpy(store.planes)[:, :, 0])
+    (written,) = (tmp_path / "cache").iterdir()
+    state = written.stat()
+    assert torch.equal(planes.mapped_planes(store, 1, tmp_path / "cache"), found)
+    assert written.stat().st_mtime_ns == state.st_mtime_ns
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+store, cache = Path(sys.argv[1]), Path(sys.argv[2])
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+maps = (store / "planes.safetensors").stat().st_size * 3 // 2  # the store, and its frames
+limit = pages * resource.getpagesize() + maps + (96 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+domain, data = PianorollDomain.open(PianorollConfig(planes="frame", bars=1), store, cache)
+batch = data.splits["train"].gather(torch.arange(4), torch.Generator())
+print(tuple(batch.x.shape), float(batch.x.sum()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_opening_a_large_store_with_frames_alone_takes_little_memory(tmp_path: Path) -> None:
+    """A store of 320 MB, sparse but for a note, in 96 MB beside the maps."""
+    n_bars = 125_000
+    specs = list(BAND)
+    with StoreWriter(tmp_path / "store", specs, 4, "band") as writer:
+        rest = {"sha256": "", "content": "", "split": "train", "tempo_bpm": 120.0, "segments": [[0, n_bars, 4, 4]]}
+        writer.reserve(16 * n_bars, rest | {"source": "a.mid", "n_notes": [0, 1, 0, 0, 0]})
+        writer.finish()
+    with (tmp_path / "store" / "planes.safetensors").open("r+b") as file:
+        for step in range(4):  # C4 on the piano
+            file.seek(PLANES_AT + step * writer.step_bytes + 2 * PACKED + 60 // 8)
+            file.write(bytes([1 << 60 % 8]))
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "store"), str(tmp_path / "cache")]
+    said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert said.stdout.strip() == "(4, 5, 16, 84) 4.0", said.stderr[-500:]
 
 
 # Calibration

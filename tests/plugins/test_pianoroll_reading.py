@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import sys
 import time
 import zipfile
@@ -20,18 +21,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from midi_files import END, chunk, header, midi, piece, quantity, track
+from readers import HERE, check, notes_by_role, read_file, read_score
 
 from musegen.data.bundled import bundled
 from musegen.data.store import Store
 from musegen.errors import BadInput, MidiError
-from musegen_pianoroll import build
+from musegen_pianoroll import build, worker
 from musegen_pianoroll.build import build_store, find_files, read_piece
-from musegen_pianoroll.midi import check_midi_bytes, read_score
 from musegen_pianoroll.quantise import quantise, to_steps
-from musegen_pianoroll.roles import assign, track_specs
-from musegen_pianoroll.worker import read_file
-
-HERE = Path("file.mid")
+from musegen_pianoroll.roles import track_specs
+from musegen_pianoroll.score import Score
 
 
 def unpack(planes: np.ndarray) -> np.ndarray:
@@ -46,7 +45,7 @@ def unpack(planes: np.ndarray) -> np.ndarray:
 @given(st.one_of(st.binary(max_size=400), midi_files.structured(), midi_files.mutated([piece(2), piece(1, 96)])))
 def test_any_bytes_pass_the_check_or_raise_midi_error(data: bytes) -> None:
     try:
-        check_midi_bytes(data, HERE)
+        check(data)
     except MidiError as error:
         assert error.path == HERE
         assert error.reason
@@ -79,22 +78,22 @@ REFUSED = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_is_refused_and_why(reason: str) -> None:
     with pytest.raises(MidiError, match=reason):
-        check_midi_bytes(REFUSED[reason], HERE)
+        check(REFUSED[reason])
 
 
 def test_sizes_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("musegen_pianoroll.midi.NOTE_CAP", 10)
     with pytest.raises(MidiError, match="more than 10 notes"):
-        check_midi_bytes(midi([track([(i, i + 1, 60) for i in range(11)])]), HERE)
+        check(midi([track([(i, i + 1, 60) for i in range(11)])]))
     monkeypatch.setattr("musegen_pianoroll.midi.SIZE_CAP_BYTES", 1 << 20)
     with pytest.raises(MidiError, match="larger than 1 MB"):
-        check_midi_bytes(bytes((1 << 20) + 1), HERE)
+        check(bytes((1 << 20) + 1))
 
 
 def test_running_status_chunks_of_others_and_type_0() -> None:
     events = b"\x00\x90\x3c\x40" + b"\x60\x3c\x00" + b"\x00\x40\x40" + b"\x60\x40\x00"  # velocity 0 ends a note
     data = header(1, 96, kind=0) + chunk(b"XFKM", b"whatever") + chunk(b"MTrk", events + END)
-    (read,) = read_score(data, HERE).tracks
+    (read,) = read_score(data).tracks
     assert read.notes.tolist() == [[0, 96, 60], [96, 192, 64]]
 
 
@@ -126,6 +125,31 @@ def test_damaged_files_cost_themselves_alone(tmp_path: Path) -> None:
     reasons = read_through_a_worker(tmp_path, 300, midi_files.mutated([piece(2), piece(1, 96)]))
     assert len(reasons) > 5
     assert reasons["crashed the reader"] < 10
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([*REFUSED, "sound", "sound", "sound", "silent"]), min_size=1, max_size=20))
+def test_files_of_a_part_do_not_touch_one_another(tmp_path: Path, kinds: list[str]) -> None:
+    """Entries and notes of a part, read together and one by one."""
+    contents = [
+        piece(1, 96 + 24 * i, i) if kind == "sound" else midi([track([])]) if kind == "silent" else REFUSED[kind]
+        for i, kind in enumerate(kinds)
+    ]
+    paths = [tmp_path / f"{i}.mid" for i in range(len(kinds))]
+    for path, data in zip(paths, contents, strict=True):
+        path.write_bytes(data)
+    found = []
+    for alone in (False, True):
+        part = tmp_path / f"part-{alone}"
+        request = {"read": [str(path) for path in paths], "refused": {}, "alone": alone, "part": str(part)}
+        worker.read_part(request | {"tracks": "band", "steps_per_beat": 4}, lambda *_: None)
+        found.append((Path(f"{part}.json").read_bytes(), Path(f"{part}.notes").read_bytes()))
+    assert found[0] == found[1]
+    for kind, entry in zip(kinds, json.loads(found[0][0]), strict=True):
+        if kind == "sound":
+            assert entry["n_keys"] > 0
+        else:
+            assert re.search("no notes" if kind == "silent" else kind, entry["reason"])
 
 
 @pytest.mark.slow
@@ -168,8 +192,9 @@ def slow_planes(notes: list[tuple[int, int, int]], n_steps: int, drums: bool) ->
 @given(scores())
 def test_notes_on_the_grid_are_exact(score: tuple[int, int, list[list[tuple[int, int, int]]]]) -> None:
     steps_per_beat, ticks_per_step, tracks = score
-    arrays = [np.array([(s * ticks_per_step, e * ticks_per_step, p, 80) for s, e, p in notes]) for notes in tracks]
-    found = quantise(arrays, [False, True], ticks_per_step * steps_per_beat, steps_per_beat, [], [], HERE)
+    arrays = [np.array([(s * ticks_per_step, e * ticks_per_step, p) for s, e, p in notes]) for notes in tracks]
+    song = Score(ticks_per_step * steps_per_beat, [], [], [])
+    (found,) = quantise([(HERE, song, list(enumerate(arrays)))], [False, True], steps_per_beat)
     planes = unpack(found.planes)
     for t, (notes, is_drum) in enumerate(zip(tracks, (False, True), strict=True)):
         np.testing.assert_array_equal(planes[:, t], slow_planes(notes, len(planes), is_drum))
@@ -189,16 +214,17 @@ def test_rounding_is_to_the_nearest_step_halves_up(tick: int, steps: int, ticks_
 
 
 def test_metres_bars_and_changes_in_the_middle_of_a_bar() -> None:
-    notes = [np.array([[0, 48 * 20, 60, 80]])]
+    notes = [(0, np.array([[0, 48 * 20, 60]]))]
     # 48 ticks per beat, 4 steps per beat: 3/4 from step 16 (bar 2) on, 6/8 from step 34, inside the second bar of 3/4.
     changes = [(0, 4, 4), (48 * 4, 3, 4), (48 * 8 + 24, 6, 8)]
-    found = quantise(notes, [False], 48, 4, changes, [(0, 120.0), (96, 90.0)], HERE)
+    song = Score(48, [(0, 120.0), (96, 90.0)], changes, [])
+    (found,) = quantise([(HERE, song, notes)], [False], 4)
     assert found.segments == [[0, 1, 4, 4], [16, 1, 3, 4], [34, 4, 6, 8]]
     assert found.tempos == [[0, 120.0], [8, 90.0]]
     with pytest.raises(MidiError, match="whole number of steps at 1 steps per beat"):
-        quantise(notes, [False], 48, 1, [(0, 7, 8)], [], HERE)
+        quantise([(HERE, Score(48, [], [(0, 7, 8)], []), notes)], [False], 1)
     with pytest.raises(MidiError, match="no notes for these tracks"):
-        quantise([np.zeros((0, 4), np.int64)], [False], 48, 4, [], [], HERE)
+        quantise([(HERE, song, [])], [False], 4)
 
 
 # Roles
@@ -207,7 +233,7 @@ def test_metres_bars_and_changes_in_the_middle_of_a_bar() -> None:
 def test_band_roles_follow_lpd_5() -> None:
     programs = {0: 1, 7: 1, 24: 2, 31: 2, 32: 3, 39: 3, 8: 4, 48: 4, 40: 4, 127: 4}
     data = midi([track([(0, 10, 60 + i)], 0, program) for i, program in enumerate(programs)] + [track([(0, 9, 36)], 9)])
-    notes, seen = assign(read_score(data, HERE), "band")
+    notes, seen = notes_by_role(data, "band")
     for i, role in enumerate(programs.values()):
         assert 60 + i in notes[role][:, 2]
     assert notes[0][:, 2].tolist() == [36]
@@ -216,7 +242,7 @@ def test_band_roles_follow_lpd_5() -> None:
 
 def test_voices_follow_the_order_of_sounding_tracks() -> None:
     data = midi([track([]), *(track([(0, 10, 72 - 5 * i)]) for i in range(5))])
-    notes, _ = assign(read_score(data, HERE), "voices")
+    notes, _ = notes_by_role(data, "voices")
     assert [n[:, 2].tolist() for n in notes] == [[72], [67], [62], [57]]
 
 
@@ -240,7 +266,7 @@ def test_a_mapping_of_ones_own() -> None:
             track([(0, 10, 36)], 9),
         ]
     )
-    notes, _ = assign(read_score(data, HERE), mapping)
+    notes, _ = notes_by_role(data, mapping)
     assert [sorted(n[:, 2].tolist()) for n in notes] == [[36], [60, 61], [62]]
 
 
@@ -314,18 +340,19 @@ def test_a_split_is_by_piece_and_does_not_depend_on_names(folder: Path, tmp_path
 CRASHING = """
 import sys, time
 import musegen_pianoroll.worker as worker
-real = worker.read_file
-def read_file(path, *rest):
-    if "crash" in path.name:
+real = worker.interpret
+def interpret(files, *rest):
+    names = " ".join(path.name for path, _ in files)
+    if "crash" in names:
         import os; os.kill(os.getpid(), 11)
-    if "hang" in path.name:
+    if "hang" in names:
         time.sleep(60)
-    if "print" in path.name:
+    if "print" in names:
         import os; os.write(1, b"noise from a parser"); print("more noise")
-    if "huge" in path.name:
+    if "huge" in names:
         raise MemoryError
-    return real(path, *rest)
-worker.read_file = read_file
+    return real(files, *rest)
+worker.interpret = interpret
 worker.main()
 """
 
