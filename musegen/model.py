@@ -75,7 +75,7 @@ class Model:
         self.config = {**self.config, **chosen}
 
     def _require(self, capability: str) -> None:
-        require(self.family, capability, {name: offer.load() for name, offer in registry().families.items()})
+        require(self.family, capability, registry().working_families())
 
     @torch.no_grad()
     def sample(
