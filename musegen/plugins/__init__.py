@@ -12,5 +12,18 @@ from __future__ import annotations
 
 from musegen.plugins.discovery import Registry, registry, use_plugin
 from musegen.plugins.hooks import API, GROUP, Found, Measure, Offer, hookimpl
+from musegen.plugins.needs import needs, provide
 
-__all__ = ["API", "GROUP", "Found", "Measure", "Offer", "Registry", "hookimpl", "registry", "use_plugin"]
+__all__ = [
+    "API",
+    "GROUP",
+    "Found",
+    "Measure",
+    "Offer",
+    "Registry",
+    "hookimpl",
+    "needs",
+    "provide",
+    "registry",
+    "use_plugin",
+]

@@ -127,7 +127,11 @@ class Registry:
         except BaseException as error:
             where = files.line_of(error, path)
             raise Refused(told(error) + (f" (line {where})" if where else ""), "correct the file") from error
-        return self._add(module, found)
+        try:
+            return self._add(module, found)
+        except Refused:
+            del sys.modules[module.__name__]
+            raise
 
     def register(self, plugin: Any, name: str) -> tuple[str, ...]:
         """Add one plugin (a module or object with hook implementations) and return the names that it offers.
