@@ -6,39 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Result, bad
 from strangers import DOMAIN, FAMILY, MEASURE, install
-from toy import ToyPlugin
 
 import musegen
 from musegen.plugins import registry
-from musegen.plugins.needs import _warn_once
 
 QUICK = ["--steps", "4", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder of installed packages, for this process: what is there when a command begins is found."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    before = set(sys.modules)
-    registry.cache_clear()
-    _warn_once.cache_clear()
-    yield folder
-    for name in set(sys.modules) - before:
-        if (sys.modules[name].__dict__.get("__file__") or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-    monkeypatch.undo()  # before the registry of the other tests is made again
-    registry.cache_clear()
-    registry().register(ToyPlugin(), "tests")
 
 
 def musegen_command(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -215,6 +194,18 @@ def test_what_a_strangers_run_needs_is_no_text_to_trust(entry: Any, run: Callabl
     result = run("generate", "run")
     bad(result, 'There is no domain "grooves"')
     assert "evil" not in result.err
+
+
+def test_a_family_that_cannot_be_loaded_is_listed_as_what_it_is(site: Path, run: Callable[..., Result]) -> None:
+    install(
+        site, "b-mine", {"b_mine": FAMILY.replace("from musegen.families", "from no_such_module")}, {"mine": "b_mine"}
+    )
+    rows = {row["family"]: row for row in json.loads(run("families", "--json").out)}
+    assert "BROKEN" in rows["mine"]["title"]
+    assert "b-mine 0.3" in rows["mine"]["title"]
+    assert rows["vae"]["sample"] == "yes"
+    assert "BROKEN" in run("families").out
+    bad(run("train", "mine", "image"), 'The family "mine"', "b-mine 0.3", "no_such_module", "uninstall that plugin")
 
 
 def test_a_measure_of_a_stranger_stands_beside_the_domains_own(site: Path, run: Callable[..., Result]) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from commands import Result, bad
 from strangers import DOMAIN
-from test_plugin_distributions import QUICK, site  # noqa: F401
 
 import musegen
 from musegen.plugins import registry
 from musegen.plugins.files import is_remembered, remember
 
 pytestmark = pytest.mark.usefixtures("site")
+QUICK = ["--steps", "4", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
 TRAIN = ["train", "vae", "grooves", *QUICK, "--set", "latent_dim=2"]
 
 
