@@ -7,6 +7,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pluggy
@@ -50,7 +51,7 @@ def check_api(declared: Any, found: Found) -> str:
         return declared
     problem = f"it was written for version {declared} of the plugin API, and this musegen has {API[0]}.{API[1]}"
     remedy = "update musegen" if (major, minor) > API else f"update {found.distribution or 'the plugin'}"
-    raise Refused(problem, remedy, "INCOMPATIBLE")
+    raise Refused(problem, remedy, "INCOMPATIBLE", replace(found, api=declared))
 
 
 def offers_of(plugin: Any) -> list[tuple[str, Offer]]:
@@ -75,8 +76,9 @@ def offers_of(plugin: Any) -> list[tuple[str, Offer]]:
     except (Refused, KeyboardInterrupt):
         raise
     except pluggy.PluginValidationError as error:
-        text = " ".join(str(error).split())
-        raise Refused(text[text.find("hookimpl definition:") :] if "hookimpl definition:" in text else text) from None
+        text = " ".join(str(error).split())  # "… hookimpl definition: musegen_domains(colour) Argument(s) …"
+        definition = re.search(r"hookimpl definition: (.*?\))", text)
+        raise Refused(f"hooks take no arguments, and it has {definition[1]}" if definition else text) from None
     except BaseException as error:
         raise Refused(told(error)) from error
     if not manager.get_hookcallers(plugin):

@@ -94,7 +94,8 @@ class Registry:
         except Refused as error:
             who = found.distribution
             remedy = error.remedy or f"update {who}, or remove it: pip uninstall {who}"
-            self.found.append(replace(found, status=error.status, problem=str(error), remedy=remedy))
+            known = error.found or found
+            self.found.append(replace(known, status=error.status, problem=str(error), remedy=remedy))
 
     def add_file(self, path: Path, expected: str = "") -> Found:
         """Run a one-file plugin and add what it offers. A file that is there already is left as it is.
@@ -155,20 +156,20 @@ class Registry:
             if other is plugin and found.distribution == first.distribution:
                 return first
             raise Refused(f'{first.origin} has a plugin named "{found.name}" already', _one_of(found, first))
-        new: dict[str, dict[str, Offer]] = {what: {} for what in HOOKS.values()}
-        for what, offer in offers_of(plugin):
+        offered = offers_of(plugin)
+        names = {what: tuple(offer.name for kind, offer in offered if kind == what) for what in HOOKS.values()}
+        found = replace(found, families=names["family"], domains=names["domain"], measures=names["measure"])
+        new: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what in HOOKS.values()}
+        for what, offer in offered:
             taken = self._offers[what].get(offer.name)
             if taken is not None:
-                raise Refused(
-                    f'the {what} "{offer.name}" is already offered by {taken[1].origin}', _one_of(found, taken[1])
-                )
+                problem = f'the {what} "{offer.name}" is already offered by {taken[1].origin}'
+                raise Refused(problem, _one_of(found, taken[1]), found=found)
             if offer.name in new[what]:
-                raise Refused(f'it offers the {what} "{offer.name}" twice')
-            new[what][offer.name] = offer
-        names = {what: tuple(offers) for what, offers in new.items()}
-        found = replace(found, families=names["family"], domains=names["domain"], measures=names["measure"])
+                raise Refused(f'it offers the {what} "{offer.name}" twice', found=found)
+            new[what][offer.name] = (offer, found)
         for what, offers in new.items():
-            self._offers[what] |= {name: (offer, found) for name, offer in offers.items()}
+            self._offers[what] |= offers
         self._plugins[found.name] = (plugin, found)
         self.found.append(found)
         return found

@@ -76,7 +76,7 @@ class Found:
         name: of the entry point, or of the file without its suffix.
         distribution, version: where it comes from; empty for a file.
         api: the version of musegen's that it was written for.
-        families, domains, measures: names that it offers.
+        families, domains, measures: names that it offers, or would if it could be used.
         status: ``OK``, ``BROKEN``, ``INCOMPATIBLE``, or ``OFF`` where ``MUSEGEN_PLUGINS`` leaves it out.
         problem, remedy: what is wrong, and what to do; empty if nothing is.
         file, sha256: of a one-file plugin.
@@ -115,8 +115,9 @@ class Refused(ValueError):
     Attributes:
         status: as in ``Found``.
         remedy: what to do; empty where updating or removing the plugin is all there is.
+        found: what was known of it by then; None if that is nothing new.
     """
 
-    def __init__(self, problem: str, remedy: str = "", status: str = "BROKEN") -> None:
+    def __init__(self, problem: str, remedy: str = "", status: str = "BROKEN", found: Found | None = None) -> None:
         super().__init__(problem)
-        self.remedy, self.status = remedy, status
+        self.remedy, self.status, self.found = remedy, status, found

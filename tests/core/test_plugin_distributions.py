@@ -71,6 +71,8 @@ def test_every_broken_distribution_is_named_and_costs_only_itself(tmp_path: Path
         assert rows[name]["status"] == status
         assert problem in rows[name]["problem"]
         assert remedy in rows[name]["remedy"]
+    assert rows["zz_clash"]["domains"] == ["grooves"]
+    assert rows["b_new"]["api"] == "7.0"
 
     text = musegen_command(site, "plugins").stdout
     assert "b_exit (b-exit 0.3) is BROKEN: SystemExit: enough." in text

@@ -35,7 +35,10 @@ BROKEN = {
     "many_lines": ("raise ValueError('one\\n\\x1b[31mtwo')", "ValueError: one [31mtwo"),
     "untold": ("class E(Exception):\n  def __str__(self): return 1/0\nraise E", "E"),
     "syntax": ("def (:", "SyntaxError"),
-    "signature": (GOOD.replace("musegen_domains()", "musegen_domains(colour)"), "colour"),
+    "signature": (
+        GOOD.replace("musegen_domains()", "musegen_domains(colour)"),
+        "no arguments, and it has musegen_domains(colour)",
+    ),
     "misspelled": (GOOD.replace("musegen_domains", "musegen_domain"), 'Did you mean "musegen_domains"'),
     "hookless": ("x = 1", "no hook"),
     "undecorated": (GOOD.replace("@hookimpl", ""), "is @hookimpl missing?"),
