@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image, ImageDraw
 from musegen.cli import main
 from musegen.data.bundled import bundled
 from musegen.plugins import registry
+from musegen.plugins.needs import _warn_once
 
 # The same examples in every run, so that a failure is somebody's change and not chance; HYPOTHESIS_PROFILE=random explores.
 settings.register_profile("fixed", derandomize=True)
@@ -34,10 +36,11 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def toy_domain() -> None:
-    """The toy domain, registered like a plugin's."""
+def toy_domain(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The toy domain, registered like a plugin's; and no test notes in the user's home which plugin files it ran."""
     from toy import ToyPlugin
 
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     torch.set_num_threads(1)
     if "toy" not in registry().domains:
         registry().register(ToyPlugin(), "tests")
@@ -63,6 +66,27 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return Result(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of installed packages for this process; ``registry.cache_clear()`` has them looked for again."""
+    from toy import ToyPlugin
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    before = set(sys.modules)
+    registry.cache_clear()
+    _warn_once.cache_clear()
+    yield folder
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+    monkeypatch.undo()  # before the registry of the other tests is made again
+    registry.cache_clear()
+    registry().register(ToyPlugin(), "tests")
 
 
 @pytest.fixture(scope="session")
