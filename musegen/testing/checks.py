@@ -88,10 +88,17 @@ class Check:
         return Outcome(self.rule.name, status, str(self._error or self.rule.wants))
 
     @cached_property
+    def _waits_for(self) -> str:
+        """A failing check without which this one says nothing, directly or by way of others; empty if there is none."""
+        for other in (self.others[name] for name in self.rule.needs):
+            if other.outcome.status == "FAILED" or other._waits_for:
+                return other._waits_for or other.rule.name
+        return ""
+
+    @cached_property
     def _error(self) -> AssertionError | SkipTest | None:
-        for name in self.rule.needs:
-            if self.others[name].outcome.status == "FAILED":
-                return SkipTest(f'waits for the check "{name}", which fails')
+        if self._waits_for:
+            return SkipTest(f'waits for the check "{self._waits_for}", which fails')
         try:
             # What a check draws is the same alone and among others.
             with torch.random.fork_rng(devices=[]):
@@ -100,9 +107,9 @@ class Check:
         except (AssertionError, SkipTest) as error:
             return error
         except Exception as error:
-            at = traceback.extract_tb(error.__traceback__)[-1]
+            at, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
             failure = AssertionError(
-                f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {error}. Wanted: {self.rule.wants}"
+                f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {what}. Wanted: {self.rule.wants}"
             )
             failure.__cause__ = error
             return failure

@@ -242,7 +242,7 @@ def _figures(domain: Domain, samples: Tensor, reference: Tensor) -> Mapping[str,
     return figures
 
 
-@rule("calibration", "synthetic")
+@rule("calibration", "options", "synthetic")
 def calibration(domain: Domain) -> None:
     """calibrate gives a Config that the domain takes, and samples keep their shape."""
     x = examples(domain, N_EXAMPLES)

@@ -60,7 +60,7 @@ def files(domain: Domain) -> None:
         domain.write(expected(domain, n), folders[2], NAMES)  # what a model gives is not data yet, and is written too
 
 
-@rule("refusals")
+@rule("refusals", "files")
 def refusals(domain: Domain) -> None:
     """read refuses a file that is missing, empty, a folder or of another kind with BadInput, in one plain sentence."""
     suffix = _suffix(domain)
