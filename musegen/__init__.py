@@ -13,6 +13,7 @@ from musegen.errors import BadInput, MidiError, MusegenError, TrainingDiverged
 
 if TYPE_CHECKING:
     from musegen.model import Model, load
+    from musegen.plugins import use_plugin
     from musegen.training import resume, train
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "load",
     "resume",
     "train",
+    "use_plugin",
 ]
 
 _HOME = {
@@ -33,6 +35,7 @@ _HOME = {
     "resume": "musegen.training",
     "load": "musegen.model",
     "Model": "musegen.model",
+    "use_plugin": "musegen.plugins",
 }
 
 

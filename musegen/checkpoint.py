@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "newest_checkpoint",
     "prune",
     "read_model_config",
+    "read_model_needs",
     "save_checkpoint",
     "save_model_file",
     "write_atomically",
@@ -211,10 +212,12 @@ def _model_digest(tensors: Tensors, config: str) -> str:
     return digest.hexdigest()
 
 
-def save_model_file(path: Path, weights: Tensors, config: Mapping[str, Any]) -> None:
-    """Write weights and configuration as one safetensors file."""
+def save_model_file(
+    path: Path, weights: Tensors, config: Mapping[str, Any], needs: Sequence[Mapping[str, str]] = ()
+) -> None:
+    """Write weights and configuration as one safetensors file, with the plugins that it needs (``musegen.plugins.needs``)."""
     text = json.dumps(config, sort_keys=True)
-    header = {"format": str(FORMAT), "config": text, "sha256": _model_digest(weights, text)}
+    header = {"format": str(FORMAT), "config": text, "sha256": _model_digest(weights, text), "needs": list(needs)}
     write_atomically(path, _serialise(weights, {"musegen": json.dumps(header)}))
 
 
@@ -237,12 +240,26 @@ def read_model_config(path: Path) -> dict[str, Any]:
     Raises:
         BadInput: as ``load_model_file``.
     """
+    return _model_header(path, _read_metadata(path))[2]
+
+
+def read_model_needs(path: Path) -> Any:
+    """What a model file says of the plugins that it needs; unchecked, so a stranger may have written anything.
+
+    Raises:
+        BadInput: as ``load_model_file``.
+    """
+    metadata = _read_metadata(path)
+    _model_header(path, metadata)
+    return json.loads(metadata["musegen"]).get("needs", ())
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"The file {path} is damaged or is no model file of musegen ({error}).") from None
-    return _model_header(path, metadata)[2]
 
 
 def _model_header(path: Path, metadata: Mapping[str, str]) -> tuple[Any, str, dict[str, Any]]:

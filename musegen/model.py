@@ -23,6 +23,7 @@ from musegen.checkpoint import (
     load_checkpoint,
     load_model_file,
     newest_checkpoint,
+    read_model_needs,
     save_model_file,
 )
 from musegen.config import validate
@@ -33,7 +34,7 @@ from musegen.engine import choose_device, load_weights
 from musegen.errors import BadInput, did_you_mean
 from musegen.family import Family, build, require
 from musegen.latent import slerp
-from musegen.plugins import registry
+from musegen.plugins import needs, registry
 from musegen.runs import Run, resolve_dict
 
 __all__ = ["Model", "load"]
@@ -75,7 +76,7 @@ class Model:
         self.config = {**self.config, **chosen}
 
     def _require(self, capability: str) -> None:
-        require(self.family, capability, {name: offer.load() for name, offer in registry().families.items()})
+        require(self.family, capability, registry().working_families())
 
     @torch.no_grad()
     def sample(
@@ -436,7 +437,10 @@ class Model:
 
     def save(self, path: str | Path) -> None:
         """Write the model as one file, which ``load`` reads anywhere."""
-        save_model_file(Path(path), self.family.state_dict(), {**self.config, "data": None})
+        needed = needs(self.family.name, self.domain.name)
+        for need in needed:  # folders are the user's own affair, and the file may go anywhere
+            need["file"] = Path(need["file"]).name
+        save_model_file(Path(path), self.family.state_dict(), {**self.config, "data": None}, needed)
 
 
 def _file(path: str | Path) -> Path:
@@ -468,7 +472,7 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
         weights = parts.get("average", parts["weights"])
     else:
         weights, config = load_model_file(path)
-        resolved = resolve_dict(config, f"The model file {path}")
+        resolved = resolve_dict(config, f"The model file {path}", read_model_needs(path))
     domain = resolved.domain(resolved.domain_config)
     family = build(resolved.family, resolved.family_config, domain)
     load_weights(family, weights)

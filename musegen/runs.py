@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from musegen.checkpoint import write_atomically
 from musegen.config import FORMAT, RunConfig, load_yaml, split_options, validate
 from musegen.errors import BadInput
-from musegen.plugins import registry
+from musegen.plugins import needs, provide, registry
 
 if TYPE_CHECKING:
     from musegen.domain import Domain
@@ -83,11 +83,15 @@ def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Pa
     )
 
 
-def resolve_dict(flat: Mapping[str, Any], where: str) -> Resolved:
+def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: bool = False) -> Resolved:
     """The configuration in a ``config.yaml`` or a model file.
 
+    Args:
+        needed: the plugins recorded beside it.
+        run: it is a run's.
+
     Raises:
-        BadInput: it is of another format version, or does not validate.
+        BadInput: it is of another format version, does not validate, or needs a plugin that is not there.
     """
     options = dict(flat)
     found = options.pop("format", None)
@@ -100,6 +104,7 @@ def resolve_dict(flat: Mapping[str, Any], where: str) -> Resolved:
         family, domain, data = options.pop("family"), options.pop("domain"), options.pop("data", None)
     except KeyError as missing:
         raise BadInput(f"{where} is damaged: it names no {missing.args[0]}.") from None
+    provide(needed, family, domain, where, run)
     return resolve(family, domain, options, data)
 
 
@@ -135,7 +140,11 @@ class Run:
         return self.path / "metrics.jsonl"
 
     def config(self) -> Resolved:
-        return resolve_dict(load_yaml(self.path / "config.yaml"), f"The run {self.path}")
+        try:
+            needed = self.environment().get("needs", ())
+        except (BadInput, AttributeError):  # it only helps to find them; what has no environment may still be complete
+            needed = ()
+        return resolve_dict(load_yaml(self.path / "config.yaml"), f"The run {self.path}", needed, run=True)
 
     def environment(self) -> dict[str, Any]:
         """What was recorded about the machine and the data.
@@ -165,7 +174,7 @@ class Run:
         text = yaml.safe_dump(resolved.as_dict(), sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "config.yaml", text.encode())
 
-    def write_environment(self, data_fingerprint: str, data_description: str) -> None:
+    def write_environment(self, resolved: Resolved, data_fingerprint: str, data_description: str) -> None:
         environment = {
             "musegen": _version("musegen"),
             "python": platform.python_version(),
@@ -175,6 +184,7 @@ class Run:
                 for name in ("torch", "numpy", "pretty_midi", "pypianoroll", "symusic", "safetensors")
             },
             "plugins": [dataclasses.asdict(found) for found in registry().found],
+            "needs": needs(resolved.family.name, resolved.domain.name),
             "git": _git_state(),
             "arguments": sys.argv,
             "data": {"sha256": data_fingerprint, "description": data_description},

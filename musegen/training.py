@@ -110,7 +110,7 @@ def _new_session(
         resolved = replace(asked, domain_config=opened.config, run=replace(asked.run, device_memory=memory))
         draft = Run(new.temporary)
         draft.write_config(resolved)
-        draft.write_environment(splits.fingerprint, splits.description)
+        draft.write_environment(resolved, splits.fingerprint, splits.description)
         draft.write_skipped(splits.skipped)
         session = Session(draft, resolved, opened, splits, device, quiet, processes)
         session.prepare()

@@ -35,9 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments, plugins = _without_plugins([argument for argument in arguments if argument != "--debug"])
 
     def run() -> None:
+        if plugins:
+            from musegen.plugins import use_plugin
+
+            for plugin in plugins:
+                use_plugin(plugin)
         pair = arguments[1:3]
         if (
             arguments[:1] == ["train"]
@@ -50,6 +55,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             app(arguments, exit_on_error=False, print_error=False)
 
     return _guarded(run, debug)
+
+
+def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without ``--plugin FILE``, and the files: they decide what the other arguments may say."""
+    rest: list[str] = []
+    plugins: list[str] = []
+    i = 0
+    while i < len(arguments):
+        name, equals, value = arguments[i].partition("=")
+        if name != "--plugin":
+            rest.append(arguments[i])
+        elif equals:
+            plugins.append(value)
+        else:
+            i += 1
+            plugins += arguments[i : i + 1] or [""]
+        i += 1
+    return rest, plugins
 
 
 def _guarded(run: Callable[[], None], debug: bool) -> int:

@@ -16,6 +16,8 @@ def _version() -> str:
 app = App(
     name="musegen",
     help="Deep generative models for music and images: every family on every domain.",
+    help_epilogue="Every command also takes --plugin FILE, a Python file with a domain, a family or a measure of your own "
+    "(repeatable; see docs/plugins.md), and --debug, which shows where an error comes from.",
     version=_version,
     result_action="return_value",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,25 +17,50 @@ from musegen.config import describe
 @app.command
 def families(*, json: Json = False) -> None:
     """List the families and what each can do."""
+    from musegen.errors import BadInput
     from musegen.plugins import registry
 
-    classes: dict[str, Any] = {name: offer.load() for name, offer in registry().families.items()}
-    titles = {name: family.title for name, family in classes.items()}
-    rows = [{"family": name, **family.capabilities.table()} for name, family in classes.items()]
+    rows: list[dict[str, Any]] = []
+    titles: list[dict[str, Any]] = []
+    for name in registry().families:
+        try:
+            family = registry().family(name)
+        except BadInput as error:  # of a broken plugin; the others are listed all the same
+            titles.append({"family": name, "title": f"BROKEN: {error}"})
+        else:
+            rows.append({"family": name, **family.capabilities.table()})
+            titles.append({"family": name, "title": family.title})
     if json:
-        print_table([{**row, "title": titles[row["family"]]} for row in rows], True)
-        return
-    print_table(rows, False)
-    print()
-    print_table([{"family": name, "title": title} for name, title in titles.items()], False)
+        able = {row["family"]: row for row in rows}
+        print_table([{**able.get(row["family"], {}), **row} for row in titles], True)
+    else:
+        print_table(rows, False)
+        print()
+        print_table(titles, False)
+    _say_what_is_missing()
 
 
 @app.command
 def domains(*, json: Json = False) -> None:
-    """List the domains."""
+    """List the domains, and which plugin each comes from."""
     from musegen.plugins import registry
 
-    print_table([{"domain": name, "summary": offer.summary} for name, offer in registry().domains.items()], json)
+    rows = []
+    for name, offer in registry().domains.items():
+        found = registry().provider("domain", name)
+        assert found is not None
+        rows.append({"domain": name, "summary": offer.summary, "from": found.origin})
+    print_table(rows, json)
+    _say_what_is_missing()
+
+
+def _say_what_is_missing() -> None:
+    """A line about plugins whose families and domains are not in a list because they do not work."""
+    from musegen.plugins import registry
+
+    bad = [f'"{found.name}"' for found in registry().found if found.status in ("BROKEN", "INCOMPATIBLE")]
+    if bad:
+        print(f"Not listed is what broken plugins offer: {', '.join(bad)}. musegen plugins says why.", file=sys.stderr)
 
 
 @app.command
@@ -59,19 +85,24 @@ def models(*, json: Json = False) -> None:
 @app.command
 def plugins(*, json: Json = False) -> None:
     """List the plugins, where they come from, and what is wrong with broken ones."""
+    import dataclasses
+
     from musegen.plugins import registry
 
-    rows = [
-        {
-            "plugin": found.name,
-            "status": "BROKEN" if found.problem else "OK",
-            "distribution": f"{found.distribution} {found.version}",
-            "offers": ", ".join(found.offers),
-            "problem": found.problem,
-        }
-        for found in registry().found
-    ]
-    print_table(rows, json)
+    found = registry().found
+    if json:
+        print_table([{"plugin": f.name, **dataclasses.asdict(f)} for f in found], True)
+        return
+    rows = []
+    for f in found:
+        kinds = {"families": f.families, "domains": f.domains, "measures": f.measures}
+        offers = "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
+        row = {"plugin": f.name, "status": f.status, "from": f.origin}
+        rows.append({**row, "API": f.api, "offers": offers})
+    print_table(rows, False)
+    for f in found:
+        if f.problem:
+            print(f"\n{f.name} ({f.origin}) is {f.status}: {f.problem}.\n  What to do: {f.remedy}.")
 
 
 @app.command

@@ -8,6 +8,7 @@ by style alone).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from musegen.data.dataset import Dataset, generator_for
-from musegen.errors import BadInput
+from musegen.errors import BadInput, MusegenWarning
 from musegen.model import Model
+from musegen.plugins import registry
+from musegen.plugins.checks import quiet, told
 
 __all__ = ["Evaluation", "Figure", "evaluate", "rows"]
 
@@ -40,7 +43,7 @@ class Evaluation:
         n_samples, n_held_out: how many were compared.
         log_prob: ``nats`` per held-out example, its standard ``error``, whether it is ``exact`` or a ``bound``, and from
             how many ``draws``; None for families without one.
-        metrics: of the domain, named ``measure/part/figure``, beside those of training examples.
+        metrics: of the domain and of plugins, named ``measure/part/figure``, beside those of training examples.
         copies: of the domain, beside those of held-out examples.
     """
 
@@ -123,7 +126,10 @@ def evaluate(
         given = held_out if takes_given else None
         samples = model.sample(len(held_out) if takes_given else n, seed=seed, temperature=temperature, given=given)
         train = data.splits["train"]
-        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(_draw(train, n, seed), held_out))
+        real = _draw(train, n, seed)
+        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
+        more = _measures_of_plugins(model, samples, real, held_out, seed)
+        metrics |= {name: figure for name, figure in more.items() if name not in metrics}
         copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
     return Evaluation(found[0], len(samples) if can.sample else 0, len(held_out), log_prob, metrics, copies)
 
@@ -135,8 +141,39 @@ def _draw(dataset: Dataset, n: int, seed: int) -> Tensor:
     return dataset.gather(index, generator).x.float()
 
 
+def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: Tensor, seed: int) -> dict[str, Figure]:
+    """Figures of the measures that plugins offer for this domain; one that fails costs only itself, and a line says so."""
+    found: dict[str, Figure] = {}
+    for name in registry().measures(model.domain.name):
+        try:
+            measure, figures = registry().measure(name), []
+            for x in (samples, real):
+                # Copies, and draws of their own: no measure can change what another one sees.
+                with model._seeded(seed), quiet():
+                    figures.append(_as_figures(measure(x.clone(), held_out.clone())))
+        except (Exception, SystemExit) as error:
+            provider = registry().provider("measure", name)
+            why = str(error) if isinstance(error, BadInput) else f"{told(error)}."
+            whose = f" of {provider.origin}" if provider else ""
+            warnings.warn(f'The measure "{name}"{whose} was left out: {why}', MusegenWarning, stacklevel=2)
+        else:
+            found |= {f"{name}/{figure}": value for figure, value in _beside(*figures).items()}
+    return found
+
+
+def _as_figures(returned: Any) -> dict[str, float]:
+    """What a measure returned, by name.
+
+    Raises:
+        TypeError, ValueError: it is something else.
+    """
+    if not isinstance(returned, Mapping) or not all(isinstance(name, str) and name for name in returned):
+        raise TypeError(f"it returned {type(returned).__name__}, and must return a dict of figures by name")
+    return {name: float(value) for name, value in returned.items()}
+
+
 def _beside(model: Mapping[str, float], floor: Mapping[str, float]) -> dict[str, Figure]:
-    return {name: Figure(value, floor[name]) for name, value in model.items()}
+    return {name: Figure(value, floor.get(name, math.nan)) for name, value in model.items()}
 
 
 def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:

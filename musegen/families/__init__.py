@@ -7,6 +7,8 @@ from importlib import import_module
 
 from musegen.plugins import Offer, hookimpl
 
+MUSEGEN_API = "1.0"
+
 FAMILIES = (
     ("aae", "AAE", "adversarial autoencoder: a discriminator of codes makes them follow the prior"),
     ("ada", "ADA", "adversarial domain adaptation: a classifier for a second, unlabelled data set; dann or adda"),

@@ -6,6 +6,8 @@ from musegen.plugins import Offer, hookimpl
 
 __all__ = ["Pianoroll", "musegen_domains"]
 
+MUSEGEN_API = "1.0"
+
 
 def _domain() -> type:
     from musegen_pianoroll.domain import PianorollDomain

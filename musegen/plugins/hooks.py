@@ -1,0 +1,122 @@
+"""What a plugin implements and returns, and what is known of a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+__all__ = ["API", "GROUP", "HOOKS", "Found", "Hooks", "Measure", "Offer", "Refused", "hookimpl"]
+
+API = (1, 0)
+"""Version of what plugins may rely on: the major changes when a plugin may stop working, the minor when there is more."""
+
+GROUP = "musegen"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A family or domain that a plugin offers.
+
+    Args:
+        name: identifier on the command line; the class has the same ``name``.
+        summary: one line for lists.
+        load: returns the class; heavy imports belong inside it.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[], Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Measure(Offer):
+    """A measure that ``musegen evaluate`` adds to a domain's own.
+
+    Args:
+        name: goes before the names of its figures, as in ``name/distance``.
+        summary: one line for lists.
+        load: returns the function ``(samples, reference) → {figure: value}``, both ``(n, *S)`` on the CPU, as
+            ``Domain.metrics``. What is to be small, and 0 at best, may be called ``distance``.
+        domains: whose samples it measures; every domain's if empty.
+    """
+
+    domains: tuple[str, ...] = ()
+
+
+class Hooks:
+    """What a plugin may implement, with ``@musegen.plugins.hookimpl``."""
+
+    @hookspec
+    def musegen_families(self) -> Iterable[Offer]:  # type: ignore[empty-body]
+        """Families that this plugin offers."""
+
+    @hookspec
+    def musegen_domains(self) -> Iterable[Offer]:  # type: ignore[empty-body]
+        """Domains that this plugin offers."""
+
+    @hookspec
+    def musegen_measures(self) -> Iterable[Measure]:  # type: ignore[empty-body]
+        """Measures that this plugin offers."""
+
+
+HOOKS = {"musegen_families": "family", "musegen_domains": "domain", "musegen_measures": "measure"}
+"""What each hook offers."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One plugin as discovered.
+
+    Attributes:
+        name: of the entry point, or of the file without its suffix.
+        distribution, version: where it comes from; empty for a file.
+        api: the version of musegen's that it was written for.
+        families, domains, measures: names that it offers.
+        status: ``OK``, ``BROKEN``, ``INCOMPATIBLE``, or ``OFF`` where ``MUSEGEN_PLUGINS`` leaves it out.
+        problem, remedy: what is wrong, and what to do; empty if nothing is.
+        file, sha256: of a one-file plugin.
+    """
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    api: str = ""
+    families: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    status: str = "OK"
+    problem: str = ""
+    remedy: str = ""
+    file: str = ""
+    sha256: str = ""
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        return (*self.families, *self.domains, *self.measures)
+
+    @property
+    def origin(self) -> str:
+        """Whose it is, for messages."""
+        if self.file:
+            return f"the file {self.file}"
+        if self.distribution:
+            return f"{self.distribution} {self.version}"
+        return f'the plugin "{self.name}"'
+
+
+class Refused(ValueError):
+    """A plugin cannot be used.
+
+    Attributes:
+        status: as in ``Found``.
+        remedy: what to do; empty where updating or removing the plugin is all there is.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", status: str = "BROKEN") -> None:
+        super().__init__(problem)
+        self.remedy, self.status = remedy, status
