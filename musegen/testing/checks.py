@@ -20,7 +20,7 @@ import torch
 from musegen.domain import Domain
 from musegen.family import Family
 
-__all__ = ["Check", "Outcome", "Rule", "checks", "conformance", "expect", "rule"]
+__all__ = ["Check", "Outcome", "Rule", "Unmet", "checks", "conformance", "expect", "rule"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Check:
         return ""
 
     @cached_property
-    def _error(self) -> AssertionError | SkipTest | None:
+    def _error(self) -> Unmet | SkipTest | None:
         if self._waits_for:
             return SkipTest(f'waits for the check "{self._waits_for}", which fails')
         try:
@@ -104,11 +104,11 @@ class Check:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 self.rule.holds(self.subject)
-        except (AssertionError, SkipTest) as error:
+        except (Unmet, SkipTest) as error:
             return error
         except Exception as error:
             at, what = traceback.extract_tb(error.__traceback__)[-1], " ".join(str(error).split())
-            failure = AssertionError(
+            failure = Unmet(
                 f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {what}. Wanted: {self.rule.wants}"
             )
             failure.__cause__ = error
@@ -116,10 +116,14 @@ class Check:
         return None
 
 
+class Unmet(AssertionError):
+    """A promise is broken: one sentence says what is wrong and what the contract wants."""
+
+
 def expect(condition: bool, message: str) -> None:
     """``assert`` that holds under ``python -O`` too."""
     if not condition:
-        raise AssertionError(message)
+        raise Unmet(message)
 
 
 def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
@@ -144,7 +148,7 @@ def _opened(domain: type[Domain]) -> Domain:
     try:
         return domain(domain.Config())
     except Exception as error:
-        raise AssertionError(
+        raise Unmet(
             f"{domain.__name__}({domain.Config.__name__}()) raises {type(error).__name__}: {error}. "
             "Default options must do."
         ) from error

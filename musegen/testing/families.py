@@ -19,7 +19,7 @@ from musegen.family import Family
 from musegen.graph import Graph
 from musegen.plugins import registry
 from musegen.runs import Resolved, Run
-from musegen.testing.checks import Rule, expect, rule
+from musegen.testing.checks import Rule, Unmet, expect, rule
 from musegen.testing.networks import has_autoregressive
 from musegen.training import Session
 
@@ -123,7 +123,7 @@ def graph(family: type[Family]) -> None:
     try:
         found.check(networks, {name: player.networks for name, player in model.players.items()})
     except ValueError as error:
-        raise AssertionError(f"graph: {error}.") from None
+        raise Unmet(f"graph: {error}.") from None
 
 
 @rule("players", "declaration")

@@ -12,7 +12,7 @@ import torch
 
 from musegen.domain import Domain
 from musegen.errors import BadInput
-from musegen.testing.checks import expect, rule
+from musegen.testing.checks import Unmet, expect, rule
 from musegen.testing.domains import examples, expected, support
 
 __all__ = ["RULES"]
@@ -88,10 +88,10 @@ def _refused(call: Callable[[], object], what: str) -> None:
         expect(bool(text) and len(text.splitlines()) == 1, f"{what}: the refusal must be one plain line, not {text!r}.")
         return
     except Exception as error:
-        raise AssertionError(
+        raise Unmet(
             f"{what} raises {type(error).__name__} ({error}), not BadInput: say what is wrong, where, what to do."
         ) from error
-    raise AssertionError(f"{what} is not refused: raise BadInput, and say what is wrong, where, what to do.")
+    raise Unmet(f"{what} is not refused: raise BadInput, and say what is wrong, where, what to do.")
 
 
 @rule("sources")
