@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from commands import Result
 
+from musegen.data.bundled import bundled
+
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text("utf-8")
 
 
@@ -22,11 +24,17 @@ def blocks(language: str) -> list[str]:
 def test_the_tutorial_works(run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where named plugin files are remembered
     (tmp_path / "grooves.py").write_text(blocks("python")[0])
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(bundled("freedoom").glob("*.mid"))[:10]:
+        (few / path.name).write_bytes(path.read_bytes())
     commands = [shlex.split(line) for line in "".join(blocks("bash")).splitlines()]
     assert len(commands) >= 5
     for command in commands:
         assert command[0] == "musegen"
         arguments = ["2" if before == "--steps" else word for before, word in pairwise(command)]
+        if arguments[0] == "train":
+            arguments.insert(3, str(few))  # reading all pieces takes seconds, four times
         if arguments[0] == "evaluate":
             arguments += ["-n", "8", "-k", "1"]
         result = run(*arguments)
