@@ -101,6 +101,7 @@ def test_a_new_plugin_is_installed_checked_trained_and_uninstalled(environment: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_family_trains_on_a_new_plugin(environment: Environment, tmp_path: Path) -> None:
     environment.musegen("plugin", "new", "contours", "--out", tmp_path / "mine")
     installed(environment, tmp_path / "mine")
