@@ -41,6 +41,8 @@ class ToyDomain(Domain):
 
     @classmethod
     def open(cls, config: ToyConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
+        if source is not None and not source.is_file():
+            raise BadInput(f"{source} is no file: the toy domain makes its data up, from a file's name.")
         domain = cls(config)
         return domain, domain.synthetic(config.examples, seed=0 if source is None else len(source.name))
 
@@ -64,7 +66,7 @@ class ToyDomain(Domain):
     def read(self, path: Path) -> Tensor:
         try:
             return torch.from_numpy(np.load(path, allow_pickle=False)).view(-1, 1, 4, 4)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             raise BadInput(f"{path} is no picture of the toy domain: give a .npy file.") from None
 
     def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:

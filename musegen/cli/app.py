@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-__all__ = ["app", "data_app"]
+__all__ = ["app", "data_app", "plugin_app"]
 
 
 def _version() -> str:
@@ -23,3 +23,5 @@ app = App(
 )
 data_app = App(name="data", help="Build packed stores, and look at them.", result_action="return_value")
 app.command(data_app)
+plugin_app = App(name="plugin", help="Write a plugin, and check one.", result_action="return_value")
+app.command(plugin_app)

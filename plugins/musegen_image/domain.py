@@ -240,6 +240,8 @@ class ImageDomain(Domain):
             images = np.repeat(255 * box[:, None].astype(np.uint8), channels, 1)
             label = rng.integers(0, len(self.spec.classes), count) if self.spec.classes else None
             arrays[split] = (images, label)
+        if self.config.target in ("inverted", "background"):  # those that are made from the first
+            arrays = {**arrays, **self._target(self.config, arrays)}
         return self._data(self.config, arrays, f"{n} synthetic rectangles")
 
 

@@ -1,0 +1,166 @@
+"""A plugin that `musegen plugin new` wrote: it builds, installs, works, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import Result, bad
+
+from musegen.plugins import registry
+
+ROOT = Path(__file__).parents[2]
+
+
+class Environment:
+    """A virtual environment that sees what is installed here, and into which a plugin can be installed, offline.
+
+    Args:
+        folder: to create it in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        self.python = folder / "bin" / "python"
+        (site,) = folder.glob("lib/python*/site-packages")
+        paths = [path for path in sys.path if path.endswith("site-packages")]
+        # addsitedir, and not the paths alone, so that editable installations count.
+        (site / "here.pth").write_text(f"import site; list(map(site.addsitedir, {paths!r}))\n")
+
+    def run(self, *arguments: object, code: int = 0) -> str:
+        """Standard output of python with these arguments."""
+        found = subprocess.run(
+            [self.python, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder, check=False
+        )
+        assert found.returncode == code, found.stdout + found.stderr
+        return found.stdout
+
+    def musegen(self, *arguments: object, code: int = 0) -> str:
+        return self.run("-m", "musegen", *arguments, code=code)
+
+    def pip(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check", *arguments]
+        subprocess.run([str(part) for part in command], check=True, capture_output=True)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    if os.name != "posix":
+        pytest.skip("the layout of a virtual environment is another")
+    # This tree's musegen, wherever the tests are run from.
+    path = [str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+    return Environment(tmp_path / "environment")
+
+
+def installed(environment: Environment, folder: Path) -> None:
+    """The package of that folder, by way of its wheel."""
+    wheels = folder / "dist"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+        "-w",
+        wheels,
+        folder,
+    ]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    environment.pip("install", "--no-deps", "--no-index", *wheels.glob("*.whl"))
+
+
+def statuses(environment: Environment) -> dict[str, str]:
+    return {row["plugin"]: row["status"] for row in json.loads(environment.musegen("plugins", "--json"))}
+
+
+def test_a_new_plugin_is_installed_checked_trained_and_uninstalled(environment: Environment, tmp_path: Path) -> None:
+    before = environment.musegen("plugins", "--json")
+    environment.musegen("plugin", "new", "contours", "--out", tmp_path / "mine")
+    installed(environment, tmp_path / "mine")
+    assert statuses(environment)["contours"] == "OK"
+    checked = json.loads(environment.musegen("plugin", "check", "contours", "--json"))
+    assert {row["status"] for row in checked} == {"OK", "SKIPPED"}
+    environment.musegen("train", "vae", "contours", "--steps", 2, "--out", "run", "--quiet", "--device", "cpu")
+    environment.musegen("generate", "run", "-n", 2, "--out", "out")
+    assert sorted(path.name for path in (environment.folder / "out").iterdir()) == [
+        "picture.png",
+        "sample_000.csv",
+        "sample_001.csv",
+    ]
+    environment.pip("uninstall", "-y", "musegen-contours")
+    assert environment.musegen("plugins", "--json") == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_family_trains_on_a_new_plugin(environment: Environment, tmp_path: Path) -> None:
+    environment.musegen("plugin", "new", "contours", "--out", tmp_path / "mine")
+    installed(environment, tmp_path / "mine")
+    checked = json.loads(environment.musegen("plugin", "check", "contours", "--json"))
+    refuse = {row["check"].removeprefix("family ") for row in checked if row["status"] == "SKIPPED"}
+    for family in registry().families:
+        arguments = ["train", family, "contours", "--steps", 2, "--out", family, "--quiet", "--device", "cpu"]
+        environment.musegen(*arguments, code=2 if family in refuse else 0)
+        if family not in refuse and registry().family(family).capabilities.sample:
+            environment.musegen("generate", family, "-n", 2, "--out", f"{family}-out")
+            assert (environment.folder / f"{family}-out" / "sample_001.csv").is_file()
+    assert {"ada", "rnn_nade"} <= refuse  # no second data set, and no cells that are on or off
+    environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path / "mine")
+
+
+def test_what_is_written_is_clean(run: Callable[..., Result], tmp_path: Path) -> None:
+    assert run("plugin", "new", "drum_grooves", "--out", "mine").code == 0
+    files = {
+        path.relative_to(tmp_path / "mine").as_posix() for path in (tmp_path / "mine").rglob("*") if path.is_file()
+    }
+    assert {"pyproject.toml", "LICENSE", "README.md", "musegen_drum_grooves/domain.py", "tests/test_domain.py"} <= files
+    assert "class DrumGroovesDomain(Domain):" in (tmp_path / "mine/musegen_drum_grooves/domain.py").read_text()
+    assert not any("$" in (tmp_path / "mine" / name).read_text() for name in files)
+    tool = [sys.executable, "-m", "ruff"]
+    settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
+    for command in (["check", "--ignore", "I001"], ["format", "--check"]):
+        found = subprocess.run([*tool, *command, *settings, "mine"], capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("name", ["Curves", "2d", "my-data", "a b", "", "class", "../x"])
+def test_a_name_that_will_not_do_is_refused(run: Callable[..., Result], tmp_path: Path, name: str) -> None:
+    bad(run("plugin", "new", "--out", "mine", "--", name), f'"{name}"', "lower-case letters")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_left_alone(run: Callable[..., Result], tmp_path: Path) -> None:
+    bad(run("plugin", "new", "image"), '"image" already')
+    (tmp_path / "mine").mkdir()
+    bad(run("plugin", "new", "contours", "--out", "mine"), "mine exists")
+    (tmp_path / "file").write_text("")
+    bad(run("plugin", "new", "contours", "--out", "file/mine"), "cannot be written")
+
+
+def test_plugin_check(run: Callable[..., Result]) -> None:
+    result = run("plugin", "check", "toy", "--json")
+    assert result.code == 0, result.out
+    rows = json.loads(result.out)
+    assert {"check": "sound", "status": "SKIPPED", "what": "the domain is silent"} in rows
+    assert "5 checks, 0 failed, 0 skipped." in run("plugin", "check", "vae").out
+    bad(run("plugin", "check", "toyy"), 'no domain and no family "toyy"', 'Did you mean "toy"')
+    bad(run("plugin", "check", "toy", "--set", "width=3"), '"width"', 'Did you mean "widths"')
+    bad(run("plugin", "check", "vae", "--set", "beta=3"), "leave --set away")
+
+
+def test_plugin_check_fails_with_a_broken_domain(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry().domain("toy"), "picture", lambda self, samples, columns=None: 1 / 0)
+    result = run("plugin", "check", "toy", "--json")
+    assert result.code == 1
+    (failed,) = [row for row in json.loads(result.out) if row["status"] == "FAILED"]
+    assert failed["check"] == "picture"
+    assert failed["what"].startswith("ZeroDivisionError at test_template.py:")
