@@ -366,6 +366,8 @@ def test_data_that_are_not_numbers_never_get_a_run_folder(tmp_path: Path) -> Non
 
 
 def test_resume_refuses_what_would_change_the_past(tmp_path: Path) -> None:
+    for name in ("first", "another"):
+        (tmp_path / name).write_text("data")
     options = RUN | {"steps": 4, "quiet": True, "data": tmp_path / "first"}
     run = musegen.train("ae", "toy", out=tmp_path / "run", **options)
     with pytest.raises(BadInput, match="has done its 4 steps"):
