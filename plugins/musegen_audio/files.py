@@ -39,7 +39,7 @@ LOWPASS_WIDTH = 16
 class Resampler:
     """Sound from one sample rate to another, block by block, as if it had been whole.
 
-    The ratio is the nearest one whose filters stay small: exact for customary rates, and within 10⁻⁶ (0.002 cents) for others.
+    The ratio is the nearest one whose filters stay small: exact for customary rates, and within 10⁻⁵ (0.02 cents) for others.
 
     Args:
         source_hz, target_hz: the rates.

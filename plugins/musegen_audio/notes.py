@@ -1,10 +1,10 @@
-"""The notes that ship with musegen: single notes of 80 General MIDI programs, rendered when they are wanted.
+"""The notes that ship with musegen: single notes of 79 General MIDI programs, rendered when they are wanted.
 
 pretty_midi's wheel carries a soundfont (TimGM6mb, 6 MB), and symusic renders it some thousand times faster than it plays, so
-that nothing is stored. Every program plays the 36 semitones of its family's range, each once short and once long: 5,678 notes
+that nothing is stored. Every program plays the 36 semitones of its family's range, each once short and once long: 5,632 notes
 without those that the soundfont does not have.
-The synthesiser knows neither velocities nor releases: programs are brought to one peak level each, and a note fades out where
-it ends. It is asked for 44.1 kHz alone, because at low sample rates it never returns from some high notes (symusic 0.5.9:
+The synthesiser knows neither velocities nor releases: all notes are brought to one peak level, and fade out where they end.
+It is asked for 44.1 kHz alone, because at low sample rates it never returns from some high notes (symusic 0.5.9:
 program 11, pitch 92, 16 kHz).
 
 Both notes of a program's pitch are in the same split, so that no note of the test or validation split has been heard in training.
@@ -36,8 +36,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
 """General MIDI's families of eight programs that are instruments: first program, and lowest pitch as a MIDI number."""
 UNSTABLE = {78}
 """Programs (Whistle) whose filter the synthesiser lets grow beyond all bounds."""
-SILENT = 0.01
-"""Peak below which a rendered note is one that the soundfont does not have."""
+FAINT = 0.1
+"""Of the median level of a program's notes: what is softer is a note that the soundfont does not have, or a click alone."""
 PROGRAMS, PITCHES = 8, 36
 """Programs of a family, and semitones of its range."""
 LENGTHS_S = (0.25, 0.75)
@@ -46,7 +46,7 @@ RELEASE_S = 0.08
 """Time in which a note that has ended loses 60 dB."""
 RENDERED_HZ = 44100
 PEAK = 0.9
-"""Of the loudest note of every program, of full scale."""
+"""Of every note, of full scale."""
 
 
 def note_name(pitch: int) -> str:
@@ -75,10 +75,11 @@ def render(
         for program in sorted(set(range(first, first + programs)) - UNSTABLE):
             played = np.arange(lowest, lowest + pitches)
             rendered = np.stack([_held(program, int(p), n / rate_hz) for p in played])
-            there = np.abs(rendered).max(1) > SILENT
-            held = resample(rendered[there], RENDERED_HZ, rate_hz)[:, :n]  # (pitches, n)
-            sound = held[:, None] * envelopes  # (pitches, 2, n)
-            sound *= PEAK * 32767 / np.abs(sound).max()
+            held = resample(rendered, RENDERED_HZ, rate_hz)[:, :n]  # (pitches, n)
+            level = np.sqrt(np.square(held).mean(1))
+            there = level > FAINT * np.median(level)
+            sound = held[there][:, None] * envelopes  # (pitches, 2, n)
+            sound *= PEAK * 32767 / np.abs(sound).max((1, 2), keepdims=True)
             clips.append(np.rint(sound).astype(np.int16).reshape(-1, n))
             family += [number] * len(clips[-1])
             pitch += list(np.repeat(played[there], len(LENGTHS_S)))

@@ -161,7 +161,7 @@ class Spectral:
         for _ in range(PHASE_STEPS):
             consistent = self._transform(self._inverse(spectrum))
             ahead = consistent + MOMENTUM * (consistent - before)
-            spectrum, before = magnitude * torch.polar(torch.ones(()), ahead.angle()), consistent
+            spectrum, before = ahead * (magnitude / ahead.abs().clamp_min(1e-12)), consistent
         return self._inverse(spectrum)
 
 
