@@ -106,7 +106,7 @@ class AudioDomain(Domain):
     @classmethod
     def _open_notes(cls, config: AudioConfig) -> tuple[Self, Data]:
         n = cls(config).spectral.n_samples
-        clips, family, pitch = notes.render(config.sample_rate_hz, n)
+        clips, family, pitch = notes.cached(config.sample_rate_hz, n)
         labels, names = None, []
         if config.labels == "pitch":
             lowest = int(pitch.min())
@@ -117,7 +117,7 @@ class AudioDomain(Domain):
             split: (clips[index], None if labels is None else labels[index])
             for split, index in notes.splits(len(clips)).items()
         }
-        programs = len(notes.FAMILIES) * notes.PROGRAMS - len(notes.UNSTABLE)
+        programs = len(notes.FAMILIES) * notes.PROGRAMS - len(notes.LEFT_OUT)
         return cls._finish(replace(config, classes=names), arrays, f"{len(clips)} notes of {programs} instruments")
 
     @classmethod
