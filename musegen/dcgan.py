@@ -31,7 +31,7 @@ def halvings(size: int) -> int:
     if side > 8 or n == 0:
         near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
         raise BadInput(
-            f"size={size} does not fit convolutional networks (dcgan), which halve it down to 4–8: use size={near}, or networks=mlp."
+            f"size={size} does not fit convolutional networks (dcgan), which halve it to 4–8: use size={near}, or networks=mlp."
         )
     return n
 
