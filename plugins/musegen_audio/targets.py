@@ -16,9 +16,8 @@ CHUNK = 256
 def muffled(clips: np.ndarray, rate_hz: int) -> np.ndarray:
     """Clips int16 ``(N, n)`` through a low-pass filter of second order and no delay, same shape."""
     n = clips.shape[1]
-    gain = 1 / (
-        1 + (np.fft.rfftfreq(2 * n, 1 / rate_hz) / CUTOFF_HZ) ** 2
-    )  # as long again in silence: nothing wraps around
+    # As long again in silence: nothing wraps around.
+    gain = 1 / (1 + (np.fft.rfftfreq(2 * n, 1 / rate_hz) / CUTOFF_HZ) ** 2)
     parts = [np.fft.irfft(np.fft.rfft(part, 2 * n) * gain, 2 * n)[:, :n] for part in _chunks(clips)]
     return np.rint(np.concatenate([clips[:0], *parts])).clip(-32768, 32767).astype(np.int16)
 
