@@ -56,12 +56,12 @@ def test_notes_are_what_they_are_called(few_notes: tuple[np.ndarray, np.ndarray,
     )
     late = np.abs(clips[:, 10000:12000].astype(int)).max(1).reshape(-1, 2)
     assert np.mean(late[:, 0] < 0.1 * late[:, 1]) > 0.7  # bells ring on
-    # They play the pitch that their label says, by a tracker that knows nothing of it; some organs are an octave lower by nature.
-    heard = pitch_midi(torch.from_numpy(clips.astype(np.float32) / 32767), RATE).numpy()
-    off = (heard - pitch + 6) % 12 - 6
-    assert np.isfinite(off).mean() > 0.8
-    assert np.nanmax(np.abs(off)) < 0.5
-    assert np.nanmean(np.abs(off)) < 0.1
+    # They play the pitch that their label says, by a tracker that knows nothing of it, but for octaves: some organs are one lower.
+    # Overtones of bars are no multiples of a pitch, and a short note of a bass has too few periods.
+    clear = (family != list(notes.FAMILIES).index("mallet")) & (np.arange(len(clips)) % 2 == 1)
+    heard = pitch_midi(torch.from_numpy(clips[clear].astype(np.float32) / 32767), RATE).numpy()
+    off = (heard - pitch[clear] + 6) % 12 - 6
+    assert np.abs(off).max() < 0.2
     assert notes.note_name(60) == "C4"
     assert notes.note_name(69) == "A4"
 
