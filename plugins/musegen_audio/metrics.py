@@ -44,7 +44,8 @@ def frechet(a: Tensor, b: Tensor) -> float:
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     shared = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(0).sqrt().sum()
-    return float((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * shared)
+    distance = (a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * shared
+    return max(0.0, float(distance))  # rounding may take equal sets a little below
 
 
 def loudness_db(waves: Tensor) -> Tensor:

@@ -281,7 +281,7 @@ def test_figures_of_a_set_against_itself_and_against_noise() -> None:
     clips, _, _ = notes.render(RATE, domain.spectral.n_samples, programs=1, pitches=1)
     real = domain.spectral.analyse(torch.from_numpy(clips.astype(np.float32) / 32767))
     same = domain.metrics(real, real)
-    assert same["frechet_distance_db2"] == pytest.approx(0, abs=1e-6)
+    assert same["frechet_distance_db2"] == pytest.approx(0, abs=1e-3)
     assert same["mean_spectrogram_distance_db"] == 0
     assert all(same[f"{name}/overlap"] == pytest.approx(1) for name in ("chroma", "onsets", "pitch (MIDI number)"))
     noise = compare(2 * torch.rand_like(real) - 1, real, domain.spectral)
