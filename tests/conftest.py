@@ -124,3 +124,19 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shape([x, y, x + r, y + r], fill=255)
             image.save(folder / kind / f"{i:02d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 tones of a fifth of a second, low and high, in two subfolders."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("sounds")
+    rng = np.random.default_rng(0)
+    for kind, low, high in (("low", 150, 400), ("high", 600, 1500)):
+        (folder / kind).mkdir()
+        for i in range(20):
+            hz, level = rng.uniform(low, high), rng.uniform(0.1, 0.9)
+            time_s = np.arange(800) / 4000
+            soundfile.write(folder / kind / f"{i:02d}.wav", level * np.sin(2 * np.pi * hz * time_s), 4000)
+    return folder

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from test_contract import CONDITIONS, FAMILIES, FURTHER_FAMILIES
+from test_contract import CONDITIONS, FAMILIES, FURTHER_FAMILIES, TINY_SOUND
 from torch import Tensor
 from toy import ToyPlugin
 
@@ -30,11 +30,14 @@ from musegen.plugins import registry
 from musegen.runs import resolve
 from musegen.training import _stream
 from musegen.whole_batch import SharedBatch
+from musegen_audio import notes
 
 STEPS, BATCH = 3, 12
 LEARNING_RATE, TOLERANCE = 0.05, 2e-5
 DCGAN = {"networks": "dcgan", "channels": 4, "binarisation": "dynamic"}
 """Convolutions with batch normalisation, and data that are drawn anew at every visit."""
+GANSYNTH = {**TINY_SOUND, "networks": "gansynth", "channels": 2}
+"""Discriminators that see the deviation over the minibatch."""
 ON_PICTURES = (
     *(
         "vae",
@@ -155,11 +158,13 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)
     os.fsync = lambda file: None  # what is tested here survives no power cut, and a busy disk takes seconds
     registry().register(ToyPlugin(), "tests")
+    notes.cached = lambda rate_hz, n: notes.render(rate_hz, n, programs=1, pitches=2)  # type: ignore[assignment]
     found: dict[str, list[str]] = {}
     with joined(RunConfig(batch_size=BATCH, device="cpu")) as (processes, _):
         # What is given to rnn_nade is whole tracks, and toys have one.
         pairs = [(key, "toy", {}) for key in FAMILIES | FURTHER_FAMILIES if key != "rnn_nade-given"]
         pairs += [(key, "image", DCGAN) for key in ON_PICTURES]
+        pairs += [(key, "audio", GANSYNTH) for key in ("gan-hinge", "gan-wasserstein")]
         for family, domain, options in pairs:
             together = train(family, domain, options, processes)
             first = torch.cat([t.double().flatten() for t in together.values()])

@@ -164,8 +164,10 @@ class Target:
 
             clips, rate_hz = sound
             for name, clip in zip(names, clips, strict=True):
-                paths.append(out / f"{name}.{self.audio}")
-                write_sound(paths[-1], clip, rate_hz)
+                path = out / f"{name}.{self.audio}"
+                if path not in paths:  # of some domains this is the native format
+                    paths.append(path)
+                    write_sound(path, clip, rate_hz)
         for path in [*paths, picture]:
             print(path)
 

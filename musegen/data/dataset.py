@@ -77,13 +77,13 @@ class Streamed(Protocol):
 
 
 class ArrayDataset:
-    """Examples held as one uint8 array; cast and scaled to [0, 1] when gathered.
+    """Examples held as one array, of bytes or of half precision; cast and scaled when gathered.
 
     Args:
-        x: uint8 ``(N, *S)``.
+        x: uint8 or float16 ``(N, *S)``.
         label: int64 ``(N,)`` or None.
         transform: applied to the float batch with the batch's generator (dynamic binarisation, noise).
-        scale: what x is divided by.
+        scale: what x is divided by; 255 brings bytes to [0, 1].
         binary: batches are zeros and ones, once they are scaled and transformed.
         dtype: of batches, see ``in_type``.
     """

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from musegen.data.folders import subfolder_labels
 from musegen.errors import BadInput
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "read_mnist",
     "read_pictures",
     "read_static_binarised",
-    "split_indices",
 ]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -205,11 +205,8 @@ def read_pictures(
     if mode == "grey" or (mode == "auto" and (images[..., :1] == images).all()):
         # ITU-R 601 luma, Pillow's own weights; exact for pictures that are grey already.
         images = np.rint(images @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    folders = [path.relative_to(folder).parts[0] if path.parent != folder else "" for path, _ in good]
-    classes = sorted(set(folders))
-    if len(classes) < 2 or "" in classes or len(classes) > 255:
-        return images, None, [], skipped
-    return images, np.array([classes.index(name) for name in folders], np.uint8), classes, skipped
+    labels, classes = subfolder_labels(folder, [path for path, _ in good])
+    return images, None if labels is None else labels.astype(np.uint8), classes, skipped
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -242,21 +239,6 @@ def open_picture(path: Path) -> Image.Image:
             error.strerror if isinstance(error, OSError) and error.strerror else "it is no picture, or a damaged one"
         )
         raise BadInput(f"{path} cannot be read: {reason}.") from None
-
-
-def split_indices(
-    n: int, seed: int = 0, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
-) -> dict[str, np.ndarray]:
-    """Shuffle 0 … n−1 and split it; every split has at least one when n ≥ 3, else all go to training."""
-    order = np.random.default_rng(seed).permutation(n)
-    if n < 3:
-        return {"train": order, "valid": order[:0], "test": order[:0]}
-    n_valid, n_test = (max(1, round(fraction * n)) for fraction in fractions[1:])
-    return {
-        "train": order[n_valid + n_test :],
-        "valid": order[:n_valid],
-        "test": order[n_valid : n_valid + n_test],
-    }
 
 
 def binarise(x: Tensor, how: Literal["none", "threshold", "dynamic"], generator: torch.Generator) -> Tensor:

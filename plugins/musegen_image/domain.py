@@ -13,16 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musegen import dcgan
 from musegen.autoregressive import AutoregressiveGrid
 from musegen.data.bundled import bundled
 from musegen.data.dataset import ArrayDataset
+from musegen.data.folders import split_indices
 from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
 from musegen.likelihood import Bernoulli, Gaussian, Likelihood
 from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
-from musegen_image import networks, pictures
-from musegen_image.data import binarise, read_mnist, read_pictures, read_static_binarised, split_indices
+from musegen_image import pictures
+from musegen_image.data import binarise, read_mnist, read_pictures, read_static_binarised
 from musegen_image.metrics import compare
 from musegen_image.targets import Arrays, add_background, read_optical_digits, read_usps
 
@@ -196,18 +198,18 @@ class ImageDomain(Domain):
 
     def encoder(self, wanted: Encoder) -> nn.Module:
         if self.config.networks == "dcgan":
-            return networks.DCGANEncoder(self.spec.shape, self.config.channels, self.config.dense)
+            return dcgan.DCGANEncoder(self.spec.shape, self.config.channels, self.config.dense)
         return MLPEncoder(self.spec.shape, self.config.widths)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
         if self.config.networks == "dcgan":
             c = self.config
-            return networks.DCGANDecoder(wanted.n_code, self.spec.params_shape, c.channels, c.dense, wanted.n_classes)
+            return dcgan.DCGANDecoder(wanted.n_code, self.spec.params_shape, c.channels, c.dense, wanted.n_classes)
         return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         if self.config.networks == "dcgan":
-            return networks.DCGANDiscriminator(self.spec.shape, self.config.channels, self.config.dense, wanted.norm)
+            return dcgan.DCGANDiscriminator(self.spec.shape, self.config.channels, self.config.dense, wanted.norm)
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
 
     def autoregressive(self, wanted: Autoregressive) -> nn.Module:

@@ -88,6 +88,22 @@ DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
     "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
 }
+TINY_SOUND = {"sample_rate_hz": 4000, "seconds": 0.12, "hop": 32, "n_fft": 128, "n_mels": 16}
+DOMAINS |= {
+    "audio-mlp": ("audio", {"networks": "mlp", "widths": [24], **TINY_SOUND}),
+    "audio-gansynth": (
+        "audio",
+        {
+            "networks": "gansynth",
+            "channels": 2,
+            "representation": "if",
+            **TINY_SOUND,
+            "n_fft": 32,
+            "hop": 8,
+            "seconds": 0.03,
+        },
+    ),
+}
 MUSEGAN = {"loss": "wasserstein-gp", "critic_boost": 2}
 FURTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-musegan": ("gan", {"latent_dim": 4, "beta1": 0.5, **MUSEGAN}),
@@ -109,7 +125,14 @@ FURTHER_DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     )
     for name in ("jamming", "hybrid")
 }
-PAIRS = [(family, domain) for domain in DOMAINS for family in FAMILIES] + [
+BINARY = ("rnn_nade", "rnn_nade-conditional")
+"""Families of grids that are on or off, which spectrograms cannot be made into."""
+PAIRS = [
+    (family, domain)
+    for domain, (name, _) in DOMAINS.items()
+    for family in FAMILIES
+    if not (name == "audio" and family in BINARY)
+] + [
     ("gan-musegan", "image-dcgan"),
     ("gan-musegan", "pianoroll-jamming"),
     ("gan-deterministic", "image-mlp"),
@@ -134,11 +157,13 @@ GIVEN: dict[str, dict[str, Any]] = {
     "toy": {"given": True},
     "image": {"given": "top"},
     "pianoroll": {"given": ["Bass", "Drums"]},
+    "audio": {"given": "beginning"},
 }
 SECOND = {
     "toy": {"target": True},
     "image": {"target": "inverted"},
     "pianoroll": {"labels": "mode", "target": "chorales"},
+    "audio": {"target": "muffled"},
 }
 CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "conditional_gan": LABELS,
@@ -174,8 +199,8 @@ RUN = {
 
 
 @pytest.fixture
-def source(band_store: Path, picture_folder: Path) -> Callable[[str], Path | None]:
-    return lambda domain: {"image": picture_folder, "pianoroll": band_store}.get(domain)
+def source(band_store: Path, picture_folder: Path, sound_folder: Path) -> Callable[[str], Path | None]:
+    return lambda domain: {"image": picture_folder, "pianoroll": band_store, "audio": sound_folder}.get(domain)
 
 
 class Crash(Exception):

@@ -16,6 +16,8 @@ from PIL import Image
 
 from musegen.data.bundled import bundled
 from musegen.data.dataset import Batches
+from musegen.data.folders import split_indices
+from musegen.dcgan import halvings
 from musegen.domain import Decoder, Discriminator, Encoder
 from musegen.errors import BadInput
 from musegen_image.data import (
@@ -26,11 +28,9 @@ from musegen_image.data import (
     read_mnist,
     read_pictures,
     read_static_binarised,
-    split_indices,
 )
 from musegen_image.domain import ImageConfig, ImageDomain
 from musegen_image.metrics import compare
-from musegen_image.networks import halvings
 from musegen_image.pictures import grid, to_uint8
 
 CPU = torch.device("cpu")

@@ -1,4 +1,5 @@
-"""DCGAN networks for pictures (Radford et al. 2016, 1511.06434), for any size that halves down to 4–8 pixels.
+"""DCGAN networks (Radford et al. 2016, 1511.06434) for grids ``(C, H, W)``, pictures or spectrograms, whose sides halve down
+to 4–8.
 
 With ``dense`` units there is one fully connected layer more between the code, or the features, and the convolutions, as in
 the networks of InfoGAN (Chen et al. 2016, 1606.03657, table 1: 64 channels, 1,024 units): the parts of a code can then act
@@ -15,14 +16,14 @@ from musegen.domain import Norm
 from musegen.errors import BadInput
 from musegen.networks import Conditioned, batch_norm, normalised
 
-__all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "halvings"]
+__all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "halvings", "strides"]
 
 
 def halvings(size: int) -> int:
     """How often a side is halved: 28 → 14 → 7 is 2, 32 → 16 → 8 → 4 is 3.
 
     Raises:
-        BadInput: the size does not halve down to 8 pixels or fewer.
+        BadInput: the side does not halve down to 8 cells or fewer.
     """
     n, side = 0, size
     while side % 2 == 0 and side > 4:
@@ -30,9 +31,25 @@ def halvings(size: int) -> int:
     if side > 8 or n == 0:
         near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
         raise BadInput(
-            f"size={size} does not fit the dcgan networks, which halve it down to 4–8 pixels: use size={near}, or networks=mlp."
+            f"size={size} does not fit convolutional networks (dcgan), which halve it to 4–8: use size={near}, or networks=mlp."
         )
     return n
+
+
+def strides(height: int, width: int) -> list[tuple[int, int]]:
+    """Stride of each layer over rows and columns, from the grid inwards; the longer side is halved alone at first.
+
+    Raises:
+        BadInput: a side does not halve down to 8 cells or fewer.
+    """
+    per_side = halvings(height), halvings(width)
+    n = max(per_side)
+    return [(2 if i >= n - per_side[0] else 1, 2 if i >= n - per_side[1] else 1) for i in range(n)]
+
+
+def _kernel(stride: tuple[int, int]) -> tuple[int, int]:
+    """With padding 1, 4 halves or doubles a side, and 3 keeps it."""
+    return (4 if stride[0] == 2 else 3, 4 if stride[1] == 2 else 3)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -58,21 +75,22 @@ class DCGANDecoder(nn.Module):
         self, n_code: int, params_shape: Sequence[int], channels: int, dense: int = 0, n_classes: int = 0
     ) -> None:
         super().__init__()
-        *planes, size, _ = params_shape
-        n = halvings(size)
-        side, width = size >> n, channels << (n - 1)
+        *planes, rows, columns = params_shape
+        inwards = strides(rows, columns)
+        n = len(inwards)
+        side, width = (rows >> halvings(rows), columns >> halvings(columns)), channels << (n - 1)
         n_planes = 1
         for plane in planes:
             n_planes *= plane
         layers: list[nn.Module] = []
         if dense:
             layers += [nn.Linear(n_code, dense), batch_norm(dense, n_classes), nn.ReLU()]
-        layers += [nn.Linear(dense or n_code, width * side * side), nn.Unflatten(1, (width, side, side))]
+        layers += [nn.Linear(dense or n_code, width * side[0] * side[1]), nn.Unflatten(1, (width, *side))]
         layers += [batch_norm(width, n_classes), nn.ReLU()]
-        for i in range(n):
+        for i, stride in enumerate(reversed(inwards)):
             last = i == n - 1
             out = n_planes if last else width // 2
-            layers.append(nn.ConvTranspose2d(width, out, 4, stride=2, padding=1))  # side -> 2 · side
+            layers.append(nn.ConvTranspose2d(width, out, _kernel(stride), stride, padding=1))  # side -> stride · side
             layers += [] if last else [batch_norm(out, n_classes), nn.ReLU()]
             width = out
         self.layers = Conditioned(*layers)
@@ -88,15 +106,15 @@ class _Trunk(nn.Module):
 
     def __init__(self, shape: Sequence[int], channels: int, dense: int, norm: Norm) -> None:
         super().__init__()
-        width_in, size, _ = shape
-        n, layers = halvings(size), []
-        for i in range(n):
+        width_in, rows, columns = shape
+        layers: list[nn.Module] = []
+        for i, stride in enumerate(strides(rows, columns)):
             out = channels << i
-            layers += normalised(nn.Conv2d(width_in, out, 4, stride=2, padding=1), norm, out, first=i == 0)
+            layers += normalised(nn.Conv2d(width_in, out, _kernel(stride), stride, padding=1), norm, out, first=i == 0)
             layers.append(nn.LeakyReLU(0.2))
             width_in = out
         layers.append(nn.Flatten())
-        self.n_features = width_in * (size >> n) ** 2
+        self.n_features = width_in * (rows >> halvings(rows)) * (columns >> halvings(columns))
         if dense:
             layers += [*normalised(nn.Linear(self.n_features, dense), norm, dense), nn.LeakyReLU(0.2)]
             self.n_features = dense

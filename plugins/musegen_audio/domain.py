@@ -1,0 +1,293 @@
+"""The audio domain: clips of sound as spectrograms, from the notes that ship with musegen or a folder of recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musegen import dcgan
+from musegen.autoregressive import AutoregressiveGrid
+from musegen.data.dataset import ArrayDataset
+from musegen.data.folders import split_indices, subfolder_labels
+from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.errors import BadInput
+from musegen.likelihood import Gaussian
+from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.options import option
+from musegen.sound import write_sound
+from musegen_audio import networks, notes
+from musegen_audio.files import read_clips, read_folder
+from musegen_audio.metrics import compare
+from musegen_audio.pictures import spectrograms
+from musegen_audio.spectral import Spectral
+from musegen_audio.targets import muffled, noisy
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["AudioConfig", "AudioDomain"]
+
+Clips = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
+"""By split: clips int16 ``(N, n)`` and labels ``(N,)``."""
+FRAMES_STEP = 8
+"""Frames come in eights, so that convolutional networks can halve them."""
+PEAK = 0.99
+"""Louder sounds are scaled down to this when they are written."""
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    networks: Literal["mlp", "dcgan", "gansynth"] = option("dcgan", "preset of networks")
+    widths: list[int] = option([400, 400], "widths of the mlp's hidden layers, from the spectrogram to the code")
+    channels: int = option(32, "channels of the convolutional networks' outermost layer", ge=1)
+    representation: Literal["mel", "if"] = option(
+        "mel", "mel: levels of mel bands; if: level and instantaneous frequency of every bin (GANSynth)"
+    )
+    sample_rate_hz: int = option(16000, "sample rate", ge=4000, le=96000, unit="Hz")
+    seconds: float = option(
+        1.0,
+        "length of a clip, rounded so that there are a multiple of 8 frames; long files are cut into clips",
+        gt=0,
+        unit="s",
+    )
+    n_fft: int = option(1024, "length of a window", ge=16, le=16384, unit="samples")
+    hop: int = option(256, "from one frame to the next", ge=4, unit="samples")
+    n_mels: int = option(64, "mel bands, where representation=mel", ge=4, le=512)
+    floor_db: float = option(-80.0, "what is quieter is silence; 0 is a sine of full scale", le=-20, ge=-140, unit="dB")
+    labels: Literal["auto", "instrument", "pitch", "none"] = option(
+        "auto", "classes: subfolders of DATA, or of the notes that ship their instrument (auto) or pitch"
+    )
+    given: Literal["none", "beginning"] = option(
+        "none", "what a conditional family is given: nothing, or the first half"
+    )
+    target: str = option(
+        "none",
+        "second data set, for domain adaptation: none, muffled or noisy (made from these data), or a folder of sounds",
+    )
+    classes: list[str] = option([], "names of the classes; found in the data if not given")
+
+    def __post_init__(self) -> None:
+        if not self.widths or any(width < 1 for width in self.widths):
+            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [400, 400].")
+        if self.n_fft % 2 or self.hop > self.n_fft // 2:
+            raise BadInput(
+                f"n_fft={self.n_fft} and hop={self.hop} will not do: an even n_fft, and a hop of half of it at most."
+            )
+        if (self.frames - 1) * self.hop <= self.n_fft // 2:
+            raise BadInput(
+                f"seconds={self.seconds:g} is too short for n_fft={self.n_fft}: make it longer, or n_fft shorter."
+            )
+
+    @property
+    def frames(self) -> int:
+        """T, a multiple of 8."""
+        wanted = self.seconds * self.sample_rate_hz / self.hop + 1
+        return max(FRAMES_STEP, FRAMES_STEP * round(wanted / FRAMES_STEP))
+
+
+class AudioDomain(Domain):
+    name = "audio"
+    summary = "sound: single notes of many instruments, or a folder of your own"
+    Config = AudioConfig
+    config: AudioConfig
+
+    @classmethod
+    def open(cls, config: AudioConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
+        return cls._open_notes(config) if source is None else cls._open_folder(config, source)
+
+    @classmethod
+    def _open_notes(cls, config: AudioConfig) -> tuple[Self, Data]:
+        n = cls(config).spectral.n_samples
+        clips, family, pitch = notes.cached(config.sample_rate_hz, n)
+        labels, names = None, []
+        if config.labels == "pitch":
+            lowest = int(pitch.min())
+            labels, names = pitch - lowest, [notes.note_name(p) for p in range(lowest, int(pitch.max()) + 1)]
+        elif config.labels != "none":
+            labels, names = family, list(notes.FAMILIES)
+        arrays = {
+            split: (clips[index], None if labels is None else labels[index])
+            for split, index in notes.splits(len(clips)).items()
+        }
+        programs = len(notes.FAMILIES) * notes.PROGRAMS - len(notes.LEFT_OUT)
+        return cls._finish(replace(config, classes=names), arrays, f"{len(clips)} notes of {programs} instruments")
+
+    @classmethod
+    def _open_folder(cls, config: AudioConfig, source: Path) -> tuple[Self, Data]:
+        if config.labels in ("instrument", "pitch"):
+            raise BadInput(
+                f"labels={config.labels} is for the notes that ship: leave it out, subfolders of DATA are classes."
+            )
+        arrays, names, skipped = cls._read_folder(config, source)
+        total = sum(len(clips) for clips, _ in arrays.values())
+        seconds = cls(config).spectral.n_samples / config.sample_rate_hz
+        description = f"{total} clips of {seconds:.2f} s of {source.name}"
+        return cls._finish(replace(config, classes=names), arrays, description, skipped)
+
+    @classmethod
+    def _read_folder(cls, config: AudioConfig, source: Path) -> tuple[Clips, list[str], list[tuple[str, str]]]:
+        """Clips by split, names of the classes, and files left out. Clips of a file stay together where there are three files."""
+        floor = 10 ** (config.floor_db / 20)
+        clips, files, skipped = read_folder(source, config.sample_rate_hz, cls(config).spectral.n_samples, floor)
+        labels, names = subfolder_labels(source, files) if config.labels != "none" else (None, [])
+        owner = np.repeat(np.arange(len(files)), [len(part) for part in clips])
+        whole = np.concatenate(clips)
+        of_clip = None if labels is None else labels[owner]
+        arrays = {}
+        few = len(files) < 3
+        for split, index in split_indices(len(whole) if few else len(files)).items():
+            chosen = np.sort(index) if few else np.flatnonzero(np.isin(owner, index))
+            arrays[split] = (whole[chosen], None if of_clip is None else of_clip[chosen])
+        return arrays, names, skipped
+
+    @classmethod
+    def _finish(
+        cls, config: AudioConfig, arrays: Clips, description: str, skipped: Sequence[tuple[str, str]] = ()
+    ) -> tuple[Self, Data]:
+        """The domain and its data, with the second data set if one is wanted."""
+        if config.target != "none":
+            arrays = {**arrays, **cls._target(config, arrays)}
+            description += f"; target {config.target}"
+        domain = cls(config)
+        return domain, domain._data(arrays, description, skipped)
+
+    @classmethod
+    def _target(cls, config: AudioConfig, arrays: Clips) -> Clips:
+        """The second data set: splits ``target``, ``target_valid``, ``target_test``."""
+        own = {"target": "train", "target_valid": "valid", "target_test": "test"}
+        if config.target in ("muffled", "noisy"):
+            change: Callable[[np.ndarray], np.ndarray] = noisy
+            if config.target == "muffled":
+                change = lambda clips: muffled(clips, config.sample_rate_hz)  # noqa: E731
+            return {name: (change(arrays[split][0]), arrays[split][1]) for name, split in own.items()}
+        found, names, _ = cls._read_folder(config, Path(config.target))
+        if names and config.classes and names != config.classes:
+            raise BadInput(f"target={config.target} has the classes {', '.join(names)}: make them those of the data.")
+        return {name: found[split] for name, split in own.items()}
+
+    def _data(self, arrays: Clips, description: str, skipped: Sequence[tuple[str, str]] = ()) -> Data:
+        digest, splits = hashlib.sha256(), {}
+        for split, (clips, labels) in arrays.items():
+            digest.update(np.ascontiguousarray(clips).tobytes())
+            label = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels))
+            splits[split] = ArrayDataset(self._grids(clips), label, scale=1)
+        return Data(splits, digest.hexdigest(), description, list(skipped))
+
+    def _grids(self, clips: np.ndarray) -> Tensor:
+        """Clips int16 ``(N, n)`` → ``(N, C, T, W)``, half precision: 0.02 dB."""
+        grids = torch.empty(len(clips), *self.spectral.shape, dtype=torch.float16)
+        for first in range(0, len(clips), 256):
+            part = torch.from_numpy(clips[first : first + 256].astype(np.float32) / 32767)
+            grids[first : first + 256] = self.spectral.analyse(part)
+        return grids
+
+    @cached_property
+    def spectral(self) -> Spectral:
+        c = self.config
+        return Spectral(c.representation, c.sample_rate_hz, c.frames, c.n_fft, c.hop, c.n_mels, c.floor_db)
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip."""
+        return self.spectral.n_samples / self.config.sample_rate_hz
+
+    @cached_property
+    def spec(self) -> Spec:
+        c = self.config
+        step = f"time frame ({1000 * c.hop / c.sample_rate_hz:g} ms)"
+        top = c.sample_rate_hz / 2
+        if c.representation == "mel":
+            axes = (f"level ({c.floor_db:g} to 0 dB)", step, f"mel band (0 to {top:g} Hz)")
+        else:
+            axes = (
+                f"level ({c.floor_db:g} to 0 dB), phase advance (half turns)",
+                step,
+                f"frequency ({c.sample_rate_hz / c.n_fft:g} Hz)",
+            )
+        # Time for rows, as the contract wants of what unfolds in it.
+        return Spec(
+            self.spectral.shape,
+            axes,
+            Gaussian(sigma_min=0.05, bounds=(-1.0, 1.0)),
+            tuple(c.classes),
+            ((1, 0, c.frames // 2),) if c.given == "beginning" else (),
+        )
+
+    def encoder(self, wanted: Encoder) -> nn.Module:
+        c, shape = self.config, self.spec.shape
+        match c.networks:
+            case "dcgan":
+                return dcgan.DCGANEncoder(shape, c.channels)
+            case "gansynth":
+                return networks.GANSynthEncoder(shape, c.channels)
+            case _:
+                return MLPEncoder(shape, c.widths)
+
+    def decoder(self, wanted: Decoder) -> nn.Module:
+        c, shape = self.config, self.spec.params_shape
+        match c.networks:
+            case "dcgan":
+                return dcgan.DCGANDecoder(wanted.n_code, shape, c.channels, 0, wanted.n_classes)
+            case "gansynth":
+                return networks.GANSynthDecoder(wanted.n_code, shape, c.channels, wanted.n_classes)
+            case _:
+                return MLPDecoder(wanted.n_code, shape, c.widths, wanted.n_classes)
+
+    def discriminator(self, wanted: Discriminator) -> nn.Module:
+        c, shape = self.config, self.spec.shape
+        match c.networks:
+            case "dcgan":
+                return dcgan.DCGANDiscriminator(shape, c.channels, 0, wanted.norm)
+            case "gansynth":
+                return networks.GANSynthDiscriminator(shape, c.channels, wanted.norm)
+            case _:
+                return MLPDiscriminator(shape, c.widths, wanted.norm)
+
+    def autoregressive(self, wanted: Autoregressive) -> nn.Module:
+        return AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
+
+    def read(self, path: Path) -> Tensor:
+        return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples)).float()
+
+    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
+        clips, rate_hz = self.audio(samples)
+        paths = [folder / f"{name}.wav" for name in names]
+        for path, clip in zip(paths, clips, strict=True):
+            write_sound(path, clip, rate_hz)
+        return paths
+
+    def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
+        clips = self.spectral.synthesise(torch.nan_to_num(samples.float().cpu(), nan=-1.0))
+        peak = clips.abs().amax(1, keepdim=True)
+        clips = clips * (PEAK / peak.clamp_min(PEAK))  # softer ones stay as they are
+        return [clip[None].numpy() for clip in clips], self.config.sample_rate_hz
+
+    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
+        s = self.spectral
+        return spectrograms(s.decibels(samples.cpu()), s.centres_hz, self.seconds, s.floor_db, columns)
+
+    def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
+        return compare(samples, reference, self.spectral)
+
+    def synthetic(self, n: int, seed: int = 0) -> Data:
+        """Decaying tones of random pitch, loudness and decay: structure that a model can learn in seconds."""
+        rng = np.random.default_rng(seed)
+        rate, length = self.config.sample_rate_hz, self.spectral.n_samples
+        time_s = np.arange(length) / rate
+        arrays: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        for split, count in (("train", n), ("valid", max(4, n // 8)), ("test", max(4, n // 8))):
+            hz, level, decay = (
+                rng.uniform(low, high, (count, 1)) for low, high in ((0.02 * rate, 0.2 * rate), (0.1, 0.9), (0.2, 2.0))
+            )
+            tone = level * np.sin(2 * np.pi * hz * time_s) * np.exp(-time_s / (decay * self.seconds))
+            label: Any = rng.integers(0, len(self.spec.classes), count) if self.spec.classes else None
+            arrays[split] = (np.rint(32767 * tone).astype(np.int16), label)
+        return self._data(arrays, f"{n} synthetic tones")

@@ -1,0 +1,170 @@
+"""Sound as grids that networks take, and back.
+
+A clip of n = (T − 1) · hop samples has T frames, frame t centred on sample t · hop (Hann windows of n_fft samples, ends
+mirrored). Levels are decibels of a sine of amplitude 1, which has 0 dB; they are clipped to [floor, 0] and brought to [−1, 1].
+
+``mel``: one channel, the level of each mel band (triangles on the HTK scale, which add up to 1 at every frequency) → ``(1, T,
+bands)``. Back: a non-negative power spectrum whose bands are these (multiplicative updates for the Kullback-Leibler
+divergence, Lee & Seung 2001), then phases by the fast Griffin-Lim algorithm (Perraudin et al. 2013, α = 0.99) from one fixed draw.
+
+``if``: level and instantaneous frequency of every bin but that at half the sample rate, as in GANSynth (Engel et al. 2019,
+1902.08710, section 2.2) → ``(2, T, n_fft / 2)``. The second channel is the phase's advance since the frame before, in half
+turns, in [−1, 1]; of the first frame, the phase itself. Back: the phases added up. Exact but for what lies below the floor.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from musegen.errors import BadInput
+from musegen_audio.backend import torchaudio
+
+__all__ = ["Spectral"]
+
+HANN_BINS = 1.5
+"""Bins over which a Hann window spreads the power of a sine, as an equivalent rectangle."""
+INVERSION_STEPS, PHASE_STEPS, MOMENTUM = 40, 32, 0.99
+CHUNK = 64
+
+
+class Spectral:
+    """One representation of clips; holds no parameters.
+
+    Args:
+        kind: mel, or if (instantaneous frequency).
+        rate_hz: sample rate.
+        frames: T.
+        n_fft, hop: length of a window and step from one to the next, samples.
+        n_mels: bands of ``mel``, from 0 Hz to half the sample rate.
+        floor_db: the lowest level, which is −1.
+    """
+
+    def __init__(
+        self, kind: Literal["mel", "if"], rate_hz: int, frames: int, n_fft: int, hop: int, n_mels: int, floor_db: float
+    ) -> None:
+        self.kind, self.rate_hz, self.frames, self.n_fft, self.hop = kind, rate_hz, frames, n_fft, hop
+        self.n_mels, self.floor_db = n_mels, floor_db
+        self.n_samples = (frames - 1) * hop
+        self.shape = (1, frames, n_mels) if kind == "mel" else (2, frames, n_fft // 2)
+
+    @cached_property
+    def window(self) -> Tensor:
+        return torch.hann_window(self.n_fft)
+
+    @cached_property
+    def bands(self) -> Tensor:
+        """Weight of each bin in each mel band, ``(F, n_mels)``.
+
+        Raises:
+            BadInput: a band has no bin.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            bands = torchaudio().functional.melscale_fbanks(
+                self.n_fft // 2 + 1, 0.0, self.rate_hz / 2, self.n_mels, self.rate_hz
+            )
+        if not bool((bands.sum(0) > 0).all()):
+            raise BadInput(
+                f"n_mels={self.n_mels} is too many for n_fft={self.n_fft}: some bands would be empty. Use fewer, or a longer n_fft."
+            )
+        return bands
+
+    @cached_property
+    def centres_hz(self) -> Tensor:
+        """Frequency of each column, Hz, ``(W,)``."""
+        if self.kind == "if":
+            return torch.arange(self.n_fft // 2) * (self.rate_hz / self.n_fft)
+        top = 2595 * math.log10(1 + self.rate_hz / 2 / 700)
+        mel = torch.linspace(0, top, self.n_mels + 2, dtype=torch.float64)[1:-1]
+        return (700 * (10 ** (mel / 2595) - 1)).float()
+
+    def decibels(self, x: Tensor) -> Tensor:
+        """The first channel of grids ``(n, C, T, W)`` as levels, dB: ``(n, T, W)``."""
+        return self.floor_db * (1 - x[:, 0].float().clamp(-1, 1)) / 2
+
+    def _level(self, power: Tensor) -> Tensor:
+        """Power, 1 for a sine of amplitude 1 → [−1, 1]."""
+        db = 10 * power.clamp_min(10 ** (self.floor_db / 10)).log10()
+        return (1 - 2 * db / self.floor_db).clamp(-1, 1)
+
+    def _power(self, level: Tensor) -> Tensor:
+        """[−1, 1] → power; nothing where the level is within 1 dB of the floor."""
+        db = self.floor_db * (1 - level.clamp(-1, 1)) / 2
+        return torch.where(db > self.floor_db + 1, 10 ** (db / 10), 0.0)
+
+    def _transform(self, waves: Tensor) -> Tensor:
+        """``(n, samples)`` → complex ``(n, F, T)``; a sine of amplitude 1 has magnitude 1 in its bin."""
+        spectrum = torch.stft(waves, self.n_fft, self.hop, window=self.window, return_complex=True)
+        return spectrum * (2 / self.window.sum())
+
+    def _inverse(self, spectrum: Tensor) -> Tensor:
+        """Complex ``(n, F, T)`` → ``(n, samples)``."""
+        scaled = spectrum * (self.window.sum() / 2)
+        return torch.istft(scaled, self.n_fft, self.hop, window=self.window, length=self.n_samples)
+
+    @torch.no_grad()
+    def analyse(self, waves: Tensor) -> Tensor:
+        """Clips ``(n, samples)`` in [−1, 1] → grids ``(n, C, T, W)`` in [−1, 1]."""
+        if not len(waves):
+            return torch.zeros(0, *self.shape)
+        return torch.cat([self._analyse(part.float()) for part in waves.split(CHUNK)])
+
+    def _analyse(self, waves: Tensor) -> Tensor:
+        spectrum = self._transform(waves).mT  # (n, T, F)
+        if self.kind == "mel":
+            power = spectrum.abs().square() @ self.bands / HANN_BINS  # (n, T, n_mels)
+            return self._level(power)[:, None]
+        spectrum = spectrum[..., :-1]
+        turns = spectrum.angle() / math.pi  # [−1, 1]
+        advance = _wrap(turns.diff(dim=1, prepend=torch.zeros_like(turns[:, :1])))
+        return torch.stack([self._level(spectrum.abs().square()), advance], 1)
+
+    @torch.no_grad()
+    def synthesise(self, x: Tensor) -> Tensor:
+        """Grids ``(n, C, T, W)`` → clips ``(n, samples)``; the same grid always gives the same sound, whatever comes with it."""
+        if not len(x):
+            return torch.zeros(0, self.n_samples)
+        return torch.cat([self._synthesise(part.float()) for part in x.split(CHUNK)])
+
+    def _synthesise(self, x: Tensor) -> Tensor:
+        power = self._power(x[:, 0])  # (n, T, W)
+        if self.kind == "mel":
+            return self._with_phase(self._spread(power * HANN_BINS).sqrt().mT)
+        angle = math.pi * x[:, 1].cumsum(1)
+        spectrum = torch.polar(power.sqrt(), angle)
+        return self._inverse(torch.nn.functional.pad(spectrum, (0, 1)).mT)
+
+    def _spread(self, power: Tensor) -> Tensor:
+        """Power of mel bands ``(n, T, n_mels)`` → of bins ``(n, T, F)``, all at least 0."""
+        bands = self.bands
+        width = bands.sum(0)
+        guess = (power / width) @ bands.T  # flat within each band
+        per_bin = bands.sum(1).clamp_min(1e-12)
+        for _ in range(INVERSION_STEPS):
+            ratio = power / (guess @ bands).clamp_min(1e-30)
+            guess = guess * ((ratio @ bands.T) / per_bin)
+        return guess
+
+    def _with_phase(self, magnitude: Tensor) -> Tensor:
+        """Magnitudes ``(n, F, T)`` → sound ``(n, samples)`` whose magnitudes they nearly are: fast Griffin-Lim."""
+        # One draw for all, so that a sound does not depend on which others are made with it.
+        generator = torch.Generator().manual_seed(0)
+        turns = torch.rand(magnitude.shape[1:], generator=generator)
+        spectrum = magnitude * torch.polar(torch.ones(()), 2 * math.pi * turns)
+        before = torch.zeros_like(spectrum)
+        for _ in range(PHASE_STEPS):
+            consistent = self._transform(self._inverse(spectrum))
+            ahead = consistent + MOMENTUM * (consistent - before)
+            spectrum, before = ahead * (magnitude / ahead.abs().clamp_min(1e-12)), consistent
+        return self._inverse(spectrum)
+
+
+def _wrap(turns: Tensor) -> Tensor:
+    """Angles in half turns to [−1, 1)."""
+    return (turns + 1).remainder(2) - 1
