@@ -2,6 +2,8 @@
 
 from musegen.plugins import Offer, hookimpl
 
+MUSEGEN_API = "1.0"
+
 
 def _domain() -> type:
     from musegen_audio.domain import AudioDomain

@@ -1,7 +1,7 @@
 """The notes that ship with musegen: single notes of 79 General MIDI programs, rendered when they are wanted.
 
 pretty_midi's wheel carries a soundfont (TimGM6mb, 6 MB). Every program plays the 36 semitones of its family's range, each once
-short and once long, and all are brought to one peak level: 5,678 notes. They take some seconds, once, and are then
+softly and once loudly, and the loud ones are brought to one peak level: 5,678 notes. They take some seconds, once, and are then
 kept in the user's cache folder.
 
 Both notes of a program's pitch are in the same split, so that no note of the test or validation split has been heard in training.
@@ -23,7 +23,7 @@ from musegen.errors import BadInput
 from musegen_audio.files import resample
 from musegen_audio.soundfont import SoundFont
 
-__all__ = ["FAMILIES", "LENGTHS_S", "PITCHES", "cached", "note_name", "render", "splits"]
+__all__ = ["FAMILIES", "PITCHES", "VELOCITIES", "cached", "note_name", "render", "splits"]
 
 FAMILIES: dict[str, tuple[int, int]] = {
     "piano": (0, 48),
@@ -44,15 +44,16 @@ FAINT = 0.1
 """Of the median level of a program's notes: what is softer is a note that the soundfont does not have, or a click alone."""
 PROGRAMS, PITCHES = 8, 36
 """Programs of a family, and semitones of its range."""
-LENGTHS_S = (0.25, 0.75)
-"""A short note and a long one; both ring in clips of a second."""
-VELOCITY = 100
-VERSION = 1
+VELOCITIES = (60, 110)
+"""Of a soft note and a loud one: 10.5 dB apart, and where the program has samples for them, of different timbre."""
+HELD_S = 0.75
+"""When a note is let go; it rings until the end of a clip of a second."""
+VERSION = 2
 """Of what ``render`` makes: another one, another file in the cache."""
 RENDERED_HZ = 32000
 """Synthesis is by interpolation, which mirrors what lies above half of the rate; so it is done at a higher one."""
 PEAK = 0.9
-"""Of every note, of full scale."""
+"""Of every loud note, of full scale."""
 
 
 def note_name(pitch: int) -> str:
@@ -63,7 +64,7 @@ def note_name(pitch: int) -> str:
 def render(
     rate_hz: int, n: int, programs: int = PROGRAMS, pitches: int = PITCHES
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All notes, in the order of program, pitch and length.
+    """All notes, in the order of program, pitch and velocity.
 
     Args:
         rate_hz, n: sample rate and samples of a clip.
@@ -80,14 +81,14 @@ def render(
     for number, (first, lowest) in enumerate(FAMILIES.values()):
         for program in sorted(set(range(first, first + programs)) - LEFT_OUT):
             played = np.arange(lowest, lowest + pitches)
-            rendered = [font.note(program, int(p), VELOCITY, LENGTHS_S, seconds, RENDERED_HZ) for p in played]
-            sound = resample(np.concatenate(rendered), RENDERED_HZ, rate_hz)[:, :n].reshape(pitches, len(LENGTHS_S), n)
+            rendered = [font.note(program, int(p), v, HELD_S, seconds, RENDERED_HZ) for p in played for v in VELOCITIES]
+            sound = resample(np.stack(rendered), RENDERED_HZ, rate_hz)[:, :n].reshape(pitches, len(VELOCITIES), n)
             level = np.sqrt(np.square(sound).mean((1, 2)))
             there = level > FAINT * np.median(level)
             sound = sound[there] * (PEAK * 32767 / np.abs(sound[there]).max((1, 2), keepdims=True))
             clips.append(np.rint(sound).astype(np.int16).reshape(-1, n))
             family += [number] * len(clips[-1])
-            pitch += list(np.repeat(played[there], len(LENGTHS_S)))
+            pitch += list(np.repeat(played[there], len(VELOCITIES)))
     return np.concatenate(clips), np.array(family, np.int64), np.array(pitch, np.int64)
 
 
@@ -111,9 +112,9 @@ def cached(rate_hz: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def splits(n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Indices of n notes by split, 80, 10 and 10 %; notes that differ in length alone stay together."""
-    pairs = np.random.default_rng(seed).permutation(n // len(LENGTHS_S))
+    """Indices of n notes by split, 80, 10 and 10 %; notes that differ in velocity alone stay together."""
+    pairs = np.random.default_rng(seed).permutation(n // len(VELOCITIES))
     tenth = max(1, len(pairs) // 10)
     parts = {"valid": pairs[:tenth], "test": pairs[tenth : 2 * tenth], "train": pairs[2 * tenth :]}
-    both = np.arange(len(LENGTHS_S))
-    return {name: (len(LENGTHS_S) * np.sort(part)[:, None] + both).ravel() for name, part in parts.items()}
+    both = np.arange(len(VELOCITIES))
+    return {name: (len(VELOCITIES) * np.sort(part)[:, None] + both).ravel() for name, part in parts.items()}

@@ -4,14 +4,14 @@ symusic's synthesiser (0.5.9) takes the root key of many of TimGM6mb's samples f
 semitones too high, its violin 10 to 24, its organ 4 too low. Notes that are labelled by their pitch need the right one.
 
 What makes up a note is here: which samples sound (zones by key and velocity, with layers and stereo pairs), their tuning, loops,
-attenuation, volume envelope, and the filter at the cutoff that the modulation envelope leads it to. Left out are what else
-moves within a note (LFOs, the way of the filter), chorus, reverb, and modulators other than that of velocity to attenuation.
+attenuation, volume envelope, and the filter at the cutoff that the modulation envelope leads it to. Velocity acts through both
+default modulators (sections 8.4.1 and 8.4.2): softer notes are darker. Left out are what else moves within a note (LFOs, the
+way of the filter), chorus, reverb, and other modulators.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,6 +42,8 @@ DEFAULTS = {
 }
 NOT_ADDED = {*(n for pair in OFFSETS.values() for n in pair), KEYS, VELOCITIES, INSTRUMENT, SAMPLE, MODES, ROOT}
 """Generators that a preset's zone may not add to its instrument's (section 9.4)."""
+VELOCITY_TO_CUTOFF = -2400
+"""Cents that the softest note's filter is lower."""
 LONGEST_CENTS = 8000
 FULL_FALL_DB = 100.0
 """Decay and release times are those of a fall by so much."""
@@ -154,21 +156,19 @@ class SoundFont:
                 everywhere = own
         return zones
 
-    def note(
-        self, program: int, key: int, velocity: int, held_s: Sequence[float], seconds: float, rate_hz: int
-    ) -> np.ndarray:
-        """A note, mono, once per length: float32 ``(lengths, seconds · rate)``; silence where the program has no sample for it.
+    def note(self, program: int, key: int, velocity: int, held_s: float, seconds: float, rate_hz: int) -> np.ndarray:
+        """A note, mono: float32 ``(seconds · rate)``; silence where the program has no sample for it.
 
         Args:
             key, velocity: MIDI numbers.
-            held_s: when it is let go, of each.
+            held_s: when it is let go.
         """
         time_s = (np.arange(round(seconds * rate_hz)) / rate_hz).astype(np.float32)
-        total = np.zeros((len(held_s), len(time_s)), np.float32)
+        total = np.zeros(len(time_s), np.float32)
         for zone in self.zones(program):
             if zone.keys[0] <= key <= zone.keys[1] and zone.velocities[0] <= velocity <= zone.velocities[1]:
-                voice = _low_pass(self._voice(zone, key, velocity, len(time_s), rate_hz), zone, rate_hz)
-                total += voice * np.stack([_envelope(zone, key, held, time_s) for held in held_s])
+                voice = _low_pass(self._voice(zone, key, velocity, len(time_s), rate_hz), zone, velocity, rate_hz)
+                total += voice * _envelope(zone, key, held_s, time_s)
         return total
 
     def _voice(self, zone: Zone, key: int, velocity: int, n: int, rate_hz: int) -> np.ndarray:
@@ -236,9 +236,10 @@ def _envelope(zone: Zone, key: int, held_s: float, time_s: np.ndarray) -> np.nda
     return rising * np.exp(fallen_db * (-math.log(10) / 20))
 
 
-def _low_pass(sound: np.ndarray, zone: Zone, rate_hz: int) -> np.ndarray:
+def _low_pass(sound: np.ndarray, zone: Zone, velocity: int, rate_hz: int) -> np.ndarray:
     """The zone's filter where it stays: second order, cutoff in cents above 8.176 Hz, resonance in 0.1 dB."""
     cents = zone[CUTOFF] + zone[TO_CUTOFF] * (1 - min(max(zone[MODULATION_SUSTAIN], 0), 1000) / 1000)
+    cents += VELOCITY_TO_CUTOFF * (1 - velocity / 127)
     cutoff_hz = 8.176 * 2 ** (cents / 1200)
     if cents >= DEFAULTS[CUTOFF] or cutoff_hz >= rate_hz / 2:
         return sound

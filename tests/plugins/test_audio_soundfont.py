@@ -48,7 +48,7 @@ LOOPED = (54, 1)
 
 
 def play(font: SoundFont, key: int = 60, velocity: int = 127, held_s: float = 2.0) -> np.ndarray:
-    return font.note(5, key, velocity, [held_s], 1.0, RATE)[0]
+    return font.note(5, key, velocity, held_s, 1.0, RATE)
 
 
 @pytest.mark.parametrize(("key", "generators", "semitones"), [
@@ -91,6 +91,9 @@ def test_attenuation_velocity_and_envelope(tmp_path: Path) -> None:
 def test_the_filter_halves_power_at_its_cutoff(tmp_path: Path) -> None:
     cents = round(1200 * np.log2(RATE / PERIOD / 8.176))
     assert level_db(play(soundfont(tmp_path / "a.sf2", [(8, cents), LOOPED])), 0.5) == pytest.approx(-3.01, abs=0.1)
+    # Half the velocity lowers it by 1,200 cents, so one that is an octave higher comes to the same.
+    higher = soundfont(tmp_path / "b.sf2", [(8, cents + round(2400 * (1 - 64 / 127))), LOOPED])
+    assert level_db(play(higher, velocity=64), 0.5) == pytest.approx(-3.01 + 40 * np.log10(64 / 127), abs=0.1)
 
 
 def test_zones_answer_to_their_keys_and_velocities(tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ def test_what_is_no_soundfont_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.sf2"
     font = soundfont(path, [LOOPED])
     with pytest.raises(BadInput, match="no program 6"):
-        font.note(6, 60, 100, [1.0], 1.0, RATE)
+        font.note(6, 60, 100, 1.0, 1.0, RATE)
     content = path.read_bytes()
     path.write_bytes(b"RIFFxxxxWAVE")
     with pytest.raises(BadInput, match="no SoundFont"):
@@ -120,5 +123,5 @@ def test_what_is_no_soundfont_is_refused(tmp_path: Path) -> None:
 def test_the_soundfont_that_ships_is_in_tune() -> None:
     font = SoundFont(Path(str(files("pretty_midi") / "TimGM6mb.sf2")))
     for program in (0, 4, 24, 25, 40, 42, 56, 65, 71, 73):
-        sounds = np.concatenate([font.note(program, key, 100, [0.9], 1.0, 32000) for key in (60, 67, 74)])
+        sounds = np.stack([font.note(program, key, 100, 0.9, 1.0, 32000) for key in (60, 67, 74)])
         np.testing.assert_allclose(pitch_midi(torch.from_numpy(sounds), 32000).numpy(), [60, 67, 74], atol=0.2)
