@@ -142,7 +142,8 @@ def split_options(values: Mapping[str, Any], owners: Mapping[str, type]) -> dict
     """Sort flat options by who owns them.
 
     Args:
-        values: by name, as the user wrote them.
+        values: by name, as the user wrote them. An option that family and domain both have is meant for both, unless its owner
+            stands before it: ``domain.channels``.
         owners: config class by owner, e.g. ``{"run": RunConfig, "family": VAEConfig, "domain": …}``.
 
     Returns:
@@ -153,12 +154,13 @@ def split_options(values: Mapping[str, Any], owners: Mapping[str, type]) -> dict
     """
     names = {owner: {f.name for f in dataclasses.fields(config)} for owner, config in owners.items()}
     sorted_: dict[str, dict[str, Any]] = {owner: {} for owner in owners}
-    for name, value in values.items():
-        owning = [owner for owner, known in names.items() if name in known]
+    for name in sorted(values, key=lambda name: "." in name):  # what is said of one owner counts more
+        one, _, option = name.rpartition(".")
+        owning = [owner for owner, known in names.items() if option in known and one in ("", owner)]
         if not owning:
-            raise BadInput(f'There is no option "{name}".{did_you_mean(name, set().union(*names.values()))}')
+            raise BadInput(f'There is no option "{name}".{did_you_mean(option, set().union(*names.values()))}')
         for owner in owning:
-            sorted_[owner][name] = value
+            sorted_[owner][option] = values[name]
     return sorted_
 
 

@@ -49,11 +49,16 @@ class Resolved:
     data: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Flat and plain, as in ``config.yaml``."""
+        """Flat and plain, as in ``config.yaml``; an option that family and domain set differently is there once for each."""
         flat = {"format": FORMAT, "family": self.family.name, "domain": self.domain.name, "data": self.data}
-        for config in (self.run, self.family_config, self.domain_config):
-            flat |= {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-        return flat
+        run, family, domain = (
+            {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+            for config in (self.run, self.family_config, self.domain_config)
+        )
+        differ = {name for name in family.keys() & domain.keys() if family[name] != domain[name]}
+        owners = (("family", family), ("domain", domain))
+        each = {f"{owner}.{name}" if name in differ else name: v for owner, of in owners for name, v in of.items()}
+        return flat | run | each
 
 
 def _plain(value: Any) -> Any:

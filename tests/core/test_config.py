@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from musegen.config import RunConfig, describe, load_yaml, parse_assignments, split_options, validate
 from musegen.errors import BadInput
+from musegen.families.pixelcnn import PixelCNNConfig
 from musegen.families.vae import VAEConfig
+from musegen.runs import resolve, resolve_dict
+from musegen_image.domain import ImageConfig
 
 
 def test_values_are_converted_and_defaults_stay() -> None:
@@ -44,6 +47,18 @@ def test_options_find_their_owner() -> None:
     assert mine == {"run": {"steps": 5}, "family": {"beta": 2.0}}
     with pytest.raises(BadInput, match=r'no option "latent_dims". Did you mean "latent_dim"'):
         split_options({"latent_dims": 5}, owners)
+
+
+def test_an_option_of_two_owners_is_meant_for_both_unless_one_is_named() -> None:
+    owners = {"family": PixelCNNConfig, "domain": ImageConfig}
+    assert split_options({"channels": 8}, owners) == {"family": {"channels": 8}, "domain": {"channels": 8}}
+    both = split_options({"domain.channels": 4, "channels": 8}, owners)
+    assert both == {"family": {"channels": 8}, "domain": {"channels": 4}}
+    with pytest.raises(BadInput, match=r'no option "domain.layers"'):
+        split_options({"domain.layers": 4}, owners)
+    for options in ({}, {"channels": 5}, {"family.channels": 6, "domain.channels": 7}, {"domain.channels": 9}):
+        resolved = resolve("pixelcnn", "image", options)
+        assert resolve_dict(resolved.as_dict(), "here") == resolved
 
 
 def test_assignments_are_yaml() -> None:
