@@ -4,8 +4,8 @@
 
 **Families**: samples per second of processor time, 16 at a time (autoregressive families 4), with weights as they are
 before training: what a sample costs does not depend on them, except for autoregressive families, which are asked again as
-often as cells are on. Those of the pianoroll domain write two bars of five tracks, with the default networks. **Models
-that ship**: eight samples, as ``musegen generate`` draws them.
+often as cells are on. Those of the pianoroll domain write two bars of five tracks, those of the audio domain the spectrogram of a
+second, with the default networks. **Models that ship**: eight samples, as ``musegen generate`` draws them.
 
 **Commands**, each a Python process of its own: ``musegen --help`` and ``musegen generate MODEL -n 1`` until it has ended,
 wall-clock and processor time, least and median; and which packages the time of imports went to (``-X importtime``, own
@@ -38,11 +38,15 @@ from musegen.plugins import registry
 
 SAMPLES = 16
 AUTOREGRESSIVE = {"pixelcnn", "pixelrnn", "rnn_nade"}
-DOMAINS: dict[str, dict[str, Any]] = {"image": {"classes": [str(i) for i in range(10)]}, "pianoroll": {"bars": 2}}
+TEN_CLASSES = {"classes": [str(i) for i in range(10)]}
+DOMAINS: dict[str, dict[str, Any]] = {"image": TEN_CLASSES, "pianoroll": {"bars": 2}, "audio": TEN_CLASSES}
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("semisupervised_vae", "image"): {"model": "m2"},
     ("pixelcnn", "pianoroll"): {"channels": 16, "layers": 2},
     ("pixelrnn", "pianoroll"): {"channels": 16, "layers": 1},
+    ("semisupervised_vae", "audio"): {"model": "m2"},
+    ("pixelcnn", "audio"): {"channels": 16, "layers": 2},
+    ("pixelrnn", "audio"): {"channels": 16, "layers": 1},
 }
 NEEDS_CLASSES = {"conditional_gan", "semisupervised_vae"}
 
@@ -62,7 +66,11 @@ def families(domain_name: str, seconds: float, rounds: int) -> dict[str, Any]:
             continue
         torch.manual_seed(0)
         config = validate(family_class.Config, OPTIONS.get((name, domain_name), {}), f'the family "{name}"')
-        family = build(family_class, config, domain)
+        try:
+            family = build(family_class, config, domain)
+        except MusegenError as error:
+            rates[name] = {"not measured": str(error)}
+            continue
         family.prepare(next(iter(_batches(domain))))
         family.eval()
         n, label = 4 if name in AUTOREGRESSIVE else SAMPLES, None
