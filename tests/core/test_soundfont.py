@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from musegen.errors import BadInput
+from musegen.soundfont import SoundFont
 from musegen_audio.metrics import pitch_midi
-from musegen_audio.soundfont import SoundFont
 
 RATE = 16000
 PERIOD = 100
