@@ -1,9 +1,8 @@
-"""Notes of a SoundFont 2 file: pitch, loops, envelopes, zones."""
+"""Notes and pieces of a SoundFont 2 file: pitch, loops, envelopes, zones, stereo."""
 
 from __future__ import annotations
 
 import struct
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from musegen.errors import BadInput
-from musegen.soundfont import SoundFont
+from musegen.soundfont import SoundFont, general_midi
 from musegen_audio.metrics import pitch_midi
 
 RATE = 16000
@@ -121,7 +120,145 @@ def test_what_is_no_soundfont_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_soundfont_that_ships_is_in_tune() -> None:
-    font = SoundFont(Path(str(files("pretty_midi") / "TimGM6mb.sf2")))
+    font = general_midi()
     for program in (0, 4, 24, 25, 40, 42, 56, 65, 71, 73):
         sounds = np.stack([font.note(program, key, 100, 0.9, 1.0, 32000) for key in (60, 67, 74)])
         np.testing.assert_allclose(pitch_midi(torch.from_numpy(sounds), 32000).numpy(), [60, 67, 74], atol=0.2)
+
+
+# Pieces
+
+PITCHLESS = {
+    **dict.fromkeys((8, 9, 13, 14, 98, 112), "bells and bars, whose partials are no multiples of one frequency"),
+    **dict.fromkeys((55, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127), "hits, drums and noises"),
+    31: "harmonics of a guitar, which this font has 4 semitones off",
+    77: "breath",
+    78: "a whistle, 66 cents flat in this font",
+    86: "fifths",
+}
+"""Programs of General MIDI without a pitch, or with another."""
+
+
+def tune(font: SoundFont, program: int, keys: list[int]) -> np.ndarray:
+    """How far off notes are, in semitones but for octaves."""
+    sounds = np.zeros((len(keys), 24000), np.float32)
+    for row, key in zip(sounds, keys, strict=True):
+        clip = font.render(key, 0.0, 0.7, program=program, rate_hz=32000).mean(0)[: len(row)]
+        row[: len(clip)] = clip
+    heard = pitch_midi(torch.from_numpy(sounds), 32000).numpy()
+    return (heard - keys + 6) % 12 - 6
+
+
+def test_every_program_is_in_tune() -> None:
+    font = general_midi()
+    for program in sorted(set(range(120)) - set(PITCHLESS)):
+        # Tremolo, and detuned pairs of samples, sound around their pitch.
+        limit = 0.4 if program in (21, 22, 23, 84, 114) else 0.2
+        keys = [36, 43, 50] if 32 <= program < 40 else [48, 62, 65]
+        assert np.abs(tune(font, program, keys)).max() < limit, program
+
+
+def test_a_piece_is_the_sum_of_its_notes() -> None:
+    """Chords, repeats, notes of several lengths that share a voice, drums: each as it sounds alone, at its place."""
+    rng, n = np.random.default_rng(0), 40
+    start = rng.integers(0, 16, n) / 8
+    columns = {
+        "key": rng.choice([40, 52, 60, 64], n),
+        "start_s": start,
+        "end_s": start + rng.choice([0.05, 0.125, 0.5, 1.3], n),
+        "program": rng.choice([0, 19, 26, 33, 48], n),  # 26 has zones that leave their loop
+        "velocity": rng.choice([50, 90], n),
+    }
+    together = general_midi().render(**columns)
+    expected = np.zeros_like(together)
+    for i in range(n):
+        alone = general_midi().render(**{name: column[i] for name, column in columns.items()})
+        expected[:, : alone.shape[1]] += alone
+    np.testing.assert_allclose(together, expected, atol=2e-5)
+    assert np.abs(together).max() > 0.1
+    np.testing.assert_array_equal(together, general_midi().render(**columns))
+
+
+def test_a_piece_has_the_sound_of_single_notes() -> None:
+    for program in (0, 24, 33, 40, 56, 73):
+        piece = np.sqrt(2) * general_midi().render(60, 0.0, 0.5, program=program, velocity=80, rate_hz=32000)
+        single = general_midi().note(program, 60, 80, 0.5, piece.shape[1] / 32000, 32000)
+        mono = piece.mean(0)
+        if np.abs(piece[0] - piece[1]).max() < 0.02 * np.abs(piece).max():  # nothing is panned
+            assert np.abs(mono - single).max() < 0.05 * np.abs(single).max(), program
+        assert np.sqrt((mono**2).mean()) == pytest.approx(np.sqrt((single**2).mean()), rel=0.1), program
+
+
+def piece(font: SoundFont, *args: float, velocity: int = 127) -> np.ndarray:
+    return font.render(*args, program=5, velocity=velocity, rate_hz=RATE)
+
+
+def test_filter_and_loop_of_pieces_have_no_seam(tmp_path: Path) -> None:
+    """A sine stays one, at −3 dB at the cutoff of a Butterworth filter, an octave up as well."""
+    for key in (60, 72, 51):
+        hz = RATE / PERIOD * 2 ** ((key - 60) / 12)
+        cents = round(1200 * np.log2(hz / 8.176))
+        left, right = piece(soundfont(tmp_path / "a.sf2", [(8, cents), LOOPED]), key, 0.0, 2.0)
+        np.testing.assert_array_equal(left, right)
+        time_s = np.arange(RATE) / RATE
+        basis = np.exp(2j * np.pi * hz * time_s)
+        part = left[RATE // 4 : RATE // 4 + RATE]  # the filter has swung in
+        wave = 2 * (part * basis.conj()).mean()
+        assert 20 * np.log10(abs(wave) * 32768 / 16000) == pytest.approx(-6.02, abs=0.05)
+        np.testing.assert_allclose(part, (wave * basis).real, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("pan", "left"), [(-500, 1.0), (-250, np.cos(np.pi / 8)), (0, np.sqrt(0.5)), (500, 0.0), (900, 0.0)]
+)
+def test_pan_is_equal_in_power(pan: int, left: float, tmp_path: Path) -> None:
+    levels = np.abs(piece(soundfont(tmp_path / "a.sf2", [(17, pan), LOOPED]), 60, 0.0, 1.0)).max(1) * 32768 / 16000
+    np.testing.assert_allclose(levels, [left, np.sqrt(1 - left**2)], atol=2e-3)
+
+
+def test_notes_ring_after_they_are_let_go(tmp_path: Path) -> None:
+    font = soundfont(tmp_path / "a.sf2", [(38, 0), LOOPED])  # 100 dB in 1 s
+    sound = piece(font, 60, 0.5, 1.0)
+    assert sound.shape[1] / RATE == pytest.approx(1.8, abs=0.01)  # 80 dB further down
+    assert not sound[:, : RATE // 2].any()
+    assert level_db(sound[0], 0.9) == pytest.approx(-3.01, abs=0.05)
+    assert level_db(sound[0], 1.2) == pytest.approx(-3.01 - 20 + 1.25, abs=0.5)
+    assert level_db(piece(font, 60, 0.0, 1.0, velocity=64)[0], 0.5) == pytest.approx(
+        -3.01 + 40 * np.log10(64 / 127), abs=0.05
+    )
+    assert font.render([], [], []).shape == (2, 0)
+
+
+def test_a_loop_may_be_left_at_the_release(tmp_path: Path) -> None:
+    """The loop lies in the first half of the sample; the second one is heard at the end alone, and then nothing."""
+    half, lasts = (3, -5 * PERIOD), (38, 1200)
+    looped, left = (soundfont(tmp_path / f"{mode}.sf2", [half, lasts, (54, mode)]) for mode in (1, 3))
+    stays, goes = piece(looped, 60, 0.0, 0.5), piece(left, 60, 0.0, 0.5)
+    assert stays.shape[1] / RATE == pytest.approx(0.5 + 1.6, abs=0.01)
+    rounds = 19  # after the first one, when 0.5 s are over
+    assert goes.shape[1] == pytest.approx(5 * PERIOD + rounds * 4 * PERIOD + 5 * PERIOD, abs=1)
+    np.testing.assert_allclose(goes[:, :7900], stays[:, :7900], atol=1e-3)
+
+
+def test_drums_are_there_and_a_closed_hi_hat_cuts_an_open_one() -> None:
+    font = general_midi()
+    for key in (35, 36, 38, 41, 42, 46, 49, 51, 56):
+        assert np.abs(font.render(key, 0.0, 0.1, drums=True)).max() > 0.05
+    opened = font.render(46, 0.0, 0.05, drums=True)
+    both = font.render([46, 42], [0.0, 0.2], [0.05, 0.25], drums=True)
+    closed = font.render(42, 0.2, 0.25, drums=True)
+    cut, over = round(0.2 * 44_100), round(0.21 * 44_100)
+    assert np.abs(opened[:, over:]).max() > 0.01
+    np.testing.assert_allclose(both[:, :cut], opened[:, :cut], atol=1e-6)
+    np.testing.assert_allclose(both[:, over:], closed[:, over:], atol=1e-6)
+    crash = font.render([46, 49], [0.0, 0.2], [0.05, 0.25], drums=True)  # of no class
+    alone = font.render(49, 0.2, 0.25, drums=True)[:, over : opened.shape[1]]
+    np.testing.assert_allclose(crash[:, over : opened.shape[1]] - alone, opened[:, over:], atol=1e-5)
+
+
+def test_programs_that_are_missing_are_played_by_the_first() -> None:
+    font = general_midi()
+    kit = [font.render(38, 0.0, 0.1, program=program, drums=True) for program in (0, 3, 16)]
+    np.testing.assert_array_equal(kit[0], kit[1])
+    assert kit[0].shape != kit[2].shape or np.abs(kit[0] - kit[2]).max() > 0.01
+    assert not np.array_equal(kit[0], font.render(38, 0.0, 0.1))
