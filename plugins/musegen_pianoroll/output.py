@@ -35,6 +35,8 @@ VELOCITY = 90
 PEAK = 10 ** (-1 / 20)
 """−1 dBFS: louder sound is scaled down to it."""
 
+RUNG_OUT = 10 ** (-60 / 20)
+
 MIN_LINE_DISTANCE_PX = 10
 """Lines and numbers that would come closer are left out."""
 
@@ -97,7 +99,10 @@ def write_midi(roll: np.ndarray, path: Path, tracks: Sequence[StoreTrack], **gri
 
 
 def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat: int, tempo_bpm: float) -> np.ndarray:
-    """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent."""
+    """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent.
+
+    The last notes ring after their end, until nothing is left above −60 dB of the peak.
+    """
     notes = notes_of(roll)
     if not len(notes):
         return np.zeros((2, SAMPLE_RATE_HZ), np.float32)
@@ -113,6 +118,9 @@ def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat
         rate_hz=SAMPLE_RATE_HZ,
     )
     peak = float(np.abs(sound).max(initial=0.0))
+    last = round(end.max() * step_s * SAMPLE_RATE_HZ)
+    rings = np.flatnonzero(np.abs(sound[:, last:]).max(0) > RUNG_OUT * peak)
+    sound = sound[:, : last + (int(rings[-1]) + 1 if len(rings) else 0)]
     return sound * (PEAK / peak) if peak > PEAK else sound
 
 
