@@ -10,7 +10,6 @@ Both notes of a program's pitch are in the same split, so that no note of the te
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from safetensors.numpy import load, save
 
 from musegen.checkpoint import write_atomically
 from musegen.errors import BadInput
+from musegen.soundfont import general_midi
 from musegen_audio.files import resample
-from musegen_audio.soundfont import SoundFont
 
 __all__ = ["FAMILIES", "PITCHES", "VELOCITIES", "cached", "note_name", "render", "splits"]
 
@@ -73,7 +72,7 @@ def render(
     Returns:
         clips int16 ``(N, n)``; family, from 0, ``(N,)``; pitch as a MIDI number ``(N,)``.
     """
-    font = SoundFont(Path(str(files("pretty_midi") / "TimGM6mb.sf2")))
+    font = general_midi()
     seconds = n / rate_hz + 0.02  # a little more than will be kept
     clips: list[np.ndarray] = []
     family: list[int] = []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from musegen.checkpoint import write_atomically
 from musegen.data.store import StoreTrack, pitch_name
+from musegen.soundfont import general_midi
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +34,8 @@ SAMPLE_RATE_HZ = 44_100
 VELOCITY = 90
 PEAK = 10 ** (-1 / 20)
 """−1 dBFS: louder sound is scaled down to it."""
+
+RUNG_OUT = 10 ** (-60 / 20)
 
 MIN_LINE_DISTANCE_PX = 10
 """Lines and numbers that would come closer are left out."""
@@ -96,38 +98,29 @@ def write_midi(roll: np.ndarray, path: Path, tracks: Sequence[StoreTrack], **gri
     write_atomically(path, midi_bytes(to_pretty_midi(roll, tracks, **grid)))
 
 
-@cache
-def _synthesiser() -> Any:
-    """General MIDI through the soundfont that pretty_midi's wheel carries."""
-    from importlib.resources import files
-
-    from symusic import Synthesizer
-
-    return Synthesizer(sf_path=str(files("pretty_midi") / "TimGM6mb.sf2"), sample_rate=SAMPLE_RATE_HZ)
-
-
 def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat: int, tempo_bpm: float) -> np.ndarray:
-    """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent."""
-    from symusic import Note, Score, Tempo, TimeSignature, Track
+    """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent.
 
-    score: Any = Score(steps_per_beat)
-    score.tempos.append(Tempo(0, qpm=tempo_bpm))
-    score.time_signatures.append(TimeSignature(0, 4, 4))
+    The last notes ring after their end, until nothing is left above −60 dB of the peak.
+    """
     notes = notes_of(roll)
     if not len(notes):
         return np.zeros((2, SAMPLE_RATE_HZ), np.float32)
-    for i, track in enumerate(tracks):
-        _, pitch, start, end = notes[notes[:, 0] == i].T
-        part: Any = Track(track.name, track.program, track.is_drum)
-        part.notes = Note.from_numpy(
-            start.astype(np.int32),
-            (end - start).astype(np.int32),
-            pitch.astype(np.int8),
-            np.full(len(start), VELOCITY, np.int8),
-        )
-        score.tracks.append(part)
-    sound = np.asarray(_synthesiser().render(score, stereo=True), np.float32)
+    track, pitch, start, end = notes.T
+    step_s = 60 / tempo_bpm / steps_per_beat
+    sound = general_midi().render(
+        pitch,
+        start * step_s,
+        end * step_s,
+        program=np.array([t.program for t in tracks])[track],
+        drums=np.array([t.is_drum for t in tracks])[track],
+        velocity=VELOCITY,
+        rate_hz=SAMPLE_RATE_HZ,
+    )
     peak = float(np.abs(sound).max(initial=0.0))
+    last = round(end.max() * step_s * SAMPLE_RATE_HZ)
+    rings = np.flatnonzero(np.abs(sound[:, last:]).max(0) > RUNG_OUT * peak)
+    sound = sound[:, : last + (int(rings[-1]) + 1 if len(rings) else 0)]
     return sound * (PEAK / peak) if peak > PEAK else sound
 
 

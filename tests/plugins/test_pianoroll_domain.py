@@ -416,7 +416,27 @@ def test_sound_has_level_and_silence_is_silent() -> None:
     assert np.isfinite(sound).all()
     assert 0.05 < np.abs(sound).max() <= 10 ** (-1 / 20) + 1e-6
     assert np.sqrt((sound**2).mean()) > 0.005
-    assert sound.shape[1] / 44_100 >= 3.5  # two bars at 120 beats per minute last 4 s
+    # Two bars at 120 beats per minute last 4 s, of which the last step sounds to 3.625 s; after it notes ring, drums longest.
+    assert 3.7 < sound.shape[1] / 44_100 < 12
+    assert (
+        np.abs(sound[:, -1000:]).max() < 10 ** (-50 / 20) * np.abs(sound).max() < 10 * np.abs(sound[:, 160_000:]).max()
+    )
+
+
+def test_sound_has_the_pitches_of_the_notes() -> None:
+    """Of a scale of six notes, one by one: the strongest pitch class of each note's time is its own, for every pitched track."""
+    keys, step = [48, 50, 52, 53, 55, 57], 44_100 // 8
+    for track in range(1, 5):
+        roll = np.zeros((5, 2, 48, 128), bool)
+        for i, key in enumerate(keys):
+            roll[track, 0, 8 * i : 8 * i + 4, key] = roll[track, 1, 8 * i, key] = True
+        sound = synthesise(roll, BAND, steps_per_beat=4, tempo_bpm=120).mean(0)
+        hz = np.fft.rfftfreq(1 << 17, 1 / 44_100)
+        low = (hz > 60) & (hz < 1500)
+        classes = np.rint(12 * np.log2(hz[low] / 440) + 69).astype(int) % 12
+        for i, key in enumerate(keys):
+            spectrum = np.abs(np.fft.rfft(sound[8 * i * step : (8 * i + 4) * step] * np.hanning(4 * step), 1 << 17))
+            assert np.bincount(classes, spectrum[low] ** 2).argmax() == key % 12, (track, key)
 
 
 def test_every_track_is_heard() -> None:
