@@ -84,8 +84,8 @@ def continue_(
 
     drawing.check(n)
     loaded = source.load(model, top_p=drawing.top_p)
-    n_steps = _rows(loaded, bars)
     loaded.require_continue()
+    n_steps = _rows(loaded, bars)
     past, writer = loaded.read_whole(given, "none" if only_new else "all")
     new = loaded.continue_(past, n_steps, n, drawing.seed, drawing.temperature, label)
     whole = torch.cat([past.expand(n, *past.shape), new], 2)
