@@ -455,7 +455,7 @@ def test_other_domains_say_that_they_have_no_bars(run: Callable[..., Result]) ->
     assert run("train", "vae", "toy", "--out", "toy", *QUICK, "--set", "latent_dim=2").code == 0
     np.save("x.npy", np.zeros((1, 1, 4, 4), np.float32))
     bad(run("generate", "toy", "--bars", 2), '"toy" have no bars')
-    bad(run("continue", "toy", "x.npy"), '"toy" have no bars')
+    bad(run("continue", "toy", "x.npy"), "cannot continue")
     bad(run("accompany", "toy", "x.npy"), "was not trained to be given")
     bad(run("generate", "toy", "--tempo", 90), '"toy" writes nothing that --tempo could change')
 
