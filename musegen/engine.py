@@ -48,6 +48,10 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+SINGULAR_VECTORS = (".0._u", ".0._v")
+"""How names of the buffers of ``torch.nn.utils.parametrizations.spectral_norm`` end."""
+
+
 def keep_freed_memory() -> None:
     """Have this process keep memory that tensors on the CPU free, up to 2 GB, for the next ones.
 
@@ -175,7 +179,8 @@ class Engine:
         # Early on the average forgets its random start faster (as in Karras et al. 2022's warm-up of the decay).
         decay = min(self.config.ema, (1 + self.step_count) / (10 + self.step_count))
         state = self.family.state_dict()
-        smooth = [name for name, t in state.items() if t.is_floating_point()]
+        # Singular vectors of spectral normalisation are unit vectors, which their mean is not: those of now stay near enough.
+        smooth = [n for n, t in state.items() if t.is_floating_point() and not n.endswith(SINGULAR_VECTORS)]
         torch._foreach_lerp_([self.average[n] for n in smooth], [state[n] for n in smooth], 1 - decay)
         for name in state.keys() - set(smooth):
             self.average[name].copy_(state[name])

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from musegen.config import RunConfig
-from musegen.data.dataset import Batch
+from musegen.data.dataset import Batch, Batches
 from musegen.domain import Spec, Wanted
 from musegen.engine import Engine, choose_device, learning_rate_factor
 from musegen.errors import BadInput, TrainingDiverged
-from musegen.family import Family, Losses, NoOptions, Player
+from musegen.family import Family, Losses, NoOptions, Player, build
 from musegen.graph import Graph, Node
 from musegen.likelihood import Bernoulli
+from musegen.runs import resolve
 
 
 class Duel(Family):
@@ -140,6 +141,26 @@ def test_the_moving_average_follows_the_weights() -> None:
         assert not family.training
     assert float(engine.family.low.weight.detach()) == own
     assert engine.family.training
+
+
+def test_averaged_weights_under_spectral_normalisation_have_norm_one() -> None:
+    resolved = resolve("gan", "toy", {"discriminator_norm": "spectral", "latent_dim": 4})
+    domain = resolved.domain(resolved.domain_config)
+    torch.manual_seed(0)
+    engine = Engine(
+        build(resolved.family, resolved.family_config, domain), RunConfig(batch_size=8, ema=0.98, learning_rate=0.01)
+    )
+    batches = Batches(domain.synthetic(64).splits["train"], 8 * engine.family.minibatches, 0, torch.device("cpu"))
+    for step in range(60):
+        engine.step([batches[step]])
+    with engine.averaged() as family, torch.no_grad():
+        norms = [
+            float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2))
+            for layer in family.modules()
+            if hasattr(layer, "parametrizations")
+        ]
+    assert len(norms) >= 2
+    assert norms == pytest.approx([1.0] * len(norms), rel=0.15)
 
 
 def test_metrics_are_means_since_the_last_look() -> None:
