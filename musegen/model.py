@@ -40,6 +40,7 @@ from musegen.runs import Run, resolve_dict
 __all__ = ["Model", "load"]
 
 
+BUNDLED = Path("bundled")
 CHUNK = 64
 """Examples that go through a network at a time."""
 
@@ -379,12 +380,16 @@ class Model:
     def data(self, source: Path | None = None) -> Data | None:
         """The data that the run was trained on, or those at ``source``; None for a model file that is told none.
 
+        Args:
+            source: a file or folder, or ``bundled``: the data that ship with musegen.
+
         Raises:
             BadInput: the data are gone, or will not do.
         """
         if source is not None:
+            where = None if source == BUNDLED and not source.exists() else source
             with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
-                other, data = type(self.domain).open(self.domain.config, source, Path(cache))
+                other, data = type(self.domain).open(self.domain.config, where, Path(cache))
             if other.spec != self.domain.spec:
                 raise BadInput(
                     f"{source} has other tracks, classes or sizes than this model's data: give data like those."

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from musegen.model import Model
 
 Reference = Annotated[
-    Path | None, Parameter(help="Data to compare with, as for training; those of the run if not given.")
+    Path | None,
+    Parameter(
+        help="Data to compare with, as for training, or bundled: those that ship; those of the run if not given."
+    ),
 ]
 
 
@@ -59,7 +62,9 @@ def latent(
     loaded._require("encode")
     batch = loaded.examples(n, source=data)
     if batch is None:
-        raise BadInput(f"{model} is a model file, which knows no data to encode: add --data, or give a run folder.")
+        raise BadInput(
+            f"{model} is a model file, which knows no data to encode: add --data FOLDER or --data bundled, or give a run folder."
+        )
     picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes)
     save_picture(picture, out, overwrite)
 

@@ -9,6 +9,7 @@ import torch
 
 import musegen
 from musegen.data.bundled import bundled, models
+from musegen.data.dataset import Batches
 
 MELODIES = ("bwv253.mid", "bwv254.mid", "bwv255.mid")
 
@@ -32,6 +33,16 @@ def test_they_write_music(name: str, tmp_path: Path) -> None:
         assert len(piece.notes) > 20 * model.config["bars"] / 4
     # In the range of what the data have, by an order of magnitude: a broken file would write noise, or nothing.
     assert 0.002 < float(x.mean()) < 0.05
+
+
+def test_a_model_is_held_against_the_data_that_ship(tmp_path: Path) -> None:
+    model = musegen.load("band")
+    assert model.data() is None
+    data = model.data(Path("bundled"))
+    assert data is not None
+    assert "66 pieces" in data.description
+    x = next(iter(Batches(data.splits["valid"], 4, 0, torch.device("cpu")).once(4))).x
+    assert model.log_prob(x).mean() > 2 * model.log_prob(torch.rand_like(x).round()).mean()
 
 
 def test_two_melodies_get_two_harmonies_each_its_own(tmp_path: Path) -> None:
