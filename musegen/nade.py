@@ -168,6 +168,17 @@ class Relative(nn.Module):
         y = F.embedding_bag(index, table, counts.cumsum(0) - counts, mode="sum")
         return y.view(n_spans, n_steps, SPAN, -1)
 
+    def added(self, cell: Tensor, n_columns: int, table: Tensor) -> Tensor:
+        """What one more cell of the present step adds to that of each of N steps: numbers of cells ``(N,)``, in order of columns
+        → ``(spans, N, SPAN, F)``. Of the number after the last, which stands for none, it means nothing."""
+        n_channels, shifts = self.weight.shape[1], 2 * self.interval + SPAN
+        span = torch.arange(-(-n_columns // SPAN), device=cell.device)[:, None]
+        shift = self.interval + SPAN - 1 + SPAN * span - cell // n_channels  # (spans, N)
+        near = (shift >= 0) & (shift < shifts)
+        row = (self.offsets.index(0) * n_channels + cell % n_channels) * shifts + shift
+        y = F.embedding(row * near, table) * near[..., None]
+        return y.unflatten(2, (SPAN, -1))
+
 
 class Harmony(nn.Module):
     """What has sounded so far, by pitch class, as a term that is the same in every key.
@@ -385,7 +396,11 @@ class RecurrentNADE(nn.Module):
         """The relative term of N = B·R steps, of cells as ``Relative`` takes them → ``(N, D)``."""
         if self.relative is None or bias is None or shared is None:
             return seen.new_zeros(())
-        y = (self.relative(seen, self.back, shared.table) + bias).relu()  # (spans, N, SPAN, F)
+        return self._of_features(self.relative(seen, self.back, shared.table) + bias, shared)
+
+    def _of_features(self, y: Tensor, shared: _Shared) -> Tensor:
+        """The relative term of its features before they are rectified, ``(spans, N, SPAN, F)`` → ``(N, D)``."""
+        y = y.relu()
         for weight in shared.deep:
             y = y + F.linear(y, *weight).relu()
         out = F.linear(y, *shared.out)  # (spans, N, SPAN, C)
@@ -480,10 +495,13 @@ class RecurrentNADE(nn.Module):
         number = torch.arange(self.n_cells + 1, device=c.device)
         ours = F.pad(~self.given, (0, 1), value=True)
         last = number.new_full((n, 1), -1)
+        y: Tensor | None = None  # the relative term's features
+        if self.relative is not None and bias is not None and shared is not None:
+            y = self.relative(torch.cat([above, blank, after], 2), self.back, shared.table) + bias
         while True:
-            grid = row[:, :-1].unflatten(1, (self.n_columns, self.n_channels)).transpose(1, 2)[:, :, None]
-            relative = self._relative(bias, torch.cat([above, grid, after], 2), shared)
-            logits = self.out(self.deep(a.relu())) + step_bias + relative  # (B, D)
+            logits = self.out(self.deep(a.relu())) + step_bias  # (B, D)
+            if y is not None and shared is not None:
+                logits = logits + self._of_features(y, shared)
             free = (number > last) & ours
             plain = temperature == 1 and top_p == 1
             p = logits.sigmoid() if plain else _next_on(logits, free[:, :-1], temperature, top_p)
@@ -491,8 +509,10 @@ class RecurrentNADE(nn.Module):
             last = on.long().argmax(1, keepdim=True).where(last < self.n_cells, last)  # the first; none follows the end
             row.scatter_(1, last, 1.0)
             if bool((last == self.n_cells).all()):
-                return grid
+                return row[:, :-1].unflatten(1, (self.n_columns, self.n_channels)).transpose(1, 2)[:, :, None]
             a = a + self.weight(last[:, 0])
+            if y is not None and self.relative is not None and shared is not None:
+                y = y + self.relative.added(last[:, 0], self.n_columns, shared.table)
 
 
 @contextlib.contextmanager
