@@ -31,9 +31,8 @@ def compile_networks(family: Family, mode: str) -> list[str]:
     import torch._dynamo.config
     import torch._logging
 
-    torch._logging.set_logs(
-        dynamo=logging.ERROR
-    )  # a network that decides by its data is compiled in parts, which is no news
+    # That a network which decides by its data is compiled in parts is no news.
+    torch._logging.set_logs(dynamo=logging.ERROR)
     torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
     options = None
     if BACKEND == "inductor":

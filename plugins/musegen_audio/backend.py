@@ -52,7 +52,6 @@ def _no_extension() -> ModuleType:
     stand_in: Any = ModuleType(EXTENSION)
     stand_in._IS_TORCHAUDIO_EXT_AVAILABLE = False
     stand_in._IS_ALIGN_AVAILABLE = False
-    stand_in.fail_if_no_align = lambda function: (
-        function
-    )  # its forced alignment would fail when called; nobody here does
+    # Forced alignment would fail when it is called, and nobody here does.
+    stand_in.fail_if_no_align = lambda function: function
     return stand_in
