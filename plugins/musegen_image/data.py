@@ -148,12 +148,8 @@ def read_static_binarised(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_matlab(path: Path) -> np.ndarray:
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise BadInput(
-            f"{path} is a MATLAB file, which needs scipy: pip install scipy, or use the text files."
-        ) from None
+    from scipy.io import loadmat  # slow to import
+
     try:
         return np.asarray(loadmat(path)["X"])
     except Exception as error:  # loadmat raises whatever a damaged file leads it to
