@@ -21,13 +21,13 @@ import torch
 from measuring import RESULTS, machine, save
 from torch import Tensor
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batches
-from musegen.engine import Engine
+from musegen.contracts.family import Family, build
+from musegen.data.batches import Batches
+from musegen.engine.engine import Engine
 from musegen.families.pixelcnn import PixelCNN, PixelCNNConfig
 from musegen.families.pixelrnn import PixelRNN, PixelRNNConfig
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
-from musegen.family import Family, build
+from musegen.running.config import RunConfig
 from musegen_image.domain import ImageConfig, ImageDomain
 
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.data.packed import gather_windows, unpack_pitches
+from musegen_pianoroll.store.windows import gather_windows, unpack_pitches
 
 N_TRACKS, RANGE, N_STEPS, BATCH = 5, (24, 108), 192, 64
 IN_A_ROW = 5

@@ -26,15 +26,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batches
-from musegen.distributed import Processes
-from musegen.engine import Engine
+from musegen.contracts.family import build
+from musegen.data.batches import Batches
+from musegen.engine.engine import Engine
+from musegen.engine.processes import Processes
 from musegen.families import FAMILIES
-from musegen.family import build
-from musegen.runs import resolve
-from musegen.training import _stream
-from musegen.whole_batch import SharedBatch
+from musegen.probability.whole_batch import SharedBatch
+from musegen.running.config import RunConfig
+from musegen.running.runs import resolve
+from musegen.running.training import _stream
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rnn_nade": {"image": {"binarisation": "dynamic"}},

@@ -23,15 +23,16 @@ from typing import Any
 import torch
 from measuring import RESULTS, machine, ratios, save
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batches
-from musegen.data.packed import WindowDataset
-from musegen.engine import Engine, keep_freed_memory
+from musegen.contracts.family import build
+from musegen.data.batches import Batches
+from musegen.engine.devices import keep_freed_memory
+from musegen.engine.engine import Engine
 from musegen.families.gan import GAN, GANConfig
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.families.vae import VAE, VAEConfig
-from musegen.family import build
+from musegen.running.config import RunConfig
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+from musegen_pianoroll.store.windows import WindowDataset
 
 MIDDLE = {"batch": 8, "bars": 2, "tracks": 4, "steps per beat": 4, "windows": 1000}
 POINTS = {

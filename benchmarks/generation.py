@@ -30,10 +30,10 @@ import torch
 from measuring import RESULTS, machine, save, spread
 
 import musegen
-from musegen.config import validate
+from musegen.contracts.family import build
 from musegen.data.bundled import models
 from musegen.errors import MusegenError
-from musegen.family import build
+from musegen.options import validate
 from musegen.plugins import registry
 
 SAMPLES = 16
@@ -94,7 +94,7 @@ def families(domain_name: str, seconds: float, rounds: int) -> dict[str, Any]:
 
 
 def _batches(domain: Any) -> Any:
-    from musegen.data.dataset import Batches
+    from musegen.data.batches import Batches
 
     return Batches(domain.synthetic(64, 0).splits["train"], 32, 0, torch.device("cpu")).once()
 

@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.data.packed import WindowDataset, gather_windows_torch
+from musegen_pianoroll.store.windows import WindowDataset, gather_windows_torch
 
 N_TRACKS, RANGE, STEPS = 5, (24, 108), 192
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "uint8": torch.uint8}
@@ -115,7 +115,7 @@ class Machine:
 
 def check(machine: Machine) -> dict[str, Any]:
     """Random cases of every parameter; the first difference ends the script."""
-    from musegen.data.kernels import gather_windows_fused
+    from musegen_pianoroll.store.kernels import gather_windows_fused
 
     rng, device = np.random.default_rng(0), machine.device
     # A shape is compiled, which takes the better part of a second; what is drawn for it takes none.
@@ -170,7 +170,7 @@ def corpus(machine: Machine, n_planes: int = 1) -> tuple[Tensor, Tensor]:
 def batching(
     machine: Machine, limit_GB_s: float, sizes: list[int], tiles: list[tuple[int, int]] | None = None
 ) -> list[dict]:
-    from musegen.data.kernels import BLOCK, N_WARPS, gather_windows_fused
+    from musegen_pianoroll.store.kernels import BLOCK, N_WARPS, gather_windows_fused
 
     planes, fixed = corpus(machine)
     n_steps = 4 if machine.small else STEPS
@@ -226,7 +226,7 @@ class HostWindows(torch.utils.data.Dataset):
 
 
 def rivals(machine: Machine) -> dict[str, Any]:
-    from musegen.data.kernels import gather_windows_fused
+    from musegen_pianoroll.store.kernels import gather_windows_fused
 
     device, size, n_steps = machine.device, (2 if machine.small else 1024), (4 if machine.small else STEPS)
     planes, fixed = corpus(machine)

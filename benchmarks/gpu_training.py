@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from musegen import compiling
-from musegen.config import RunConfig
-from musegen.data.dataset import Batches
-from musegen.data.packed import WindowDataset
+from musegen.contracts.domain import Decoder, Discriminator, Spec
+from musegen.contracts.family import Family
+from musegen.data.batches import Batches
 from musegen.data.streaming import on_device
-from musegen.domain import Decoder, Discriminator, Spec
-from musegen.engine import Engine
+from musegen.engine import compiling
+from musegen.engine.engine import Engine
 from musegen.families.gan import GAN, GANConfig
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
-from musegen.family import Family
-from musegen.likelihood import Bernoulli
-from musegen_pianoroll.networks import ComposerDiscriminator, MuseGANDecoder
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
+from musegen_pianoroll.networks.musegan import ComposerDiscriminator, MuseGANDecoder
+from musegen_pianoroll.store.windows import WindowDataset
 
 if TYPE_CHECKING:
     from gpu import Machine

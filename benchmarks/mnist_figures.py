@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import musegen
-from musegen.data.dataset import Batch
+from musegen.contracts.dataset import Batch
 
 
 def main() -> None:

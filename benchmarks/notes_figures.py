@@ -33,7 +33,7 @@ from measuring import RESULTS, machine, save
 from torch import Tensor, nn
 
 import musegen
-from musegen.data.dataset import ArrayDataset
+from musegen.data.arrays import ArrayDataset
 from musegen_audio.domain import AudioDomain
 from musegen_audio.files import read_clips
 from musegen_audio.metrics import log_spectral_distance, pitch_midi

@@ -28,13 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch, Batches
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.contracts.family import Losses
+from musegen.data.batches import Batches
+from musegen.engine.engine import Engine
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
-from musegen.family import Losses
-from musegen.likelihood import Bernoulli
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 KEYS = 88
 HERE = Path(__file__).parent

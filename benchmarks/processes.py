@@ -24,16 +24,17 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from musegen.config import RunConfig
-from musegen.data.dataset import ArrayDataset, Batches
-from musegen.distributed import ALONE, Processes, joined
-from musegen.domain import Decoder, Encoder, Spec
-from musegen.engine import Engine
+from musegen.contracts.domain import Decoder, Encoder, Spec
+from musegen.data.arrays import ArrayDataset
+from musegen.data.batches import Batches
+from musegen.engine.engine import Engine
+from musegen.engine.processes import ALONE, Processes, joined
 from musegen.families.vae import VAE, VAEConfig
-from musegen.launch import environment
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPEncoder
-from musegen.whole_batch import SharedBatch
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.likelihood import Bernoulli
+from musegen.probability.whole_batch import SharedBatch
+from musegen.running.config import RunConfig
+from musegen.running.launch import environment
 
 SHAPE, WIDTHS, LATENT = (1, 28, 28), [400, 400], 40
 

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from musegen.data.bundled import bundled
-from musegen_pianoroll.build import build_store
+from musegen_pianoroll.reading.build import build_store
 
 STEPS_PER_BEAT = 4
 

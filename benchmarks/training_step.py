@@ -36,16 +36,19 @@ from measuring import RESULTS, Side, in_turn, machine, ratios, save, spread, ste
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from musegen.config import RunConfig, validate
-from musegen.data.dataset import ArrayDataset, Batches, Dataset, View, balanced_subset
-from musegen.domain import Domain, Labelled, Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Dataset
+from musegen.contracts.domain import Domain, Labelled, Spec
+from musegen.contracts.family import Family, build
+from musegen.data.arrays import ArrayDataset, View, balanced_subset
+from musegen.data.batches import Batches
+from musegen.engine.engine import Engine
 from musegen.families.gan import GAN, GANConfig
 from musegen.families.vae import VAE, VAEConfig
-from musegen.family import Family, build
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.options import validate
 from musegen.plugins import registry
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 LOG_EVERY = 50
 CPU = torch.device("cpu")

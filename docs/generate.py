@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from musegen.config import describe
 from musegen.families import FAMILIES
+from musegen.options import describe
 from musegen.plugins import registry
 
 DOCS = Path(__file__).parent

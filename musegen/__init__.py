@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from musegen.errors import BadInput, MidiError, MusegenError, TrainingDiverged
+from musegen.errors import BadInput, MusegenError, TrainingDiverged
 
 if TYPE_CHECKING:
-    from musegen.model import Model, load
+    from musegen.models.loading import load
+    from musegen.models.model import Model
     from musegen.plugins import use_plugin
-    from musegen.training import resume, train
+    from musegen.running.training import resume, train
 
 __all__ = [
     "BadInput",
-    "MidiError",
     "Model",
     "MusegenError",
     "TrainingDiverged",
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "train": "musegen.training",
-    "resume": "musegen.training",
-    "load": "musegen.model",
-    "Model": "musegen.model",
+    "train": "musegen.running.training",
+    "resume": "musegen.running.training",
+    "load": "musegen.models.loading",
+    "Model": "musegen.models.model",
     "use_plugin": "musegen.plugins",
 }
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-__all__ = ["BadInput", "MidiError", "MusegenError", "MusegenWarning", "ProcessLost", "TrainingDiverged", "did_you_mean"]
+__all__ = ["BadInput", "MusegenError", "MusegenWarning", "ProcessLost", "TrainingDiverged", "did_you_mean"]
 
 
 class MusegenError(Exception):
@@ -40,23 +39,6 @@ class ProcessLost(MusegenError):
         super().__init__(
             "Another process of this run was lost, so this one stopped. The last checkpoint is intact: go on with musegen resume."
         )
-
-
-class MidiError(BadInput):
-    """A MIDI file that cannot be used.
-
-    Attributes:
-        path: the file.
-        reason: a short phrase, as written to ``skipped.csv``.
-    """
-
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(str(path), reason)
-        self.path = Path(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,9 @@ import pytest
 # Several test processes share the cores: a thread each, or they stand in each other's way. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Subprocesses of tests find the modules of this folder too.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent / "helpers"), os.environ.get("PYTHONPATH")])
+)
 
 import torch
 from commands import Result
@@ -99,7 +101,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def band_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A packed store of six Freedoom pieces."""
-    from musegen_pianoroll.build import build_store
+    from musegen_pianoroll.reading.build import build_store
 
     folder = tmp_path_factory.mktemp("midi")
     for path in sorted(bundled("freedoom").glob("*.mid"))[:6]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from musegen.cli import listing, looking, making, plugin, stores, training  # noqa: F401  (they add their commands)
+from musegen.cli import analysis, catalogue, generation, plugin, stores, training  # noqa: F401  (they add their commands)
 from musegen.cli.app import app
 from musegen.cli.training import pair_help
 from musegen.errors import MusegenError, MusegenWarning, ProcessLost

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from musegen.config import RunConfig
 from musegen.errors import BadInput
+from musegen.running.config import RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from musegen.domain import Domain
-    from musegen.model import Model
+    from musegen.contracts.domain import Domain
+    from musegen.models.model import Model
 
-# Every option of a run, as text: conversion and bounds are checked in one place, by musegen.config.
+# Every option of a run, as text: conversion and bounds are checked in one place, by musegen.running.config.
 RunOptions = dataclasses.make_dataclass(
     "RunOptions",
     [
@@ -160,7 +160,7 @@ class Target:
         domain.picture(x if shown is None else shown).save(picture)
         sound = domain.audio(x) if self.audio != "none" else None
         if sound is not None:
-            from musegen.sound import write_sound
+            from musegen.sound.files import write_sound
 
             clips, rate_hz = sound
             for name, clip in zip(names, clips, strict=True):

@@ -44,7 +44,7 @@ def save_picture(picture: Any, out: Path, overwrite: bool) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    from musegen.checkpoint import write_atomically
+    from musegen.files import write_atomically
 
     try:
         write_atomically(path, content)

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from musegen.cli.app import plugin_app
 from musegen.cli.options import Assignments, Json
 from musegen.cli.output import print_table
-from musegen.config import parse_assignments, validate
 from musegen.errors import BadInput, did_you_mean
+from musegen.options import parse_assignments, validate
 
 
 @plugin_app.command

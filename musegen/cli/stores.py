@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from musegen.cli.app import data_app
 from musegen.cli.options import Flag, Json
 from musegen.cli.output import print_table
-from musegen.config import load_yaml
 from musegen.errors import BadInput, did_you_mean
+from musegen.options import load_yaml
 
 Out = Annotated[Path, Parameter(help="The store, a folder.")]
 
@@ -34,7 +34,7 @@ def build(
 ) -> None:
     """Build a packed store from a folder of MIDI or Lakh pianoroll files. When interrupted, the same command goes on from there."""
     _need_pianoroll(domain)
-    from musegen_pianoroll.build import build_store
+    from musegen_pianoroll.reading.build import build_store
 
     if not 1 <= steps_per_beat <= 96:
         raise BadInput(f"--steps-per-beat {steps_per_beat} will not do: use 1 to 96.")
@@ -70,7 +70,7 @@ def build(
 @data_app.command
 def merge(*stores: Path, out: Out, overwrite: Flag = False) -> None:
     """Make one store of several, such as the shards of a folder: the same as if it had been built at once."""
-    from musegen.data.merge import merge_stores
+    from musegen_pianoroll.store.merge import merge_stores
 
     n_pieces, n_skipped = merge_stores(stores, out, overwrite=overwrite)
     print(f"{n_pieces} pieces in {out}; {n_skipped} files left out.")
@@ -79,7 +79,7 @@ def merge(*stores: Path, out: Out, overwrite: Flag = False) -> None:
 @data_app.command
 def info(store: Path, *, json: Json = False) -> None:
     """Show what is in a packed store."""
-    from musegen.data.store import Store
+    from musegen_pianoroll.store.store import Store
 
     opened = Store.open(store)
     tracks = opened.summary()

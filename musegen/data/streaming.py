@@ -20,9 +20,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from musegen.data.dataset import ArrayDataset, Batch, Dataset, View, generator_for
-from musegen.data.packed import WindowDataset, gather_windows
+from musegen.contracts.dataset import Batch, Dataset
+from musegen.data.arrays import ArrayDataset, View
+from musegen.data.batches import generator_for
 from musegen.errors import BadInput
+from musegen_pianoroll.store.windows import WindowDataset, gather_windows
 
 __all__ = ["AUTO_SHARE", "StreamedWindows", "memory_to_stream", "on_device"]
 

@@ -31,13 +31,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Encoder, Spec, Stream, Target, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Encoder, Spec, Stream, Target, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.gan import discriminator_loss, generator_loss
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.networks import MLPDiscriminator
+from musegen.networks.mlp import MLPDiscriminator
 from musegen.options import option
 
 __all__ = ["ADA", "reverse_gradient"]

@@ -20,10 +20,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Encoder, Spec, Wanted
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.options import option
 
 __all__ = ["AE"]

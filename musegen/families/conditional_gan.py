@@ -34,8 +34,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Discriminator, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Discriminator, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.gan import (
     NeuronKind,
@@ -45,11 +47,9 @@ from musegen.families.gan import (
     generator_loss,
     gradient_penalty,
 )
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import StandardNormal
 from musegen.options import option
-from musegen.whole_batch import batch_length
+from musegen.probability.latent import StandardNormal
+from musegen.probability.whole_batch import batch_length
 
 __all__ = ["ConditionalGAN", "paste"]
 

@@ -43,14 +43,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Encoder, Spec, Wanted
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import DiagonalGaussian
-from musegen.likelihood import Likelihood
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.options import option
-from musegen.whole_batch import gathered, same_everywhere
+from musegen.probability.latent import DiagonalGaussian
+from musegen.probability.likelihood import Likelihood
+from musegen.probability.whole_batch import gathered, same_everywhere
 
 __all__ = ["GAE", "e_step", "pairwise_log_likelihood", "regulariser"]
 

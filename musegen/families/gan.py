@@ -41,15 +41,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Discriminator, Norm, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Discriminator, Norm, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import StandardNormal
-from musegen.networks import BinaryNeurons
+from musegen.networks.layers import BinaryNeurons
 from musegen.options import option
-from musegen.whole_batch import batch_length
+from musegen.probability.latent import StandardNormal
+from musegen.probability.whole_batch import batch_length
 
 __all__ = ["GAN", "binary_neurons", "boosted", "discriminator_loss", "generator_loss", "gradient_penalty"]
 

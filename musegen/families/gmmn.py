@@ -36,14 +36,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.networks import MLPDecoder
+from musegen.networks.mlp import MLPDecoder
 from musegen.options import option
-from musegen.whole_batch import gathered
+from musegen.probability.whole_batch import gathered
 
 __all__ = ["GMMN", "mean_squared_distance", "mmd_squared", "root"]
 

@@ -38,14 +38,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Discriminator, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Discriminator, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.gan import discriminator_loss, generator_loss
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import DiagonalGaussian, StandardNormal
 from musegen.options import option
+from musegen.probability.latent import DiagonalGaussian, StandardNormal
 
 __all__ = ["InfoGAN", "categorical_information", "continuous_information"]
 

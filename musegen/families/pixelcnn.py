@@ -35,11 +35,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Autoregressive, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Autoregressive, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
 from musegen.options import option
 
 __all__ = ["PixelCNN", "bits_per_dim"]

@@ -33,11 +33,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from musegen.data.dataset import Batch
-from musegen.domain import Autoregressive, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Autoregressive, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.families.pixelcnn import bits_per_dim
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
 from musegen.options import option
 
 __all__ = ["PixelRNN"]

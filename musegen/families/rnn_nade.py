@@ -8,7 +8,7 @@ likelihood is exact, and a chord is one event instead of independent notes:
     b_t = b + B h_t,  c_t = c + C h_t,  h_t = LSTM(h_{t−1}, x_{t−1})           (its biases follow the recurrent network)
     L(θ; x) = −log p_θ(x), in nats, summed over the cells, mean over the batch.
 
-Rows of the sample are the steps, as ``Spec`` has them; θ is ``network`` (``musegen.nade.RecurrentNADE``), which suits any
+Rows of the sample are the steps, as ``Spec`` has them; θ is ``network`` (``musegen.networks.nade.RecurrentNADE``), which suits any
 grid of binary cells, so the family builds it itself. Options:
 
 * ``recurrent``, ``units``, ``layers``: the network over time; ``dropout`` on its inputs and outputs and before V.
@@ -48,14 +48,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.likelihood import Bernoulli
-from musegen.nade import Recurrent, RecurrentNADE
+from musegen.networks.nade import Recurrent, RecurrentNADE
 from musegen.options import option
+from musegen.probability.likelihood import Bernoulli
 
 __all__ = ["RNNNADE", "RNNNADEConfig"]
 

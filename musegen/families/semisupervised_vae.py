@@ -34,15 +34,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Encoder, Labelled, Spec, Stream, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Encoder, Labelled, Spec, Stream, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import DiagonalGaussian, StandardNormal
-from musegen.likelihood import Gaussian, Likelihood
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
 from musegen.options import option
+from musegen.probability.latent import DiagonalGaussian, StandardNormal
+from musegen.probability.likelihood import Gaussian, Likelihood
 
 __all__ = ["M2", "SemisupervisedVAE", "unlabelled_bound"]
 

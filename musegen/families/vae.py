@@ -32,14 +32,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import DiagonalGaussian, StandardNormal
 from musegen.options import option
-from musegen.whole_batch import batch_mean
+from musegen.probability.latent import DiagonalGaussian, StandardNormal
+from musegen.probability.whole_batch import batch_mean
 
 __all__ = ["VAE", "free_bits_kl", "log_mean_exp", "vimco_signal"]
 

@@ -36,13 +36,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Discriminator, Encoder, Norm, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Discriminator, Encoder, Norm, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.families.gan import discriminator_loss, generator_loss
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.latent import DiagonalGaussian, StandardNormal
 from musegen.options import option
+from musegen.probability.latent import DiagonalGaussian, StandardNormal
 
 __all__ = ["VAEGAN", "feature_loss", "three_way_loss"]
 

@@ -44,15 +44,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
+from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.vae import log_mean_exp
-from musegen.family import Capabilities, Family, Losses, Player
-from musegen.graph import Edge, Graph, Node
-from musegen.likelihood import Bernoulli, Gaussian, Likelihood
-from musegen.networks import Biases
+from musegen.networks.layers import Biases
 from musegen.options import option
+from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
 
 __all__ = ["WakeSleep", "reweighted"]
 

@@ -109,9 +109,9 @@ def wrong_class(what: str, name: str, loaded: Any) -> str:
     """What is wrong with what ``Offer.load`` returned, as the end of a sentence; empty if nothing is."""
     if what == "measure":
         return "" if callable(loaded) else "is no function"
-    from musegen.config import RunConfig
-    from musegen.domain import Domain
-    from musegen.family import Family
+    from musegen.contracts.domain import Domain
+    from musegen.contracts.family import Family
+    from musegen.running.config import RunConfig
 
     base = Domain if what == "domain" else Family
     if not (isinstance(loaded, type) and issubclass(loaded, base)):

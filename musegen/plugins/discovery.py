@@ -20,8 +20,8 @@ from musegen.plugins.hooks import GROUP, HOOKS, Found, Measure, Offer, Refused
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from musegen.domain import Domain
-    from musegen.family import Family
+    from musegen.contracts.domain import Domain
+    from musegen.contracts.family import Family
 
 __all__ = ["Registry", "registry", "use_plugin"]
 

@@ -17,8 +17,8 @@ from unittest import SkipTest
 
 import torch
 
-from musegen.domain import Domain
-from musegen.family import Family
+from musegen.contracts.domain import Domain
+from musegen.contracts.family import Family
 
 __all__ = ["Check", "Outcome", "Rule", "Unmet", "checks", "conformance", "expect", "rule"]
 

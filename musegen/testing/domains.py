@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from musegen.config import validate
-from musegen.data.dataset import Batches, Dataset
-from musegen.domain import Domain
-from musegen.likelihood import Bernoulli, Categorical, Likelihood
+from musegen.contracts.dataset import Dataset
+from musegen.contracts.domain import Domain
+from musegen.data.batches import Batches
+from musegen.options import validate
+from musegen.probability.likelihood import Bernoulli, Categorical, Likelihood
 from musegen.testing.checks import expect, rule
 
 __all__ = ["RULES", "examples", "expected", "support"]

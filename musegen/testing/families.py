@@ -12,16 +12,16 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from musegen.config import RunConfig
-from musegen.domain import Autoregressive, Domain
+from musegen.contracts.domain import Autoregressive, Domain
+from musegen.contracts.family import Family
+from musegen.contracts.graph import Graph
 from musegen.errors import BadInput
-from musegen.family import Family
-from musegen.graph import Graph
 from musegen.plugins import registry
-from musegen.runs import Resolved, Run
+from musegen.running.config import RunConfig
+from musegen.running.runs import Resolved, Run
+from musegen.running.training import Session
 from musegen.testing.checks import Rule, Unmet, expect, rule
 from musegen.testing.networks import has_autoregressive
-from musegen.training import Session
 
 __all__ = ["RULES", "steps"]
 

@@ -10,7 +10,7 @@ from unittest import SkipTest
 import numpy as np
 import torch
 
-from musegen.domain import Domain
+from musegen.contracts.domain import Domain
 from musegen.errors import BadInput
 from musegen.testing.checks import Unmet, expect, rule
 from musegen.testing.domains import examples, expected, support

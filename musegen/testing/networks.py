@@ -9,7 +9,7 @@ from unittest import SkipTest
 import torch
 from torch import Tensor, nn
 
-from musegen.domain import Autoregressive, Decoder, Discriminator, Domain, Encoder, Wanted
+from musegen.contracts.domain import Autoregressive, Decoder, Discriminator, Domain, Encoder, Wanted
 from musegen.testing.checks import expect, rule
 from musegen.testing.domains import examples, support
 

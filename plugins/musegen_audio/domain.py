@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musegen import dcgan
-from musegen.autoregressive import AutoregressiveGrid
-from musegen.data.dataset import ArrayDataset
+from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.data.arrays import ArrayDataset
 from musegen.data.folders import split_indices, subfolder_labels
-from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
-from musegen.likelihood import Gaussian
-from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.networks import dcgan
+from musegen.networks.autoregressive import AutoregressiveGrid
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
-from musegen.sound import write_sound
+from musegen.probability.likelihood import Gaussian
+from musegen.sound.files import write_sound
 from musegen_audio import networks, notes
 from musegen_audio.files import read_clips, read_folder
 from musegen_audio.metrics import compare

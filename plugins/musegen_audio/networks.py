@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.dcgan import halvings, strides
-from musegen.domain import Norm
-from musegen.networks import normalised
-from musegen.whole_batch import batch_mean
+from musegen.contracts.domain import Norm
+from musegen.networks.dcgan import halvings, strides
+from musegen.networks.layers import normalised
+from musegen.probability.whole_batch import batch_mean
 
 __all__ = ["GANSynthDecoder", "GANSynthDiscriminator", "GANSynthEncoder"]
 

@@ -17,9 +17,9 @@ from platformdirs import user_cache_dir
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from musegen.checkpoint import write_atomically
 from musegen.errors import BadInput
-from musegen.soundfont import general_midi
+from musegen.files import write_atomically
+from musegen.sound.soundfont import general_midi
 from musegen_audio.files import resample
 
 __all__ = ["FAMILIES", "PITCHES", "VELOCITIES", "cached", "note_name", "render", "splits"]

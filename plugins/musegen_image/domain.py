@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musegen import dcgan
-from musegen.autoregressive import AutoregressiveGrid
+from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.data.arrays import ArrayDataset
 from musegen.data.bundled import bundled
-from musegen.data.dataset import ArrayDataset
 from musegen.data.folders import split_indices
-from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput
-from musegen.likelihood import Bernoulli, Gaussian, Likelihood
-from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.networks import dcgan
+from musegen.networks.autoregressive import AutoregressiveGrid
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
+from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
 from musegen_image import pictures
 from musegen_image.data import binarise, read_mnist, read_pictures, read_static_binarised
 from musegen_image.metrics import compare

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from musegen.checkpoint import write_atomically
+from musegen.files import write_atomically
 from musegen_image.data import open_picture
 
 __all__ = ["grid", "read_image", "save_png", "to_uint8", "write_images"]

@@ -23,7 +23,7 @@ def musegen_domains() -> list[Offer]:
 def __getattr__(name: str) -> Any:
     # Listing plugins imports this module, which must stay light.
     if name == "Pianoroll":
-        from musegen_pianoroll.pianoroll import Pianoroll
+        from musegen_pianoroll.writing.pianoroll import Pianoroll
 
         return Pianoroll
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ import musegen
 from musegen.data.bundled import bundled
 from musegen.errors import MusegenError
 from musegen_pianoroll.domain import PianorollDomain
-from musegen_pianoroll.metrics import measure, table
+from musegen_pianoroll.measures.bars import measure, table
 
 # What fits into a few minutes on two cores: two bars at sixteenth notes, a small code, a KL weight that leaves the
 # code enough room to tell the pieces apart, and a learning rate that goes to 0 at the end.

@@ -14,27 +14,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musegen.autoregressive import AutoregressiveGrid
-from musegen.config import validate
+from musegen.contracts.dataset import Dataset
+from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
-from musegen.data.dataset import Batches, Dataset
-from musegen.data.packed import WindowDataset, gather_windows
-from musegen.data.store import Store, StoreTrack
-from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
 from musegen.evaluation.distributions import Measure, compare, merge
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
-from musegen_pianoroll import networks, output, thresholds
+from musegen.networks.autoregressive import AutoregressiveGrid
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.options import validate
+from musegen.probability.likelihood import Bernoulli
 from musegen_pianoroll.config import PianorollConfig
-from musegen_pianoroll.copies import longest_runs
-from musegen_pianoroll.given import Kept, bars_of, into_range, range_name
-from musegen_pianoroll.labels import piece_labels
-from musegen_pianoroll.metrics import measures, onsets_of
-from musegen_pianoroll.musegan import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
-from musegen_pianoroll.pianoroll import Pianoroll
-from musegen_pianoroll.planes import begun, mapped_planes, model_planes, unpacked
-from musegen_pianoroll.roles import program_number, track_specs
+from musegen_pianoroll.measures.bars import measures, onsets_of
+from musegen_pianoroll.measures.copies import longest_runs
+from musegen_pianoroll.measures.keys import piece_labels
+from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
+from musegen_pianoroll.networks import musegan as networks
+from musegen_pianoroll.reading.roles import program_number, track_specs
+from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.planes import begun, mapped_planes, model_planes, unpacked
+from musegen_pianoroll.store.store import Store
+from musegen_pianoroll.store.windows import WindowDataset, gather_windows
+from musegen_pianoroll.writing import output, thresholds
+from musegen_pianoroll.writing.given import Kept, bars_of, into_range, range_name
+from musegen_pianoroll.writing.pianoroll import Pianoroll
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -130,7 +133,7 @@ class PianorollDomain(Domain):
         if (built / "store.json").is_file():
             return Store.open(built), ()
         # Reading MIDI means worker processes; a run on a finished store does not need them.
-        from musegen_pianoroll.build import build_store
+        from musegen_pianoroll.reading.build import build_store
 
         report = build_store(source, built, tracks=config.tracks, steps_per_beat=config.steps_per_beat)
         return Store.open(built), [(str(path), reason) for path, reason in report.skipped]
@@ -281,7 +284,7 @@ class PianorollDomain(Domain):
 
     def _read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         """Packed planes of a file on the model's grid, and what is known of it."""
-        from musegen_pianoroll.build import read_piece
+        from musegen_pianoroll.reading.build import read_piece
 
         return read_piece(path, self.config.tracks, self.config.steps_per_beat)
 

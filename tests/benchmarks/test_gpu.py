@@ -44,14 +44,14 @@ def test_runs_to_its_end(tmp_path: Path) -> None:
 def test_a_wrong_kernel_is_found_and_a_failing_part_does_not_stop_the_others(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton is not installed, so its kernel cannot be run")
     wrong = (
-        "import musegen.data.kernels as k, musegen.data.packed as p",
+        "import musegen_pianoroll.store.kernels as k, musegen_pianoroll.store.windows as p",
         "k.gather_windows_fused = lambda *a, **b: 1 - p.gather_windows_torch(*a[:7])",
     )
     done = run(tmp_path / "wrong.json", *wrong)
     assert done.returncode == 1
     assert "differs from the torch path" in done.stderr
     broken = (
-        "import musegen.data.kernels as k",
+        "import musegen_pianoroll.store.kernels as k",
         "k.gather_windows_fused = lambda *a, **b: 1 / 0",
     )
     done = run(tmp_path / "broken.json", *broken)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from musegen.data.packed import WindowDataset
+from musegen_pianoroll.store.windows import WindowDataset
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import gpu_training
@@ -35,7 +35,7 @@ def windows(n_steps: int, n_planes: int) -> WindowDataset:
 @pytest.fixture(autouse=True)
 def as_before() -> Any:
     """The scripts set what torch and the engine do for a whole process."""
-    from musegen import compiling
+    from musegen.engine import compiling
 
     before, precision = compiling.BACKEND, torch.get_float32_matmul_precision()
     yield

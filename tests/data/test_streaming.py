@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musegen.data.dataset import Batches, View, generator_for
-from musegen.data.packed import WindowDataset
-from musegen.data.store import Store
+from musegen.data.arrays import View
+from musegen.data.batches import Batches, generator_for
 from musegen.data.streaming import StreamedWindows, on_device
 from musegen.errors import BadInput
-from musegen.training import resume, train
+from musegen.running.training import resume, train
+from musegen_pianoroll.store.store import Store
+from musegen_pianoroll.store.windows import WindowDataset
 
 CPU = torch.device("cpu")
 ROW = 2 * 2 * 16

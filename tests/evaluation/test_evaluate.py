@@ -50,7 +50,7 @@ def test_examples_come_from_the_whole_split_each_at_most_once(tmp_path: Path) ->
             return len(train)
 
         def gather(self, index: Tensor, generator: torch.Generator) -> Any:
-            return musegen.data.dataset.Batch(index.double(), index)  # type: ignore[attr-defined]
+            return musegen.contracts.dataset.Batch(index.double(), index)  # type: ignore[attr-defined]
 
     index = _draw(Indices(), 100, 0)  # type: ignore[arg-type]
     assert len(index.unique()) == 100

@@ -13,15 +13,15 @@ from linear import Identity, Linear, UnitGaussian
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.aae import AAE, AAEConfig
 from musegen.families.gan import discriminator_loss
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 
 def batch_of(x: Tensor) -> Batch:

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from linear import UnitGaussian
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.ada import ADA, ADAConfig, reverse_gradient
-from musegen.networks import MLPEncoder
+from musegen.networks.mlp import MLPEncoder
+from musegen.running.config import RunConfig
 
 K = 3
 METHODS = ("dann", "adda")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from linear import Identity, Linear, UnitGaussian, correlated
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.families.ae import AE, AEConfig
+from musegen.running.config import RunConfig
 
 
 def test_linear_autoencoder_spans_the_principal_subspace() -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from linear import UnitGaussian
 from torch import nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Decoder, Discriminator, Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Decoder, Discriminator, Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig, paste
-from musegen.networks import ConditionalBatchNorm, GivenDecoder, MLPDecoder, MLPDiscriminator, MLPEncoder, batch_norm
+from musegen.networks.layers import ConditionalBatchNorm, GivenDecoder, batch_norm
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.running.config import RunConfig
 
 CLASSES = ("a", "b", "c")
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from linear import Identity
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.families.gae import GAE, SIGMA_MIN, GAEConfig, e_step, pairwise_log_likelihood, regulariser
-from musegen.latent import DiagonalGaussian
-from musegen.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.latent import DiagonalGaussian
+from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
+from musegen.running.config import RunConfig
 
 N_X = 6
 TWO = torch.tensor([[1.0, 1, 1, 0, 0, 1], [0, 1, 0, 1, 0, 0]])

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from linear import UnitGaussian
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.gan import GAN, GANConfig, GANLoss, discriminator_loss, generator_loss, gradient_penalty
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPDiscriminator
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 LOSSES = get_args(GANLoss)
 

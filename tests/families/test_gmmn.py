@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from linear import UnitGaussian
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.gmmn import BANDWIDTHS, GMMN, GMMNConfig, mean_squared_distance, mmd_squared, root
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 
 class NormalisedEncoder(MLPEncoder):

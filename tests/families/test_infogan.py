@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from linear import UnitGaussian
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.ae import AE
 from musegen.families.gan import discriminator_loss
 from musegen.families.infogan import InfoGAN, InfoGANConfig, categorical_information, continuous_information
-from musegen.latent import DiagonalGaussian
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPDiscriminator
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
+from musegen.probability.latent import DiagonalGaussian
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 
 def small_infogan(**options: Any) -> InfoGAN:

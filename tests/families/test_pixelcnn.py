@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 import musegen
-from musegen.autoregressive import AutoregressiveGrid
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.contracts.family import build
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.pixelcnn import PixelCNN, PixelCNNConfig
-from musegen.family import build
-from musegen.likelihood import Bernoulli, Categorical
+from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.plugins import registry
+from musegen.probability.likelihood import Bernoulli, Categorical
+from musegen.running.config import RunConfig
 
 
 def model(shape: tuple[int, int, int], classes: tuple[str, ...] = (), **options: Any) -> PixelCNN:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from musegen.autoregressive import AutoregressiveGrid
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.families.pixelrnn import PixelRNN, PixelRNNConfig
-from musegen.likelihood import Bernoulli
+from musegen.networks.autoregressive import AutoregressiveGrid
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 KINDS = ["row-lstm", "diagonal-bilstm"]
 

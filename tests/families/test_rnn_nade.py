@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.contracts.family import require
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
-from musegen.family import require
-from musegen.likelihood import Bernoulli, Gaussian
+from musegen.probability.likelihood import Bernoulli, Gaussian
+from musegen.running.config import RunConfig
 
 SMALL: dict[str, Any] = {"units": 12, "hidden": 8, "depth": 0, "features": 4, "dropout": 0.0}
 

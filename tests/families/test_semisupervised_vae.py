@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from linear import UnitGaussian
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Encoder, Labelled, Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Encoder, Labelled, Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.semisupervised_vae import (
     M2,
@@ -26,9 +25,10 @@ from musegen.families.semisupervised_vae import (
     unlabelled_bound,
 )
 from musegen.families.vae import log_mean_exp
-from musegen.latent import DiagonalGaussian, StandardNormal
-from musegen.likelihood import Bernoulli, Likelihood
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.latent import DiagonalGaussian, StandardNormal
+from musegen.probability.likelihood import Bernoulli, Likelihood
+from musegen.running.config import RunConfig
 
 K = 3
 N = 20_000

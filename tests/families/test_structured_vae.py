@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from torch.distributions import RelaxedOneHotCategorical
 
 import musegen
-from musegen import training
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.structured_vae import (
     Factorised,
@@ -28,9 +26,11 @@ from musegen.families.structured_vae import (
     decomposed_kl,
     stratified_log_weights,
 )
-from musegen.latent import Concrete, DiagonalGaussian
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.latent import Concrete, DiagonalGaussian
+from musegen.probability.likelihood import Bernoulli
+from musegen.running import training
+from musegen.running.config import RunConfig
 
 TERMS = ("mutual_information", "total_correlation", "group_correlation", "dimension_kl")
 ONES: dict[str, float] = dict.fromkeys(TERMS, 1.0)

@@ -14,15 +14,15 @@ from linear import Identity, LinearGaussian, correlated
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.vae import VAE, VAEConfig, free_bits_kl, log_mean_exp, vimco_signal
-from musegen.latent import DiagonalGaussian, StandardNormal
-from musegen.likelihood import Bernoulli, Gaussian
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.latent import DiagonalGaussian, StandardNormal
+from musegen.probability.likelihood import Bernoulli, Gaussian
+from musegen.running.config import RunConfig
 
 
 def batch_of(x: Tensor) -> Batch:

@@ -13,14 +13,14 @@ from linear import UnitGaussian
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.families.gan import GAN, GANConfig
 from musegen.families.vae_gan import VAEGAN, VAEGANConfig, feature_loss, three_way_loss
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
+from musegen.probability.likelihood import Bernoulli
+from musegen.running.config import RunConfig
 
 
 def batch_of(x: Tensor) -> Batch:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from musegen.config import RunConfig
-from musegen.data.dataset import Batch
-from musegen.domain import Spec
-from musegen.engine import Engine
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Spec
+from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.wake_sleep import CODE_SCALE, SIGMA_MIN, WakeSleep, WakeSleepConfig, reweighted
-from musegen.likelihood import Bernoulli, Gaussian
-from musegen.networks import MLPDecoder, MLPEncoder
+from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.likelihood import Bernoulli, Gaussian
+from musegen.running.config import RunConfig
 
 N_X = 4
 

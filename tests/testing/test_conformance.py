@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor, nn
 from toy import ToyConfig, ToyDomain
 
-from musegen.data.dataset import ArrayDataset
-from musegen.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
-from musegen.likelihood import Bernoulli
-from musegen.networks import MLPDecoder, MLPDiscriminator
+from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.data.arrays import ArrayDataset
+from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
 from musegen.plugins import registry
+from musegen.probability.likelihood import Bernoulli
 from musegen.testing import checks, conformance
 
 CONFIG = ToyConfig(given=True, target=True)

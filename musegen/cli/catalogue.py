@@ -1,0 +1,137 @@
+"""Commands that say what there is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from musegen.cli.app import app
+from musegen.cli.options import Json
+from musegen.cli.output import print_table, write_file
+from musegen.options import describe
+
+
+@app.command
+def families(*, json: Json = False) -> None:
+    """List the families and what each can do."""
+    from musegen.errors import BadInput
+    from musegen.plugins import registry
+
+    rows: list[dict[str, Any]] = []
+    titles: list[dict[str, Any]] = []
+    for name in registry().families:
+        try:
+            family = registry().family(name)
+        except BadInput as error:  # of a broken plugin; the others are listed all the same
+            titles.append({"family": name, "title": f"BROKEN: {error}"})
+        else:
+            rows.append({"family": name, **family.capabilities.table()})
+            titles.append({"family": name, "title": family.title})
+    if json:
+        able = {row["family"]: row for row in rows}
+        print_table([{**able.get(row["family"], {}), **row} for row in titles], True)
+    else:
+        print_table(rows, False)
+        print()
+        print_table(titles, False)
+    _say_what_is_missing()
+
+
+@app.command
+def domains(*, json: Json = False) -> None:
+    """List the domains, and which plugin each comes from."""
+    from musegen.plugins import registry
+
+    rows = []
+    for name, offer in registry().domains.items():
+        found = registry().provider("domain", name)
+        assert found is not None
+        rows.append({"domain": name, "summary": offer.summary, "from": found.origin})
+    print_table(rows, json)
+    _say_what_is_missing()
+
+
+def _say_what_is_missing() -> None:
+    """A line about plugins whose families and domains are not in a list because they do not work."""
+    from musegen.plugins import registry
+
+    bad = [f'"{found.name}"' for found in registry().found if found.status in ("BROKEN", "INCOMPATIBLE")]
+    if bad:
+        print(f"Not listed is what broken plugins offer: {', '.join(bad)}. musegen plugins says why.", file=sys.stderr)
+
+
+@app.command
+def models(*, json: Json = False) -> None:
+    """List the trained models that ship with musegen; every command takes their names."""
+    from musegen.data import bundled
+    from musegen.engine.checkpoint import read_model_config
+
+    rows = []
+    for name, file in bundled.models().items():
+        config, size = read_model_config(file), file.stat().st_size
+        made = {"model": name, "family": config.get("family"), "domain": config.get("domain")}
+        rows.append({**made, "MB": round(size / 1e6, 1), "what": bundled.summary(file), "file": str(file)})
+    if json:
+        print_table(rows, True)
+    elif rows:
+        print_table([{key: value for key, value in row.items() if key != "file"} for row in rows], False)
+    else:
+        print("No models ship with this musegen.")
+
+
+@app.command
+def plugins(*, json: Json = False) -> None:
+    """List the plugins, where they come from, and what is wrong with broken ones."""
+    import dataclasses
+
+    from musegen.plugins import registry
+
+    found = registry().found
+    if json:
+        print_table([{"plugin": f.name, **dataclasses.asdict(f)} for f in found], True)
+        return
+    rows = []
+    for f in found:
+        kinds = {"families": f.families, "domains": f.domains, "measures": f.measures}
+        offers = "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
+        row = {"plugin": f.name, "status": f.status, "from": f.origin}
+        rows.append({**row, "API": f.api, "offers": offers})
+    print_table(rows, False)
+    for f in found:
+        if f.problem:
+            print(f"\n{f.name} ({f.origin}) is {f.status}: {f.problem}.\n  What to do: {f.remedy}.")
+
+
+@app.command
+def explain(
+    family: str, *, svg: Annotated[Path | None, Parameter(help="Draw the graph into this file.")] = None
+) -> None:
+    """Explain a family: objective, paper, players, options, and its graphical model."""
+    import inspect
+
+    from musegen.contracts.family import build
+    from musegen.plugins import registry
+
+    family_class = registry().family(family)
+    config = family_class.Config()
+    graph = family_class.graph(config)
+    if svg is not None:
+        write_file(svg, graph.svg(family_class.title).encode())
+        print(f"Wrote {svg}")
+        return
+    module = inspect.getmodule(family_class)
+    # The players are those of a real instance, so that what is printed is what trains.
+    domain_class = registry().domain("image") if "image" in registry().domains else None
+    print(f"{family_class.title} ({family})\n{family_class.paper}\n\nObjective\n  {family_class.objective}\n")
+    if domain_class is not None:
+        instance = build(family_class, config, domain_class(domain_class.Config()))
+        print("Players, in the order of their names; each moves its own networks alone")
+        for name, player in instance.players.items():
+            print(f"  {name}: {', '.join(player.networks)}   (Adam {player.learning_rate:g}, β {player.betas})")
+    print(f"\nGraphical model\n{graph.text()}\n")
+    print_table(describe(family_class.Config), False, "Options")
+    if module is not None and module.__doc__:
+        print(f"\n{inspect.cleandoc(module.__doc__)}")

@@ -1,0 +1,1 @@
+"""What families, domains and data sets promise each other."""

@@ -1,0 +1,323 @@
+"""The Domain contract: what a plugin supplies for one kind of data.
+
+A domain says what a sample is, how likely one is given a decoder's output, which networks suit it, and how real files
+become samples and samples files. It imports no family and touches no optimiser: one encoder and one decoder serve
+every family, which adds its own heads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from musegen.contracts.dataset import Dataset
+from musegen.errors import BadInput
+from musegen.networks.layers import GivenDecoder
+from musegen.probability.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "Autoregressive",
+    "Data",
+    "Decoder",
+    "Discriminator",
+    "Domain",
+    "Encoder",
+    "Labelled",
+    "Spec",
+    "Stream",
+    "Target",
+    "Wanted",
+]
+
+Norm = Literal["batch", "spectral", "none"]
+AutoregressiveKind = Literal["pixelcnn", "gated", "row-lstm", "diagonal-bilstm"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a sample is.
+
+    Args:
+        shape: of one sample, S.
+        axes: a name per axis, with its unit.
+        likelihood: p(x|z) given a decoder's output.
+        classes: names of the class labels; empty if there are none.
+        given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
+        bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
+        octave: columns after which a pitch class returns, where columns are pitches; 0: they are not.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    likelihood: Likelihood
+    classes: tuple[str, ...] = ()
+    given: tuple[tuple[int, int, int], ...] = ()
+    bar: int = 0
+    octave: int = 0
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """Shape of a decoder's output for one sample."""
+        return self.likelihood.params_shape(self.shape)
+
+    def given_mask(self) -> Tensor:
+        """True for the cells that are given, bool ``(*S)``."""
+        mask = torch.zeros(self.shape, dtype=torch.bool)
+        for axis, first, last in self.given:
+            mask.narrow(axis, first, last - first).fill_(True)
+        return mask
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Wanted: x ``(B, *S)`` → features ``(B, F)``; the module has an attribute ``n_features`` F."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Wanted: code ``(B, n_code)`` → likelihood parameters ``(B, *params_shape)``.
+
+    Args:
+        n_code: length of the code.
+        n_classes: above 0, the module takes a label ``(B,)`` as well, and its batch normalisation is conditional on it.
+        given: the module takes what is given (see ``Spec.given``) as well, as ``given=x ⊙ m`` ``(B, *S)``, zero elsewhere.
+    """
+
+    n_code: int
+    n_classes: int = 0
+    given: bool = False
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """Wanted: x ``(B, *S)`` → (features ``(B, F)``, logit ``(B,)``); it has an attribute ``n_features`` F.
+
+    Args:
+        norm: ``batch`` normalisation, ``spectral`` normalisation of every layer, or ``none``. A gradient penalty
+            is defined per example and therefore excludes ``batch`` (Gulrajani et al. 2017, section 4).
+
+    A module that is several critics, each of an equal part of x along its first axis, has an attribute ``critics``, their number.
+    Its logit is the sum of theirs, and a gradient penalty is taken of each.
+    """
+
+    norm: Norm = "batch"
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """Wanted: x ``(B, *S)`` → likelihood parameters ``(B, *params_shape)`` of each cell given the earlier ones.
+
+    The module also takes a condition ``(B, n_condition)``, and has the method ``draw`` of
+    ``musegen.networks.autoregressive.AutoregressiveGrid``, which suits every sample with axes (channel, row, column). The domain
+    decides what is earlier: what unfolds in time should have time for rows, so that its beginning can be continued.
+
+    Args:
+        kind: of network, see ``musegen.networks.autoregressive``.
+        channels: feature maps per layer; more where the network's masks need it.
+        layers: after the first convolution.
+        n_condition: length of the condition vector; ``gated`` alone takes one.
+        location: with learned biases per row and column.
+    """
+
+    kind: AutoregressiveKind = "gated"
+    channels: int = 32
+    layers: int = 5
+    n_condition: int = 0
+    location: bool = False
+
+
+Wanted = Encoder | Decoder | Discriminator | Autoregressive
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Wanted beside each batch: labelled examples from a fixed subset of the training data, balanced over classes.
+
+    Args:
+        n: size of the subset.
+    """
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Wanted beside each batch: examples of the domain's second data set, without their labels.
+
+    In validation the labels are there, to report an error, never to choose a checkpoint by.
+    """
+
+
+Stream = Labelled | Target
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as a domain opened it.
+
+    Args:
+        splits: ``train``, ``valid``, ``test``; a split may be missing. A second data set, for domain adaptation, is
+            ``target``, ``target_valid``, ``target_test``.
+        fingerprint: SHA-256 over the content: a resumed run refuses other data.
+        description: one line for people.
+        skipped: files left out, and why.
+    """
+
+    splits: Mapping[str, Dataset]
+    fingerprint: str
+    description: str
+    skipped: Sequence[tuple[str, str]] = field(default=())
+
+
+class Domain(ABC):
+    """One kind of data.
+
+    ``cls(config)`` is enough to build networks and to write samples, so a trained model needs no data; ``open`` also
+    reads data, and fills in those options that data decide (tracks, sizes).
+
+    Attributes:
+        name, summary: identifier and one line.
+        Config: a frozen dataclass of ``option`` fields.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def open(cls, config: Any, source: Path | None, cache: Path) -> tuple[Self, Data]:
+        """Read ``source`` (None: the data that ship with musegen).
+
+        Args:
+            config: its ``Config``, as the user set it.
+            source: a file or folder.
+            cache: a folder of the run for whatever is worth keeping, such as a packed store; may not exist yet.
+
+        Returns:
+            The domain with a complete config, and its data on the CPU.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec: ...
+
+    def network(self, wanted: Wanted) -> nn.Module:
+        """Build what a family asked for."""
+        match wanted:
+            case Encoder():
+                return self.encoder(wanted)
+            case Decoder():
+                return self.given_decoder(wanted) if wanted.given else self.decoder(wanted)
+            case Discriminator():
+                return self.discriminator(wanted)
+            case Autoregressive():
+                return self.autoregressive(wanted)
+
+    @abstractmethod
+    def encoder(self, wanted: Encoder) -> nn.Module: ...
+
+    @abstractmethod
+    def decoder(self, wanted: Decoder) -> nn.Module: ...
+
+    def given_decoder(self, wanted: Decoder) -> nn.Module:
+        """A decoder that also takes what is given: features of the domain's encoder join the code, unless a domain knows better."""
+        plain = replace(wanted, n_code=2 * wanted.n_code, given=False)
+        return GivenDecoder(self.encoder(Encoder()), self.decoder(plain), wanted.n_code)
+
+    @abstractmethod
+    def discriminator(self, wanted: Discriminator) -> nn.Module: ...
+
+    def autoregressive(self, wanted: Autoregressive) -> nn.Module:
+        raise TypeError(f"the domain {self.name!r} has no autoregressive networks")
+
+    @abstractmethod
+    def read(self, path: Path) -> Tensor:
+        """A user's file as samples ``(n, *S)``, n ≥ 1: a long piece gives several.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+
+    def whole(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Self]:
+        """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).
+
+        Args:
+            keep: what becomes of the file when samples are written: ``all``: they begin with it and go on where it ends;
+                ``none``: the same, but only what follows is written; ``given``: what ``Spec.given`` names is the file's.
+
+        Returns:
+            The file in the model's terms ``(C, rows, W)``, whole bars; and the domain to write samples with, which puts the
+            file's own content where the model saw it.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        raise BadInput(f'Samples of the domain "{self.name}" do not unfold in bars: this works for music.')
+
+    def for_writing(self, options: Mapping[str, Any]) -> Self:
+        """The domain with which samples are written otherwise.
+
+        Args:
+            options: by name; which there are is the domain's to say.
+
+        Raises:
+            BadInput: it has no such option, or the value will not do.
+        """
+        for name in options:
+            raise BadInput(f'The domain "{self.name}" writes nothing that --{name} could change: leave it away.')
+        return self
+
+    def as_data(self, samples: Tensor) -> Tensor:
+        """Samples ``(n, *S)``, any number of rows, as their files would be read again: notes, say, instead of probabilities."""
+        return samples
+
+    @abstractmethod
+    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
+        """Write samples ``(n, *S)`` in the native format, one file each, as ``folder/names[i].suffix``."""
+
+    @abstractmethod
+    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
+        """All samples ``(n, *S)`` in one picture, row by row."""
+
+    def audio(self, samples: Tensor) -> tuple[Any, int] | None:
+        """Sound of samples: a list of float arrays (channels, frames) in [−1, 1], and the rate in Hz; None if silent by nature."""
+        return None
+
+    def calibrate(self, samples: Tensor, reference: Tensor) -> Any:
+        """After training: the config with whatever the writing of samples takes from samples of the model.
+
+        A threshold that turns probabilities into notes, for example. Both ``(n, *S)``; the default changes nothing.
+        """
+        return self.config
+
+    @abstractmethod
+    def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
+        """Figures that compare samples with reference data, both ``(n, *S)``.
+
+        Names that are alike up to a last ``/`` form a row of the table that ``musegen evaluate`` prints:
+        ``polyphony/Piano/overlap``. See ``musegen.evaluation.distributions`` for distances between distributions.
+        """
+
+    def copies(self, samples: Tensor, training: Dataset) -> dict[str, float]:
+        """Figures of how much of samples ``(n, *S)`` stands in the training data; none by default."""
+        return {}
+
+    @abstractmethod
+    def synthetic(self, n: int, seed: int = 0) -> Data:
+        """Made-up data with the spec's shape, for tests: n training examples, and some for validation and test."""

@@ -1,0 +1,231 @@
+"""The Family contract: an algorithm as a generator.
+
+A family's ``updates`` reads like the algorithm box of its paper. It yields the player to move and that player's
+losses; whoever drives it (the engine, an evaluation, a test) moves that player, and only that one, and then asks for
+the next. Three rules follow, and the engine enforces the first two:
+
+* Gradients are taken with respect to that player's parameters alone, whatever else the loss depends on.
+* The graph of a loss is freed when its player moves. Compute the next loss from fresh forward passes: a stale graph
+  is an error, not a silent mistake.
+* Do not hold ``torch.no_grad()`` or any other context open across a ``yield``.
+
+Evaluation is the same generator with nobody moving.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from musegen.contracts.dataset import Batch
+from musegen.contracts.domain import Domain, Spec, Stream, Wanted
+from musegen.contracts.graph import Graph
+from musegen.errors import BadInput
+
+__all__ = ["Capabilities", "Family", "Losses", "Player", "build", "require"]
+
+Losses = dict[str, Tensor]
+"""``loss`` is the scalar that the player minimises; the rest are scalars to report, in nats unless named otherwise."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a family can do.
+
+    ``log_prob`` says whether it is exact or a lower bound, and ``decode`` maps codes to samples. ``given`` is to sample around a
+    part that comes back unchanged, of a sample or of a grid of any length; ``continue_`` is to go on from its first rows.
+    """
+
+    sample: bool = True
+    encode: bool = False
+    decode: bool = False
+    reconstruct: bool = False
+    log_prob: Literal["exact", "bound"] | None = None
+    classify: bool = False
+    condition: bool = False
+    given: Literal["sample", "any length"] | None = None
+    continue_: bool = False
+
+    def table(self) -> dict[str, str]:
+        """One word per capability, for ``musegen families``."""
+        return {
+            name.rstrip("_"): value if isinstance(value, str) else ("yes" if value else "–")
+            for name, value in vars(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who moves: the networks whose parameters an update may change, and the optimiser its paper used (Adam).
+
+    Args:
+        networks: names of attributes of the family that are modules.
+        learning_rate: Adam's α; the run option ``learning_rate`` overrides it.
+        betas: Adam's (β₁, β₂).
+    """
+
+    networks: tuple[str, ...]
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The configuration of a family that has no options."""
+
+
+class Family(nn.Module, ABC):
+    """A generative model family: the objective, the order of updates, sampling and inference, its graph.
+
+    A family names no domain, holds no optimiser and sees neither a rank nor a file. It gets the networks that
+    ``networks`` asked for from the domain, and adds the heads that belong to no domain.
+
+    Attributes:
+        name, title, paper: identifier, full name, and source with arXiv number.
+        objective: the objective in one or a few lines, as ``musegen explain`` prints it.
+        Config: a frozen dataclass of ``option`` fields.
+        capabilities: what it can do; a model whose options leave it less may have its own.
+        monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
+        sampling_options: options that change how samples are drawn and not the model, so that they may be set after training.
+        draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
+        step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
+        n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
+            the data's average posterior from a minibatch read it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    objective: ClassVar[str]
+    Config: ClassVar[type] = NoOptions
+    capabilities: Capabilities = Capabilities()
+    monitor: ClassVar[str | None] = None
+    sampling_options: ClassVar[tuple[str, ...]] = ()
+    draws: bool = False
+
+    def __init__(self, config: Any, spec: Spec, networks: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+        self.likelihood = spec.likelihood
+        self.step = 0
+        self.n_examples = 1
+        for name, network in networks.items():
+            self.add_module(name, network)
+
+    @classmethod
+    @abstractmethod
+    def networks(cls, config: Any, spec: Spec) -> dict[str, Wanted]:
+        """The networks it wants of the domain, as data: ``{"encoder": Encoder(), …}``."""
+
+    @classmethod
+    def streams(cls, config: Any, spec: Spec) -> dict[str, Stream]:
+        """Further data that it wants beside each batch, as data: ``{"labelled": Labelled(100)}``; they arrive in
+        ``batch.streams``."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def graph(cls, config: Any) -> Graph:
+        """Its graphical model."""
+
+    @property
+    @abstractmethod
+    def players(self) -> dict[str, Player]:
+        """Who moves, by name."""
+
+    @property
+    def minibatches(self) -> int:
+        """Minibatches that one step consumes: more than 1 where several inner updates each want fresh data."""
+        return 1
+
+    @property
+    def differentiated_twice(self) -> tuple[str, ...]:
+        """Networks of whose gradient a loss takes the gradient, as a penalty on it does: they cannot be compiled."""
+        return ()
+
+    @abstractmethod
+    def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        """One step of the algorithm: yields ``(player, losses)`` in the paper's order.
+
+        Args:
+            batch: ``minibatches × B`` examples.
+        """
+
+    def prepare(self, example: Batch) -> None:
+        """Called once, before step 0 of a new run, with one training batch: data-dependent initialisation."""
+
+    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        """n samples ``(n, *S)``: the expected x given codes from the prior, or exact draws of an autoregressive family.
+
+        Args:
+            temperature: scales the prior's σ, or an autoregressive family's choices.
+            label: class per sample ``(n,)``, where the family takes a condition.
+        """
+        raise TypeError(f"{self.name} cannot sample")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of x: ``(B, *S)`` → ``(B, n)``; the posterior's mean where there is a posterior."""
+        raise TypeError(f"{self.name} has no encoder")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The expected x of a code: ``(B, n)`` → ``(B, *S)``."""
+        raise TypeError(f"{self.name} has no decoder")
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x through its code and back, ``(B, *S)``."""
+        return self.decode(self.encode(x))
+
+    def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+        """The ``n_steps`` rows that follow ``past`` ``(n, C, any number of rows, W)``, drawn anew: ``(n, C, n_steps, W)``."""
+        raise TypeError(f"{self.name} cannot continue")
+
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``."""
+        raise TypeError(f"{self.name} has no log-probability")
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(class | x), nats: ``(B, *S)`` → ``(B, K)``; without labels the classes are those the family found."""
+        raise TypeError(f"{self.name} has no classifier")
+
+    def traversal(self, steps: int) -> Tensor:
+        """Codes that show what each coordinate does, ``(rows, steps, n)``: each of the first ten from −2 to 2, the rest at 0."""
+        n = getattr(self.config, "latent_dim", 0)
+        if not (self.capabilities.decode and n):
+            raise TypeError(f"{self.name} has no codes to walk through")
+        rows = min(n, 10)
+        codes = torch.zeros(rows, steps, n, device=self.device)
+        codes[torch.arange(rows), :, torch.arange(rows)] = torch.linspace(-2, 2, steps, device=self.device)
+        return codes
+
+    def parameters_of(self, player: str) -> list[nn.Parameter]:
+        """The parameters that ``player`` moves, each once, in a fixed order."""
+        modules = [self.get_submodule(network) for network in self.players[player].networks]
+        return list(dict.fromkeys(p for module in modules for p in module.parameters()))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def build(family_class: type[Family], config: Any, domain: Domain) -> Family:
+    """The family over networks that the domain builds for it."""
+    wanted = family_class.networks(config, domain.spec)
+    return family_class(config, domain.spec, {name: domain.network(want) for name, want in wanted.items()})
+
+
+def require(family: type[Family] | Family, capability: str, families: dict[str, type[Family]]) -> None:
+    """Refuse a command that needs what the family cannot do.
+
+    Raises:
+        BadInput: names the families that can.
+    """
+    if not getattr(family.capabilities, capability):
+        able = sorted(name for name, other in families.items() if getattr(other.capabilities, capability))
+        who = "This model of the family" if family.name in able else "The family"
+        raise BadInput(f'{who} "{family.name}" cannot {capability.rstrip("_")}; these can: {", ".join(able)}.')

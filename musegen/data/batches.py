@@ -1,0 +1,96 @@
+"""Which examples make up step s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musegen.contracts.dataset import Batch, Dataset, Streamed
+
+__all__ = ["Batches", "generator_for"]
+
+
+def generator_for(device: torch.device, *key: int) -> torch.Generator:
+    """A generator on ``device`` whose seed is a hash of ``key``: the same key, the same draws."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device).manual_seed(seed)
+
+
+class Batches:
+    """Which examples make up step s, as a pure function of (seed, s).
+
+    Every epoch is a new permutation, and step s takes the positions s·B … (s+1)·B − 1 of the endless sequence of
+    epochs. Nothing has to be remembered to resume: asking for step s again gives the same batch, augmentation included.
+
+    Args:
+        dataset: already on ``device``.
+        batch_size: B examples per step (minibatch size times minibatches).
+        seed: of the run.
+        streams: further data, by name: every batch carries as many of their examples, each in an order of its own.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        streams: Mapping[str, Dataset] | None = None,
+        _stream: int = 0,
+    ) -> None:
+        self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, device
+        self._key = (seed, _stream) if _stream else (seed,)
+        self.streams = {
+            name: Batches(stream, batch_size, seed, device, _stream=i)
+            for i, (name, stream) in enumerate(sorted((streams or {}).items()), 1)
+        }
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._epoch is None or self._epoch[0] != epoch:
+            if isinstance(self.dataset, Streamed):
+                order = self.dataset.order(*self._key, 0, epoch)
+            else:
+                generator = generator_for(torch.device("cpu"), *self._key, 0, epoch)
+                order = torch.randperm(len(self.dataset), generator=generator).to(self.device)
+            self._epoch = (epoch, order)
+        return self._epoch[1]
+
+    def index(self, step: int) -> Tensor:
+        """Examples of step ``step``: ``(B,)`` int64."""
+        n, first = len(self.dataset), step * self.batch_size
+        parts, wanted = [], self.batch_size
+        while wanted:
+            epoch, position = divmod(first, n)
+            part = self._permutation(epoch)[position : position + wanted]
+            parts.append(part)
+            first, wanted = first + len(part), wanted - len(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.rows(step, lambda index: index)
+
+    def rows(self, step: int, own: Callable[[Tensor], Tensor]) -> Batch:
+        """Those examples of step ``step`` that ``own`` keeps of its rows; the others are not gathered."""
+        batch = self.dataset.gather(own(self.index(step)), generator_for(self.device, *self._key, 1, step))
+        if not self.streams:
+            return batch
+        return replace(batch, streams={name: stream.rows(step, own) for name, stream in self.streams.items()})
+
+    def once(self, limit: int | None = None, first: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Every example once, in order, with the same draws each time: for validation.
+
+        Args:
+            limit: examples to see, at most.
+            first, every: batches first, first + every, … of these alone.
+        """
+        n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
+        indices = torch.arange(n, device=self.device).split(self.batch_size)
+        for i in range(first, len(indices), every):
+            streams = {name: stream[i][: len(indices[i])] for name, stream in self.streams.items()}
+            batch = self.dataset.gather(indices[i], generator_for(self.device, *self._key, 2, i))
+            yield replace(batch, streams=streams)

@@ -1,0 +1,1 @@
+"""Stepping, precision, devices, processes and checkpoints: knows no objective and no domain."""

@@ -1,0 +1,309 @@
+"""The engine: moves players.
+
+It knows no objective and no domain. One step drains the family's ``updates`` and, at each yield, takes the gradient of
+that loss with respect to that player's parameters alone and moves them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from musegen.contracts.dataset import Batch
+from musegen.contracts.family import Family, Losses
+from musegen.engine.compiling import compile_networks, not_compiled
+from musegen.engine.processes import ALONE, Processes
+from musegen.errors import BadInput, TrainingDiverged
+from musegen.probability.whole_batch import SharedBatch
+from musegen.running.config import RunConfig
+
+__all__ = ["Engine", "learning_rate_factor"]
+
+SINGULAR_VECTORS = (".0._u", ".0._v")
+"""How names of the buffers of ``torch.nn.utils.parametrizations.spectral_norm`` end."""
+
+
+def learning_rate_factor(config: RunConfig, step: int) -> float:
+    """What the learning rate of step ``step`` (from 0) is multiplied by: warm-up times schedule."""
+    warm = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
+    progress = step / config.steps
+    match config.schedule:
+        case "linear":
+            return warm * max(0.0, 1 - progress)
+        case "cosine":
+            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        case _:
+            return warm
+
+
+class Engine:
+    """Optimisers, stepping, precision, moving averages and the metrics of a run.
+
+    Args:
+        family: on its device already.
+        config: of the run.
+        processes: that train it together; each steps on its part of every batch.
+    """
+
+    def __init__(self, family: Family, config: RunConfig, processes: Processes = ALONE) -> None:
+        self.family, self.config, self.device, self.processes = family, config, family.device, processes
+        self.step_count = 0
+        self.parameters = {name: family.parameters_of(name) for name in family.players}
+        self.optimisers = {
+            name: torch.optim.Adam(
+                self.parameters[name],
+                lr=config.learning_rate or player.learning_rate,
+                betas=player.betas,
+                fused=True,
+            )
+            for name, player in family.players.items()
+        }
+        self._base_rate = {name: o.param_groups[0]["lr"] for name, o in self.optimisers.items()}
+        self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
+        bf16 = config.precision == "bf16" and self.device.type == "cuda"
+        self._autocast: Any = torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        # Of cells that are 0 or 1. bfloat16 holds these exactly, so that a likelihood, which autocast computes in float32, sees
+        # the same targets; and what autocast would convert before every first layer is made in that type at once.
+        self.batch_dtype = torch.bfloat16 if bf16 else torch.float32
+        self._compiled = config.compile != "none"
+        self.left_uncompiled = compile_networks(family, config.compile) if self._compiled else []
+        part = processes.part(config.batch_size)
+        self._shared: Any = contextlib.nullcontext() if part is None else SharedBatch(part, self.device)
+        self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
+        self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
+        self._history: list[tuple[int, str, float]] = []  # on the host, since the last log point
+
+    def step(self, batches: Iterable[Batch]) -> None:
+        """One step of the algorithm. Gradients of several batches are averaged (gradient accumulation)."""
+        family = self.family
+        if not family.training:
+            family.train()
+        family.step = self.step_count
+        if self._compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what was computed in the last step may be overwritten
+        if not self._constant_rate:
+            factor = learning_rate_factor(self.config, self.step_count)
+            for name, optimiser in self.optimisers.items():
+                optimiser.param_groups[0]["lr"] = factor * self._base_rate[name]
+        # Accumulation runs one generator per batch in lockstep, so that every player moves once on all batches.
+        generators = [family.updates(batch) for batch in batches]
+        while (players := [self._differentiate(g, i, len(generators)) for i, g in enumerate(generators)])[
+            0
+        ] is not None:
+            if len(set(players)) > 1:
+                raise RuntimeError(
+                    f"gradient accumulation needs the same order of players in every batch, not {players}"
+                )
+            self._move(players[0])
+        self.step_count += 1
+        if self.average is not None:
+            self._update_average()
+
+    def _differentiate(self, generator: Iterator[tuple[str, Losses]], i: int, n_batches: int) -> str | None:
+        """Run the family on batch i up to its next yield and add that loss's gradient; None at the end of the step."""
+        with self._autocast, self._shared:
+            update = next(generator, None)
+        if update is None:
+            return None
+        player, losses = update
+        loss = losses["loss"] / n_batches if n_batches > 1 else losses["loss"]
+        if i == 0:
+            # Here rather than after the move: memory that is freed and taken again at once costs no page faults.
+            self.optimisers[player].zero_grad(set_to_none=True)
+        try:
+            loss.backward(inputs=self.parameters[player])
+        except RuntimeError as error:
+            if self._compiled and (problem := not_compiled(error)) is not None:
+                raise problem from error
+            raise
+        # A loss that is itself an output of a CUDA graph is overwritten in the next step, so that it is copied.
+        kept = {name: value.detach().clone() if self._compiled else value.detach() for name, value in losses.items()}
+        self._pending.append((self.step_count, player, kept))
+        return player
+
+    def _move(self, player: str) -> None:
+        self.processes.average(self.parameters[player])
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
+        self.optimisers[player].step()
+
+    def _update_average(self) -> None:
+        assert self.average is not None
+        # Early on the average forgets its random start faster (as in Karras et al. 2022's warm-up of the decay).
+        decay = min(self.config.ema, (1 + self.step_count) / (10 + self.step_count))
+        state = self.family.state_dict()
+        # Singular vectors of spectral normalisation are unit vectors, which their mean is not: those of now stay near enough.
+        smooth = [n for n, t in state.items() if t.is_floating_point() and not n.endswith(SINGULAR_VECTORS)]
+        torch._foreach_lerp_([self.average[n] for n in smooth], [state[n] for n in smooth], 1 - decay)
+        for name in state.keys() - set(smooth):
+            self.average[name].copy_(state[name])
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Family]:
+        """The family in evaluation mode, with the moving average of its weights if there is one."""
+        own = None
+        if self.average is not None:
+            own = {name: t.detach().clone() for name, t in self.family.state_dict().items()}
+            self.family.load_state_dict(self.average)
+        self.family.eval()
+        try:
+            yield self.family
+        finally:
+            if own is not None:
+                self.family.load_state_dict(own)
+            self.family.train()
+
+    def _fetch(self) -> list[tuple[int, str, float]]:
+        """Move pending metrics to the host, in one transfer, and check them."""
+        if self._pending:
+            keys = [(step, f"{player}/{name}") for step, player, losses in self._pending for name in losses]
+            own = torch.stack([v.float() for _, _, losses in self._pending for v in losses.values()])
+            values = self.processes.mean(own).tolist()
+            self._pending.clear()
+            for (step, key), value in zip(keys, values, strict=True):
+                if not math.isfinite(value):
+                    player, name = key.split("/", 1)
+                    raise TrainingDiverged(
+                        f"Training stopped: {name} of the player {player} became {value} at step {step}. "
+                        "The last good checkpoint is kept; a lower learning_rate or clip_norm=1 may help."
+                    )
+                self._history.append((step, key, value))
+        return self._history
+
+    def collect(self) -> dict[str, float]:
+        """Means of the metrics since the last call, as ``player/name``.
+
+        Raises:
+            TrainingDiverged: a loss was NaN or infinite; names the player and the first such step.
+        """
+        values: dict[str, list[float]] = {}
+        for _, key, value in self._fetch():
+            values.setdefault(key, []).append(value)
+        self._history = []
+        return {key: sum(v) / len(v) for key, v in values.items()}
+
+    def check(self) -> None:
+        """Refuse to save what is not finite: losses so far, and weights.
+
+        Raises:
+            TrainingDiverged: names the player and the step.
+        """
+        self._fetch()
+        for player, own in self.parameters.items():
+            parameters: list[Tensor] = list(own)
+            norms = torch._foreach_norm(parameters, float("inf"))
+            if not torch.stack(norms).isfinite().all():
+                raise TrainingDiverged(
+                    f"Training stopped: weights of the player {player} became NaN or infinite by step {self.step_count}. "
+                    "The last good checkpoint is kept; a lower learning_rate or clip_norm=1 may help."
+                )
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch], shared: bool = False, counted: bool = True) -> dict[str, float]:
+        """Means over examples of what ``updates`` reports, with nobody moving.
+
+        Args:
+            shared: every process evaluates batches of its own, and the means are over all of them.
+            counted: these batches count; where a process has none of its own, another's tell it what is reported.
+        """
+        totals: dict[str, Tensor] = {}
+        n_examples = 0
+        with self.averaged() as family:
+            for batch in batches:
+                n_examples += len(batch) * counted
+                if self._compiled:
+                    torch.compiler.cudagraph_mark_step_begin()
+                seen: dict[str, list[Tensor]] = {}
+                with self._autocast:
+                    for player, losses in family.updates(batch):
+                        for name, value in losses.items():
+                            seen.setdefault(f"{player}/{name}", []).append(value.float())
+                for key, values in seen.items():
+                    total = totals.get(key, torch.zeros((), dtype=torch.float64, device=self.device))
+                    totals[key] = total + len(batch) * counted * torch.stack(values).mean()
+        n_seen = torch.tensor(n_examples, dtype=torch.float64, device=self.device)
+        sums = torch.stack([n_seen, *totals.values()]).detach().cpu()  # in one transfer
+        n, *whole = (self.processes.total(sums) if shared else sums).tolist()
+        return {key: value / n for key, value in zip(totals, whole, strict=True)}
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that the next step depends on, as groups of tensors."""
+        optimisers = {
+            f"{player}/{i}/{name}": torch.as_tensor(value)
+            for player, optimiser in self.optimisers.items()
+            for i, slots in optimiser.state_dict()["state"].items()
+            for name, value in slots.items()
+        }
+        rng = {"cpu": torch.get_rng_state(), **_host_rng_state()}
+        if self.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        parts = {"weights": self.family.state_dict(), "optimisers": optimisers, "rng": rng}
+        return parts | ({"average": self.average} if self.average is not None else {})
+
+    @property
+    def history(self) -> list[tuple[int, str, float]]:
+        """Metrics since the last log point, as (step, key, value): part of the state, so that logs resume exactly too."""
+        return self._fetch()
+
+    def load_state(self, parts: dict[str, dict[str, Tensor]], step: int, history: list[Any] = ()) -> None:  # type: ignore[assignment]
+        """Continue exactly where ``state`` was taken.
+
+        Raises:
+            BadInput: the weights do not fit this family and configuration.
+        """
+        load_weights(self.family, parts["weights"])
+        slots: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in self.optimisers}
+        for key, value in parts["optimisers"].items():
+            player, index, name = key.rsplit("/", 2)
+            slots[player].setdefault(int(index), {})[name] = value.clone()  # torch would adopt the tensor itself
+        for player, optimiser in self.optimisers.items():
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots[player]})
+        if self.average is not None:
+            self.average = {name: t.to(self.device, copy=True) for name, t in parts["average"].items()}
+        torch.set_rng_state(parts["rng"]["cpu"].cpu())
+        _set_host_rng_state(parts["rng"])
+        if self.device.type == "cuda" and "cuda" in parts["rng"]:
+            torch.cuda.set_rng_state(parts["rng"]["cuda"].cpu(), self.device)
+        self.step_count = step
+        self._history = [(int(s), str(key), float(value)) for s, key, value in history]
+
+
+def _host_rng_state() -> dict[str, Tensor]:
+    """Python's and numpy's generators as tensors: a plugin may use them."""
+    _, words, gauss = random.getstate()
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002
+    state = legacy["state"]
+    return {
+        "python": torch.tensor(words, dtype=torch.int64),
+        "python_gauss": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
+        "numpy": torch.from_numpy(state["key"].astype(np.int64)),
+        "numpy_rest": torch.tensor([state["pos"], legacy["has_gauss"], legacy["gauss"]], dtype=torch.float64),
+    }
+
+
+def _set_host_rng_state(rng: dict[str, Tensor]) -> None:
+    gauss = float(rng["python_gauss"])
+    random.setstate((3, tuple(rng["python"].tolist()), None if math.isnan(gauss) else gauss))
+    position, has_gauss, cached = rng["numpy_rest"].tolist()
+    key = rng["numpy"].cpu().numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002
+
+
+def load_weights(family: Family, weights: dict[str, Tensor]) -> None:
+    """Load weights into a family.
+
+    Raises:
+        BadInput: they do not fit.
+    """
+    try:
+        family.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[-1].strip()
+        raise BadInput(f"The weights do not fit the family {family.name} as configured: {detail}") from None

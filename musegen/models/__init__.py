@@ -1,0 +1,1 @@
+"""Trained models: loading them, and what they can do."""

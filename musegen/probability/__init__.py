@@ -1,0 +1,1 @@
+"""Likelihoods, priors and posteriors, and draws that several processes share."""

@@ -1,0 +1,1 @@
+"""A run: its configuration and folder, training, resuming, what it shows, and several processes."""

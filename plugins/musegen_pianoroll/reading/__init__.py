@@ -1,0 +1,1 @@
+"""From MIDI and Lakh pianoroll files to notes on a grid."""

@@ -1,0 +1,26 @@
+"""What is wrong with a file of music."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from musegen.errors import BadInput
+
+__all__ = ["MidiError"]
+
+
+class MidiError(BadInput):
+    """A MIDI file that cannot be used.
+
+    Attributes:
+        path: the file.
+        reason: a short phrase, as written to ``skipped.csv``.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

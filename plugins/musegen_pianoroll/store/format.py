@@ -1,0 +1,120 @@
+"""What a store's files hold: tracks, pieces, and planes in a memory-mapped file."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from musegen.errors import BadInput
+
+__all__ = ["FORMAT", "PACKED", "PLANES_AT", "Piece", "Shard", "StoreTrack", "map_planes", "pitch_name", "planes_header"]
+
+FORMAT = 1
+PACKED = 16
+"""Bytes that hold 128 pitches."""
+HEADER_CAP = 1 << 20
+MAP_NORESERVE = 0x4000  # Python names it from 3.13 on
+PLANES_AT = 256
+"""Byte of a store's file at which planes begin: the header is filled up, so that they can be written before it."""
+
+
+def pitch_name(pitch: int) -> str:
+    """Scientific name of a MIDI pitch: C4 for 60, middle C."""
+    names = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+    return f"{names[pitch % 12]}{pitch // 12 - 1}"
+
+
+@dataclass(frozen=True)
+class StoreTrack:
+    """A track of every piece: its name, the General MIDI program it is written with, and whether it is drums."""
+
+    name: str
+    program: int = 0
+    is_drum: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where a piece lies and what it is.
+
+    Attributes:
+        source: name of its file, relative to the folder that was read.
+        sha256: of that file.
+        split: train, valid or test.
+        first_step, n_steps: its range of steps in the store.
+        tempo_bpm: at its beginning; tempos holds every change as (step, beats per minute).
+        segments: stretches of one metre, as (first step in the piece, bars, numerator, denominator).
+        n_notes: per track.
+        programs: General MIDI programs seen, per track.
+        content: SHA-256 of what is in the store of it, as its builder sums it up.
+    """
+
+    source: str
+    sha256: str
+    split: str
+    first_step: int
+    n_steps: int
+    tempo_bpm: float
+    tempos: list[list[float]] = field(default_factory=list)
+    segments: list[list[int]] = field(default_factory=list)
+    n_notes: list[int] = field(default_factory=list)
+    programs: list[list[int]] = field(default_factory=list)
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several stores that together hold a folder.
+
+    Attributes:
+        index, of: this is the index-th (from 1) of so many.
+        files: SHA-256 of the names of all files in the folder, so that only shards of one folder are put together.
+    """
+
+    index: int
+    of: int
+    files: str
+
+
+def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Memory-map the one tensor, after checking what the header claims against the size of the file."""
+    problem = BadInput(f"The store file {path} is damaged: its size does not fit its index. Build it again.")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (header_size,) = struct.unpack("<Q", file.read(8))
+            if header_size > min(size, HEADER_CAP):
+                raise problem
+            header = json.loads(file.read(header_size))
+        tensor = header["planes"]
+        claimed = (tensor["dtype"], tuple(tensor["shape"]), list(tensor["data_offsets"]))
+    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        raise problem from None
+    n_bytes = math.prod(shape)
+    if claimed != ("U8", shape, [0, n_bytes]) or size != 8 + header_size + n_bytes:
+        raise problem
+    if not n_bytes:
+        return np.zeros(shape, np.uint8)
+    # Copy-on-write: nothing reaches the file, and torch takes the array without complaining that it is read-only.
+    if sys.platform != "linux":
+        return np.memmap(path, np.uint8, "c", 8 + header_size, shape)
+    # Linux sets memory aside for pages that could be written, and refuses a store larger than memory, unless told not to.
+    with path.open("rb") as file:
+        flags, access = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        content = mmap.mmap(file.fileno(), size, flags=flags, prot=access)
+    return np.frombuffer(content, np.uint8, n_bytes, 8 + header_size).reshape(shape)
+
+
+def planes_header(shape: Sequence[int]) -> bytes:
+    """What stands before planes of a shape in their file: ``PLANES_AT`` bytes."""
+    tensor = {"dtype": "U8", "shape": list(shape), "data_offsets": [0, math.prod(shape)]}
+    header = json.dumps({"planes": tensor}).encode().ljust(PLANES_AT - 8)
+    return struct.pack("<Q", len(header)) + header

@@ -1,0 +1,76 @@
+"""Planes of rolls: frames, which say what sounds, and onsets, which say where it begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musegen.errors import BadInput
+from musegen_pianoroll.store.format import PACKED, map_planes, planes_header
+from musegen_pianoroll.store.store import Store
+
+__all__ = ["begun", "mapped_planes", "model_planes", "unpacked"]
+
+BLOCK_STEPS = 1 << 16
+"""Steps whose planes are computed at a time."""
+
+
+def unpacked(planes: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Packed planes ``(steps, tracks, 2, 16)`` → frames and onsets, bool ``(tracks, steps, 128)`` each."""
+    roll = torch.from_numpy(np.unpackbits(planes, axis=-1, bitorder="little").astype(bool))
+    return roll[:, :, 0].transpose(0, 1), roll[:, :, 1].transpose(0, 1)
+
+
+def begun(frame: Tensor, onset: Tensor) -> Tensor:
+    """Frames in an unbroken run since an onset, bool ``(…, steps, pitches)``."""
+    step = torch.arange(frame.shape[-2])[:, None]
+    last_onset = torch.where(onset, step, -1).cummax(-2).values
+    last_silence = torch.where(frame, -1, step).cummax(-2).values
+    return frame & (last_onset > last_silence)
+
+
+def model_planes(planes: Tensor, n_planes: int) -> Tensor:
+    """The planes that a model sees, ``(steps, tracks, P, 16)``.
+
+    With one plane, the last step before a repeated note becomes a rest, as in MuseGAN's data, so that repeats stay
+    apart; only notes of a single step cannot give one away.
+    """
+    if n_planes == 2:
+        return planes
+    frame, onset = planes[:, :, 0], planes[:, :, 1]
+    following = torch.cat([onset[1:], torch.zeros_like(onset[:1])])
+    return (frame & ~(following & ~onset))[:, :, None]
+
+
+def mapped_planes(store: Store, n_planes: int, cache: Path) -> Tensor:
+    """``model_planes`` of a whole store, mapped from a file, however large it is.
+
+    With two planes that file is the store's. The one plane of a model without onsets is written to the cache, a block of steps at
+    a time, when it is not there.
+
+    Raises:
+        BadInput: the cache cannot be written.
+    """
+    if n_planes == 2:
+        return torch.from_numpy(store.planes)
+    n_steps, shape = len(store.planes), (len(store.planes), len(store.tracks), 1, PACKED)
+    file = cache / f"frames-{store.fingerprint[:16]}.safetensors"
+    if not file.is_file():
+        unfinished = file.with_suffix(f".{os.getpid()}")  # other processes of the run may write it, too
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as out:
+                out.write(planes_header(shape))
+                for first in range(0, n_steps, BLOCK_STEPS):
+                    # With the step that follows: a note may begin there anew.
+                    block = torch.from_numpy(store.planes[first : first + BLOCK_STEPS + 1])
+                    out.write(model_planes(block, 1)[:BLOCK_STEPS].numpy().tobytes())
+            unfinished.replace(file)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise BadInput(f"{file} cannot be written: {error.strerror}.") from None
+    return torch.from_numpy(map_planes(file, shape))

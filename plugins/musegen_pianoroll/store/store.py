@@ -1,0 +1,168 @@
+"""The packed store: a corpus of binary rolls, one bit per cell, in a memory-mapped file.
+
+A store is a folder:
+
+    planes.safetensors   one tensor ``planes``, uint8, (total_steps, tracks, 2, 16): per time step and track the frame
+                         plane and the onset plane, 128 pitches bit-packed, pitch p in bit p % 8 of byte p // 8
+    store.json           steps per beat (quarter note), tracks, and per piece where it lies and what it is
+    skipped.csv          files that were left out, and why
+
+Steps come first, so that a window of any length is one contiguous range of bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from musegen.errors import BadInput
+from musegen_pianoroll.store.format import FORMAT, PACKED, Piece, Shard, StoreTrack, map_planes, pitch_name
+from musegen_pianoroll.store.tally import Tally
+
+__all__ = ["Store"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store; ``planes`` stays on disk until it is touched."""
+
+    path: Path
+    planes: np.ndarray
+    tracks: list[StoreTrack]
+    pieces: list[Piece]
+    steps_per_beat: int
+    fingerprint: str
+    mapping: str | dict[str, Any] | None = None
+    """How tracks of files were assigned, in the terms of whoever built the store: new files are read alike."""
+    shard: Shard | None = None
+    """Which part of a folder it holds, if not all."""
+    tally: Tally | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Memory-map a store.
+
+        Raises:
+            BadInput: there is none, it is damaged or truncated, or of another format version.
+        """
+        path = Path(path)
+        try:
+            index = json.loads((path / "store.json").read_bytes())
+            version = index["format"]
+        except FileNotFoundError:
+            raise BadInput(f"There is no store in {path}: build one with musegen data build.") from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise BadInput(f"The store {path} is damaged: store.json cannot be read. Build it again.") from None
+        if version != FORMAT:
+            raise BadInput(
+                f"The store {path} has format {version}, and this musegen reads format {FORMAT}: build it again."
+            )
+        try:
+            tracks = [StoreTrack(**track) for track in index["tracks"]]
+            pieces = [Piece(**piece) for piece in index["pieces"]]
+            steps_per_beat, fingerprint = int(index["steps_per_beat"]), str(index["sha256"])
+            total = int(index["total_steps"])
+            mapping = index.get("mapping")
+            shard = Shard(**index["shard"]) if "shard" in index else None
+        except (KeyError, TypeError, ValueError):
+            raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
+        if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
+            raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
+        planes = map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
+        tally = Tally.from_json(index.get("tally"), len(tracks))
+        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally)
+
+    def windows(
+        self,
+        n_bars: int,
+        numerator: int = 4,
+        denominator: int = 4,
+        split: str = "train",
+        stride_bars: int = 1,
+    ) -> np.ndarray:
+        """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``."""
+        bar = numerator * 4 * self.steps_per_beat // denominator
+        starts = [
+            piece.first_step + first + bar * np.arange(0, bars - n_bars + 1, stride_bars)
+            for piece in self.pieces
+            if piece.split == split
+            for first, bars, n, d in piece.segments
+            if (n, d) == (numerator, denominator) and bars >= n_bars
+        ]
+        return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
+
+    def metres(self) -> dict[str, int]:
+        """Bars per metre, the most frequent first."""
+        bars: Counter[str] = Counter()
+        for piece in self.pieces:
+            for _, n_bars, numerator, denominator in piece.segments:
+                bars[f"{numerator}/{denominator}"] += n_bars
+        return dict(bars.most_common())
+
+    def splits(self) -> dict[str, int]:
+        """Pieces per split."""
+        return dict(Counter(piece.split for piece in self.pieces))
+
+    def tempo_range(self) -> tuple[float, float, float]:
+        """Lowest, median and highest first tempo, beats per minute."""
+        tempos = [piece.tempo_bpm for piece in self.pieces] or [0.0]
+        return min(tempos), float(np.median(tempos)), max(tempos)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Per track: notes, lowest and highest pitch (names; numbers for drums), share of empty bars, share of steps that
+        sound, and share of those at which several pitches do. Counted when the store was written; a store that does not hold
+        the counts is read, one piece at a time."""
+        tally = self.tally
+        if tally is None:
+            tally = Tally(len(self.tracks))
+            for piece in self.pieces:
+                tally.add(
+                    self.planes[piece.first_step : piece.first_step + piece.n_steps],
+                    piece.segments,
+                    self.steps_per_beat,
+                )
+        rows = []
+        for i, track in enumerate(self.tracks):
+            name = str if track.is_drum else pitch_name
+            pitches = np.flatnonzero(np.unpackbits(tally.used[i], bitorder="little")).tolist()
+            sounding = int(tally.sounding[i])
+            rows.append(
+                {
+                    "track": track.name,
+                    "program": "drums" if track.is_drum else track.program,
+                    "notes": sum(piece.n_notes[i] for piece in self.pieces if len(piece.n_notes) > i),
+                    "pitches": f"{name(pitches[0])} to {name(pitches[-1])}" if pitches else "none",
+                    "empty bars %": round(100 * int(tally.empty[i]) / max(tally.n_bars, 1), 1),
+                    "sounding %": round(100 * sounding / max(tally.n_steps, 1), 1),
+                    "polyphonic %": round(100 * int(tally.polyphonic[i]) / max(sounding, 1), 1),
+                }
+            )
+        return rows
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Files left out when the store was built, and why."""
+        file = self.path / "skipped.csv"
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as text:  # names are what they are
+            rows = list(csv.reader(text))
+        return [(row[0], row[1]) for row in rows[1:] if len(row) == 2]
+
+
+def _fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
+    """Whether a piece lies in the store and its bars in the piece, so that no window can reach outside."""
+    try:
+        inside = 0 <= piece.first_step and 0 <= piece.n_steps and piece.first_step + piece.n_steps <= total_steps
+        for first, n_bars, numerator, denominator in piece.segments:
+            bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
+            inside &= rest == 0 and bar > 0 and 0 <= first and 0 <= n_bars and first + n_bars * bar <= piece.n_steps
+        return inside and math.isfinite(piece.tempo_bpm) and piece.tempo_bpm > 0
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False

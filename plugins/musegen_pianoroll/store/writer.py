@@ -1,0 +1,140 @@
+"""Writing a store piece by piece."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from musegen.errors import BadInput
+from musegen_pianoroll.store.format import FORMAT, PACKED, PLANES_AT, Piece, Shard, StoreTrack, planes_header
+from musegen_pianoroll.store.tally import Tally
+
+__all__ = ["StoreWriter"]
+
+
+class StoreWriter:
+    """Writes a store piece by piece, with memory for one piece; nothing appears under its name before it is complete.
+
+    Use it as a context manager, ``add`` pieces in a fixed order, then ``finish``. Whoever writes planes elsewhere, in other
+    processes for instance, gives pieces their place with ``reserve`` and writes to ``planes_file``, where step i begins at byte
+    ``PLANES_AT + i * step_bytes``.
+
+    Args:
+        path: the folder to create.
+        mapping: kept as ``Store.mapping``.
+        overwrite: replace an older store of that name, once the new one is complete.
+        shard: kept as ``Store.shard``.
+        temporary: the folder to write in until then, on the same disk; default one beside ``path``.
+
+    Raises:
+        BadInput: the folder exists, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tracks: Sequence[StoreTrack],
+        steps_per_beat: int,
+        mapping: str | dict[str, Any] | None = None,
+        overwrite: bool = False,
+        shard: Shard | None = None,
+        temporary: Path | None = None,
+    ) -> None:
+        self.path, self.tracks, self.steps_per_beat, self.mapping = Path(path), list(tracks), steps_per_beat, mapping
+        self.shard = shard
+        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            if not overwrite:
+                raise BadInput(f"{path} exists: choose another --out, or add --overwrite.")
+            if not (self.path / "store.json").is_file():
+                raise BadInput(f"{path} is no store, so --overwrite leaves it alone: choose another --out.")
+        self.temporary = temporary or self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        self.planes_file = self.temporary / "planes.safetensors"
+        self.step_bytes = len(self.tracks) * 2 * PACKED
+        self.pieces: list[Piece] = []
+        self.total = 0
+        self.tally = Tally(len(self.tracks))
+
+    def __enter__(self) -> Self:
+        try:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.temporary.mkdir(parents=True)
+            self._planes = self.planes_file.open("wb")
+        except OSError as error:
+            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
+        return self
+
+    def reserve(self, n_steps: int, piece: dict[str, Any]) -> int:
+        """Give a piece its place, after all others; its first step.
+
+        Args:
+            piece: the fields of ``Piece`` but its place.
+        """
+        self.pieces.append(Piece(first_step=self.total, n_steps=n_steps, **piece))
+        self.total += n_steps
+        return self.total - n_steps
+
+    def add(self, planes: np.ndarray, piece: dict[str, Any]) -> None:
+        """Append a piece.
+
+        Args:
+            planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
+            piece: the fields of ``Piece`` but its place, and ``content`` if the planes themselves are to be summed up.
+        """
+        if planes.dtype != np.uint8 or planes.shape[1:] != (len(self.tracks), 2, PACKED):
+            raise ValueError(f"planes of shape {planes.shape} and type {planes.dtype} do not fit the store")
+        planes = np.ascontiguousarray(planes)
+        content = piece.get("content") or hashlib.sha256(planes.data).hexdigest()
+        self._planes.seek(PLANES_AT + self.reserve(len(planes), piece | {"content": content}) * self.step_bytes)
+        self._planes.write(planes.data)
+        self.tally.add(planes, self.pieces[-1].segments, self.steps_per_beat)
+
+    def finish(self, skipped: Iterable[tuple[str, str]] = ()) -> None:
+        """Write header and index, and give the store its name."""
+        self._planes.seek(0)
+        self._planes.write(planes_header((self.total, len(self.tracks), 2, PACKED)))
+        self._planes.truncate(PLANES_AT + self.total * self.step_bytes)
+        self._planes.flush()
+        os.fsync(self._planes.fileno())
+        self._planes.close()
+        with (self.temporary / "skipped.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as text:
+            writer = csv.writer(text)
+            writer.writerow(["path", "reason"])
+            writer.writerows(skipped)
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(f"{piece.n_steps} {piece.content}\n".encode())
+        index: dict[str, Any] = {
+            "format": FORMAT,
+            "steps_per_beat": self.steps_per_beat,
+            "total_steps": self.total,
+            "sha256": digest.hexdigest(),
+            "mapping": self.mapping,
+            "tally": self.tally.as_json(),
+            "tracks": [asdict(track) for track in self.tracks],
+        }
+        if self.shard:
+            index["shard"] = asdict(self.shard)
+        with (self.temporary / "store.json").open("w", encoding="utf-8") as file:
+            # Piece by piece: the text of a million of them need not be in memory.
+            file.write(json.dumps(index)[:-1] + ', "pieces": [')
+            for i, piece in enumerate(self.pieces):
+                file.write((",\n" if i else "\n") + json.dumps(vars(piece)))
+            file.write("]}")
+            file.flush()
+            os.fsync(file.fileno())
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.temporary.replace(self.path)
+
+    def __exit__(self, *_: object) -> None:
+        self._planes.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)

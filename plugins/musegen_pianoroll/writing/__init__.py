@@ -1,0 +1,1 @@
+"""From samples to pieces, and from pieces to files, pictures and sound."""

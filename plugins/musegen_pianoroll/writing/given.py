@@ -1,0 +1,136 @@
+"""A piece that a user gives: its notes in a model's range, and its own notes back in what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musegen_pianoroll.store.format import StoreTrack, pitch_name
+
+__all__ = ["Kept", "bars_of", "into_range", "targets"]
+
+N_PITCHES = 128
+NOWHERE = -1
+
+
+def targets(counts: np.ndarray, low: int, high: int) -> tuple[int, np.ndarray]:
+    """Where the pitches of a track go so that they lie in [low, high] and every note keeps its name.
+
+    The whole track moves by the number of octaves that brings most of its notes into the range, the smallest such move, up
+    rather than down; each pitch that is still outside then moves on by octaves until it is inside.
+
+    Args:
+        counts: notes per pitch, ``(128,)``.
+        low, high: of the range, both included.
+
+    Returns:
+        Octaves that the track moves up, and the new pitch of each pitch, ``(128,)``; −1 where the range, being narrower than an
+        octave, has no note of that name.
+    """
+    pitch = np.arange(N_PITCHES)
+
+    def kept(octaves: int) -> int:
+        moved = pitch + 12 * octaves
+        return int(counts[(low <= moved) & (moved <= high)].sum())
+
+    octaves = max(range(-10, 11), key=lambda k: (kept(k), -abs(k), k))
+    moved = pitch + 12 * octaves
+    below, above = -(-(low - moved) // 12), -(-(moved - high) // 12)  # octaves to the range, rounded up
+    moved = moved + 12 * np.maximum(below, 0) - 12 * np.maximum(above, 0)
+    return octaves, np.where((low <= moved) & (moved <= high), moved, NOWHERE)
+
+
+def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high: int) -> tuple[np.ndarray, list[str]]:
+    """Tracks with notes outside [low, high] moved into it by octaves, see ``targets``; drums, whose pitches are instruments,
+    stay as they are.
+
+    Args:
+        planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
+
+    Returns:
+        The planes, and what was moved, in words.
+    """
+    planes, said = planes.copy(), []
+    for i, track in enumerate(tracks):
+        used = np.unpackbits(np.bitwise_or.reduce(planes[:, i], (0, 1)), bitorder="little").astype(bool)
+        outside = used & ~((np.arange(N_PITCHES) >= low) & (np.arange(N_PITCHES) <= high))
+        if track.is_drum or not outside.any():
+            continue
+        roll = np.unpackbits(planes[:, i], axis=-1, bitorder="little")  # (n_steps, 2, 128)
+        counts = roll[:, 1].sum(0, dtype=np.int64)
+        octaves, target = targets(counts, low, high)
+        moved = np.zeros_like(roll)
+        for pitch in np.flatnonzero(used & (target != NOWHERE)):
+            moved[:, :, target[pitch]] |= roll[:, :, pitch]
+        planes[:, i] = np.packbits(moved, axis=-1, bitorder="little")
+        said += _words(track.name, octaves, counts, target)
+    return planes, said
+
+
+def _words(name: str, octaves: int, counts: np.ndarray, target: np.ndarray) -> list[str]:
+    """What was moved in one track."""
+    folded = int(counts[(target != NOWHERE) & (target != np.arange(N_PITCHES) + 12 * octaves)].sum())
+    lost = int(counts[target == NOWHERE].sum())
+    parts = []
+    if octaves:
+        parts.append(f"{name} {'up' if octaves > 0 else 'down'} {_count(abs(octaves), 'octave')}")
+    if folded:
+        parts.append(f"{_count(folded, 'note')} of {name} by octaves{' more' if octaves else ''}")
+    if lost:
+        parts.append(f"{_count(lost, 'note')} of {name} left out")
+    return parts
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def range_name(low: int, high: int) -> str:
+    """``C1 to B7``."""
+    return f"{pitch_name(low)} to {pitch_name(high)}"
+
+
+def bars_of(
+    planes: np.ndarray, segments: Sequence[Sequence[int]], signature: tuple[int, int], bar_steps: int
+) -> np.ndarray:
+    """All whole bars of one metre, joined: packed ``(n_steps, tracks, 2, 16)`` → ``(bars · bar_steps, tracks, 2, 16)``.
+
+    A note that a cut begins in the middle of is left out there: it has no onset.
+    """
+    parts = [
+        planes[first : first + n_bars * bar_steps]
+        for first, n_bars, *metre in segments
+        if tuple(metre) == signature and n_bars
+    ]
+    return np.concatenate([planes[:0], *parts])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The notes of a given piece, which take the place of those that the model saw of them.
+
+    Args:
+        roll: bool ``(tracks, 2, steps, 128)``, planes frame and onset.
+        what: ``all``: samples go on where the piece ends; ``none``: the same, without the piece; ``given``: ``tracks`` sound
+            at the same time as the samples.
+        tracks: which, bool ``(tracks,)``.
+    """
+
+    roll: Tensor
+    what: Literal["all", "none", "given"]
+    tracks: Tensor
+
+    def into(self, rolls: Tensor) -> Tensor:
+        """Rolls of samples ``(n, tracks, 2, steps, 128)`` with the notes of the piece."""
+        n_steps = self.roll.shape[2]
+        if self.what == "given":
+            return torch.where(self.tracks[:, None, None, None], self.roll[:, :, : rolls.shape[3]], rolls)
+        past, new = rolls[:, :, :, :n_steps], rolls[:, :, :, n_steps:].clone()
+        # A note that the model holds over the last bar line begins again, so that the given notes end as they were given.
+        new[:, :, 1, :1] |= new[:, :, 0, :1]
+        return new if self.what == "none" else torch.cat([self.roll.expand_as(past), new], 3)

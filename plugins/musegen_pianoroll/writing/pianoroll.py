@@ -1,0 +1,166 @@
+"""One piece of music as a user holds it: notes on a grid, who plays them, and how fast.
+
+pieces = model.domain.pianorolls(model.sample(8, seed=0))
+pieces[0]                       # in a notebook: picture and player
+pieces[0].save("first.mid")     # or .mp3 .ogg .flac .wav .png .npz
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from musegen.errors import BadInput
+from musegen.files import write_atomically
+from musegen.sound.files import FORMATS, encode, write_sound
+from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.writing import output
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Pianoroll"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pianoroll:
+    """A piece.
+
+    Args:
+        roll: bool ``(tracks, 2, steps, 128)``, planes frame and onset; a frame that rises without an onset begins a note too.
+        tracks: names, General MIDI programs, drums.
+        steps_per_beat: steps per quarter note.
+        tempo_bpm: quarter notes per minute.
+        metre: numerator and denominator.
+        pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
+    """
+
+    roll: np.ndarray
+    tracks: Sequence[StoreTrack]
+    steps_per_beat: int
+    tempo_bpm: float = 120.0
+    metre: tuple[int, int] = (4, 4)
+    pitch_range: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.roll.ndim != 4 or self.roll.shape[:2] != (len(self.tracks), 2) or self.roll.shape[3] != 128:
+            raise BadInput(
+                f"A roll of {len(self.tracks)} tracks has the shape ({len(self.tracks)}, 2, steps, 128), not {self.roll.shape}."
+            )
+
+    @property
+    def bar_steps(self) -> int:
+        """Steps per bar."""
+        return self.metre[0] * 4 * self.steps_per_beat // self.metre[1]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the grid."""
+        return self.roll.shape[2] / self.steps_per_beat * 60 / self.tempo_bpm
+
+    @property
+    def notes(self) -> np.ndarray:
+        """Every note, int64 ``(n, 4)``: track, pitch, first step, and the one after the last."""
+        return output.notes_of(self.roll)
+
+    def __repr__(self) -> str:
+        names = ", ".join(track.name for track in self.tracks)
+        n_bars = self.roll.shape[2] / self.bar_steps
+        return f"Pianoroll({n_bars:g} bars of {self.metre[0]}/{self.metre[1]}, {len(self.notes)} notes, {names})"
+
+    def then(self, *others: Self) -> Self:
+        """This piece and others of the same tracks and grid, one after the other."""
+        return replace(self, roll=np.concatenate([self.roll, *(other.roll for other in others)], 2))
+
+    def to_pretty_midi(self) -> Any:
+        """A ``pretty_midi.PrettyMIDI``."""
+        return output.to_pretty_midi(
+            self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
+        )
+
+    def to_pypianoroll(self) -> Any:
+        """A ``pypianoroll.Multitrack`` of binary tracks.
+
+        Its rolls have no onsets: where a pitch is repeated at once, the last step of the earlier note becomes a rest, as in
+        the Lakh pianorolls, unless that note has no other.
+        """
+        import pypianoroll
+
+        n_steps = self.roll.shape[2]
+        frame, onset = self.roll[:, 0] | self.roll[:, 1], self.roll[:, 1]
+        following = np.concatenate([onset[:, 1:], np.zeros_like(onset[:, :1])], 1)
+        sounding = frame & ~(following & ~onset)  # (tracks, steps, 128)
+        return pypianoroll.Multitrack(
+            resolution=self.steps_per_beat,
+            tempo=np.full(n_steps, self.tempo_bpm),
+            downbeat=np.arange(n_steps) % self.bar_steps == 0,
+            tracks=[
+                pypianoroll.BinaryTrack(track.name, track.program, track.is_drum, roll)
+                for track, roll in zip(self.tracks, sounding, strict=True)
+            ],
+        )
+
+    def picture(self, width: int = 900) -> Image:
+        """Time to the right, pitch upward, a colour per track."""
+        return output.picture(
+            self.roll,
+            self.tracks,
+            steps_per_bar=self.bar_steps,
+            steps_per_beat=self.steps_per_beat,
+            pitch_range=self.pitch_range,
+            width=width,
+        )
+
+    def audio(self) -> np.ndarray:
+        """Sound, float32 ``(2, frames)`` at 44,100 Hz."""
+        return output.synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the piece in the format of the suffix: MIDI (.mid), Lakh pianoroll (.npz), picture (.png), or sound.
+
+        Raises:
+            BadInput: another suffix, or a place that cannot be written to.
+        """
+        path = Path(path)
+        try:
+            match path.suffix.lower():
+                case ".mid" | ".midi":
+                    write_atomically(path, output.midi_bytes(self.to_pretty_midi()))
+                case ".npz":
+                    content = io.BytesIO()
+                    self.to_pypianoroll().save(content)
+                    write_atomically(path, content.getvalue())
+                case ".png":
+                    write_atomically(path, self._png(900))
+                case suffix if suffix.removeprefix(".") in FORMATS:
+                    write_sound(path, self.audio(), output.SAMPLE_RATE_HZ)
+                case suffix:
+                    kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
+                    raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
+        except OSError as error:
+            raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+        return path
+
+    def _png(self, width: int) -> bytes:
+        content = io.BytesIO()
+        self.picture(width).save(content, "PNG")
+        return content.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Picture and player for a notebook, self-contained; MP3, which every browser plays, or WAV where libsndfile is old."""
+        try:
+            kind, sound = "mpeg", encode(self.audio(), output.SAMPLE_RATE_HZ, "mp3")
+        except BadInput:
+            kind, sound = "wav", encode(self.audio(), output.SAMPLE_RATE_HZ)
+        picture, player = (base64.b64encode(content).decode() for content in (self._png(700), sound))
+        return (
+            f'<figure><img alt="{escape(repr(self))}" src="data:image/png;base64,{picture}"><br>'
+            f'<audio controls src="data:audio/{kind};base64,{player}"></audio></figure>'
+        )

@@ -1,0 +1,183 @@
+"""Batches as a pure function of (seed, step), and packed windows against a slow numpy reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musegen.contracts.dataset import Batch
+from musegen.data.arrays import ArrayDataset, View, balanced_subset
+from musegen.data.batches import Batches, generator_for
+from musegen_pianoroll.store.windows import WindowDataset, gather_windows, unpack_pitches
+
+CPU = torch.device("cpu")
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 100), st.integers(0, 5))
+def test_every_epoch_shows_every_example_once(n: int, batch_size: int, seed: int) -> None:
+    batches = Batches(ArrayDataset(torch.zeros(n, 1, dtype=torch.uint8)), batch_size, seed, CPU)
+    n_steps = -(-3 * n // batch_size)
+    seen = torch.cat([batches.index(step) for step in range(n_steps)])
+    for epoch in range(3):
+        assert sorted(seen[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.integers(0, 3))
+def test_a_step_is_the_same_whatever_was_asked_before(step: int, seed: int) -> None:
+    dataset = ArrayDataset(
+        torch.arange(30, dtype=torch.uint8)[:, None], transform=lambda x, g: torch.bernoulli(x, generator=g)
+    )
+    one, other = (Batches(dataset, 7, seed, CPU) for _ in range(2))
+    for s in range(step):
+        one[s]
+    torch.rand(3)  # the global generator plays no part
+    assert torch.equal(one[step].index, other[step].index)
+    assert torch.equal(one[step].x, other[step].x)
+
+
+def test_seeds_and_steps_differ() -> None:
+    dataset = ArrayDataset(torch.arange(100, dtype=torch.uint8)[:, None])
+    orders = [Batches(dataset, 100, seed, CPU).index(step) for seed in (0, 1) for step in (0, 1)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+
+
+def test_dynamic_binarisation_draws_anew_at_every_visit() -> None:
+    dataset = ArrayDataset(
+        torch.full((50, 20), 128, dtype=torch.uint8), transform=lambda x, g: torch.bernoulli(x, generator=g)
+    )
+    batches = Batches(dataset, 50, 0, CPU)
+    first, second = (batches[s].x[batches[s].index.argsort()] for s in (0, 1))
+    assert not torch.equal(first, second)
+    assert float(torch.stack([batches[s].x for s in range(40)]).mean()) == pytest.approx(128 / 255, abs=0.01)
+
+
+def test_validation_is_the_same_each_time_and_in_order() -> None:
+    dataset = ArrayDataset(
+        torch.full((25, 4), 128, dtype=torch.uint8), transform=lambda x, g: torch.bernoulli(x, generator=g)
+    )
+    batches = Batches(dataset, 8, 0, CPU)
+    one, other = (list(batches.once()) for _ in range(2))
+    assert [len(b) for b in one] == [8, 8, 8, 1]
+    assert torch.equal(torch.cat([b.index for b in one]), torch.arange(25))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(one, other, strict=True))
+    assert sum(len(b) for b in batches.once(limit=10)) == 10
+
+
+def test_generators_are_keyed() -> None:
+    draws = {float(torch.rand(1, generator=generator_for(CPU, *key))) for key in ((0, 1), (1, 0), (0, 1, 2), (0,))}
+    assert len(draws) == 4
+
+
+@given(st.integers(1, 30), st.integers(1, 5))
+@settings(deadline=None)
+def test_split_covers_the_batch(n: int, parts: int) -> None:
+    batch = Batch(torch.arange(n)[:, None].float(), torch.arange(n), torch.arange(n) % 3)
+    split = list(batch.split(parts))
+    assert len(split) <= parts
+    assert torch.equal(torch.cat([b.index for b in split]), batch.index)
+    assert torch.equal(torch.cat([b.label for b in split]), batch.label)  # type: ignore[misc]
+
+
+# Packed windows
+
+
+def test_bit_order_is_little_endian() -> None:
+    """Pitch p is bit p % 8 of byte p // 8."""
+    packed = torch.zeros(16, dtype=torch.uint8)
+    packed[60 // 8] = 1 << (60 % 8)
+    assert unpack_pitches(packed).nonzero().flatten().tolist() == [60]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_windows_match_a_slow_reference(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    n_tracks, n_planes = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2))
+    low = data.draw(st.integers(0, 127))
+    high = data.draw(st.integers(low + 1, 128))
+    length = data.draw(st.integers(1, 12))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.uint8]))
+    rolls = rng.random((40, n_tracks, n_planes, 128)) < 0.2
+    starts = rng.integers(0, 40 - length + 1, data.draw(st.integers(1, 6)))
+    fixed = rng.random(n_tracks) < 0.5
+    shifts = rng.integers(-130, 131, len(starts)) if data.draw(st.booleans()) else None
+
+    expected = np.zeros((len(starts), n_tracks * n_planes, length, high - low), np.float32)
+    for b, start in enumerate(starts):
+        for t in range(n_tracks):
+            shift = 0 if shifts is None or fixed[t] else int(shifts[b])
+            for p in range(n_planes):
+                for pitch in range(low, high):
+                    if 0 <= pitch - shift < 128:
+                        expected[b, t * n_planes + p, :, pitch - low] = rolls[
+                            start : start + length, t, p, pitch - shift
+                        ]
+
+    planes = torch.from_numpy(np.packbits(rolls, axis=-1, bitorder="little"))
+    found = gather_windows(
+        planes,
+        torch.from_numpy(starts),
+        length,
+        (low, high),
+        None if shifts is None else torch.from_numpy(shifts),
+        torch.from_numpy(fixed),
+        dtype,
+    )
+    assert found.dtype == dtype
+    assert found.is_contiguous()
+    np.testing.assert_array_equal(found.float().numpy(), expected)
+
+
+def test_transposition_is_drawn_from_the_choices_and_spares_drums() -> None:
+    rolls = np.zeros((64, 2, 1, 128), bool)
+    rolls[:, :, 0, 60] = True
+    planes = torch.from_numpy(np.packbits(rolls, axis=-1, bitorder="little"))
+    dataset = WindowDataset(planes, torch.arange(0, 60), 4, (0, 128), torch.tensor([True, False]), (-1, 0, 1))
+    x = dataset.gather(torch.arange(60), torch.Generator().manual_seed(0)).x
+    assert set(x[:, 0].nonzero()[:, 2].tolist()) == {60}
+    assert set(x[:, 1].nonzero()[:, 2].tolist()) == {59, 60, 61}
+    assert torch.equal(x, dataset.gather(torch.arange(60), torch.Generator().manual_seed(0)).x)
+
+
+# Streams and views
+
+
+def test_streams_come_beside_each_batch_in_an_order_of_their_own() -> None:
+    main, other = (ArrayDataset(torch.arange(50, dtype=torch.uint8)[:, None], scale=1) for _ in range(2))
+    batches = Batches(main, 10, 0, CPU, {"other": other})
+    seen = [batches[step].streams["other"].index for step in range(5)]
+    assert sorted(torch.cat(seen).tolist()) == list(range(50))
+    assert not torch.equal(batches[0].index, seen[0])
+    plain = Batches(main, 10, 0, CPU)
+    assert torch.equal(plain[3].index, batches[3].index)  # a stream does not change the batches
+    parts = list(batches[0].split(2))
+    assert [len(part.streams["other"]) for part in parts] == [5, 5]
+    assert [len(b.streams["other"]) for b in Batches(main, 20, 0, CPU, {"other": other}).once()] == [20, 20, 10]
+
+
+def test_a_balanced_subset_is_balanced_and_fixed() -> None:
+    label = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    chosen = balanced_subset(label, 31, seed=3)
+    assert label[chosen].bincount().tolist() == [11, 10, 10]
+    assert len(set(chosen.tolist())) == 31
+    assert torch.equal(chosen, balanced_subset(label, 31, seed=3))
+    assert not torch.equal(chosen, balanced_subset(label, 31, seed=4))
+    with pytest.raises(ValueError, match="class 2 has 20 examples"):
+        balanced_subset(label, 90, seed=0)
+
+
+def test_views_choose_and_hide() -> None:
+    whole = ArrayDataset(torch.arange(10, dtype=torch.uint8)[:, None], torch.arange(10), scale=1)
+    some = View(whole, torch.tensor([7, 3]))
+    batch = some.gather(torch.tensor([1, 0]), torch.Generator())
+    assert batch.index.tolist() == batch.label.tolist() == [3, 7]  # type: ignore[union-attr]
+    assert some.label.tolist() == [7, 3]  # type: ignore[union-attr]
+    hidden = View(whole, labelled=False)
+    assert hidden.label is None
+    assert hidden.gather(torch.tensor([1]), torch.Generator()).label is None
+    assert len(hidden) == 10

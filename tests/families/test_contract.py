@@ -1,0 +1,287 @@
+"""Every family on every domain: trains, resumes exactly, samples, saves and loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from configurations import CONDITIONS, DOMAINS, FAMILIES, FURTHER_DOMAINS, FURTHER_FAMILIES, PAIRS
+from torch import Tensor
+from toy import ToyDomain
+
+import musegen
+from musegen.contracts.dataset import Batch
+from musegen.data.batches import Batches
+from musegen.engine.checkpoint import load_checkpoint, newest_checkpoint
+from musegen.errors import BadInput
+from musegen.running.runs import Run
+from musegen.running.training import _Seeded
+
+STEPS, CRASH, SAVED = 12, 9, 7
+RUN = {
+    "steps": STEPS,
+    "batch_size": 8,
+    "log_every": 3,
+    "validate_every": 5,
+    "validate_examples": 16,
+    "checkpoint_every": SAVED,
+    "sample_every": STEPS,
+    "samples": 2,
+    "ema": 0.9,
+    "schedule": "cosine",
+    "clip_norm": 5.0,
+    "device": "cpu",
+}
+
+
+@pytest.fixture
+def source(band_store: Path, picture_folder: Path, sound_folder: Path) -> Callable[[str], Path | None]:
+    return lambda domain: {"image": picture_folder, "pianoroll": band_store, "audio": sound_folder}.get(domain)
+
+
+class Crash(Exception):
+    """Stands for whatever ends a process."""
+
+
+def same_parts(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]]) -> list[str]:
+    """Names of tensors that differ in a single bit."""
+    assert {part: set(tensors) for part, tensors in a.items()} == {part: set(tensors) for part, tensors in b.items()}
+    bits = lambda t: t.contiguous().reshape(-1).view(torch.uint8)  # noqa: E731  NaN equals itself
+    return [
+        f"{part}/{name}" for part in a for name in a[part] if not torch.equal(bits(a[part][name]), bits(b[part][name]))
+    ]
+
+
+def logged(run: Run) -> list[dict[str, Any]]:
+    """Metrics without the clock."""
+    return [{k: v for k, v in row.items() if k != "steps_per_s"} for row in run.metrics()]
+
+
+@pytest.mark.parametrize(("family_key", "domain_key"), PAIRS)
+def test_train_crash_resume_sample_save_load(
+    family_key: str,
+    domain_key: str,
+    tmp_path: Path,
+    source: Callable[[str], Path | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    family, family_options = (FAMILIES | FURTHER_FAMILIES)[family_key]
+    domain, domain_options = (DOMAINS | FURTHER_DOMAINS)[domain_key]
+    domain_options = domain_options | CONDITIONS.get(family_key, {}).get(domain, {})
+    options = RUN | family_options | domain_options | {"data": source(domain), "quiet": True}
+    whole = musegen.train(family, domain, out=tmp_path / "whole", **options)
+
+    get = Batches.__getitem__
+
+    def crashing(self: Batches, step: int) -> Batch:
+        if step == CRASH:
+            raise Crash
+        return get(self, step)
+
+    monkeypatch.setattr(Batches, "__getitem__", crashing)
+    with pytest.raises(Crash):
+        musegen.train(family, domain, out=tmp_path / "broken", **options)
+    monkeypatch.undo()
+    torch.rand(5)  # a new process would have other generators
+    resumed = musegen.resume(tmp_path / "broken", quiet=True)
+
+    ours, manifest = newest_checkpoint(resumed.checkpoints)
+    theirs, their_manifest = newest_checkpoint(whole.checkpoints)
+    assert manifest["step"] == their_manifest["step"] == STEPS
+    assert same_parts(ours, theirs) == []
+    assert manifest["state"]["best"] == their_manifest["state"]["best"]
+    assert logged(resumed) == logged(whole)
+    for file in sorted((whole.path / "samples").rglob("*.*")):
+        assert file.read_bytes() == (resumed.path / file.relative_to(whole.path)).read_bytes()
+
+    use(musegen.load(whole.path), tmp_path)
+
+
+def use(model: musegen.Model, folder: Path) -> None:
+    """Whatever the family says it can do, it does; what it cannot, it refuses in one sentence."""
+    shape = model.domain.spec.shape
+    can = model.family.capabilities
+    x = next(Batches(model.domain.synthetic(4).splits["train"], 4, 0, torch.device("cpu")).once()).x
+    calls: dict[str, Callable[[], Tensor]] = {
+        "sample": lambda: model.sample(3, seed=1),
+        "encode": lambda: model.encode(x),
+        "reconstruct": lambda: model.reconstruct(x),
+        "log_prob": lambda: model.log_prob(x, 2),
+        "continue_": lambda: model.continue_(x[0, :, :3], 5, n=2, seed=1),
+    }
+    for name, call in calls.items():
+        if not getattr(can, name):
+            with pytest.raises(BadInput, match=f"cannot {name.rstrip('_')}; these can: "):
+                call()
+            continue
+        result = call()
+        assert result.isfinite().all()
+        assert torch.equal(result, call())  # the same seed, the same numbers
+    if can.encode and can.decode:
+        path = model.interpolate(x[0], x[1], steps=5)
+        assert path.shape == (5, *shape)
+        # Batched and single passes may round differently in the last bit.
+        torch.testing.assert_close(path[[0, -1]], model.reconstruct(x[:2]), atol=1e-4, rtol=1e-3)
+    if can.classify:
+        log_p = model.classify(x)
+        torch.testing.assert_close(log_p.exp().sum(1), torch.ones(len(x)))
+    model.save(folder / "model.safetensors")
+    copy = musegen.load(folder / "model.safetensors")
+    assert copy.config == {**model.config, "data": None}
+    for name in ("sample", "encode", "log_prob"):
+        if getattr(can, name):
+            call = {
+                "sample": lambda m: m.sample(3, seed=1),
+                "encode": lambda m: m.encode(x),
+                "log_prob": lambda m: m.log_prob(x),
+            }
+            assert torch.equal(call[name](copy), call[name](model))
+    if not (can.sample or can.reconstruct):
+        return
+    shown = model.sample(3) if can.sample else model.reconstruct(x)[:3]
+    assert shown.shape == (3, *shape)
+    files = model.write(shown, folder / "native")
+    assert [file.exists() for file in files] == [True] * 3
+    again = [model.write(shown, folder / "again")[i].read_bytes() for i in range(3)]
+    assert again == [file.read_bytes() for file in files]
+
+
+def test_the_best_checkpoint_is_what_load_gives(tmp_path: Path) -> None:
+    options = RUN | {"steps": 60, "validate_every": 10, "learning_rate": 3e-2, "latent_dim": 2, "quiet": True}
+    run = musegen.train("vae", "toy", out=tmp_path / "run", **options)
+    values = {row["step"]: row["autoencoder/nelbo"] for row in run.metrics() if row["kind"] == "valid"}
+    best = min(values, key=lambda step: values[step])
+    parts, manifest = newest_checkpoint(run.checkpoints)
+    assert manifest["state"]["best"]["step"] == best
+    expected, _ = load_checkpoint(run.checkpoints / f"step_{best:08d}")
+    loaded = musegen.load(run.path).family.state_dict()
+    assert same_parts({"average": loaded}, {"average": expected["average"]}) == []
+    last = musegen.load(run.path, checkpoint="last").family.state_dict()
+    assert same_parts({"average": last}, {"average": parts["average"]}) == []
+    with pytest.raises(BadInput, match="keeps no checkpoint of step 3"):
+        musegen.load(run.path, checkpoint="3")
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    options = RUN | {
+        "steps": 5000,
+        "validate_every": 5,
+        "early_stop": 3,
+        "learning_rate": 0.3,
+        "examples": 16,
+        "quiet": True,
+    }
+    run = musegen.train("vae", "toy", out=tmp_path / "run", **options)
+    _, manifest = newest_checkpoint(run.checkpoints)
+    best = manifest["state"]["best"]
+    assert manifest["step"] < 5000
+    assert manifest["step"] == best["step"] + 15
+    with pytest.raises(BadInput, match="no validation loss"):
+        musegen.train("gan", "toy", out=tmp_path / "gan", early_stop=2, quiet=True)
+    assert not (tmp_path / "gan").exists()
+
+
+def test_the_best_checkpoint_is_what_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A domain is shown samples of the weights that samples will be drawn with, and not of the last ones."""
+    seen: list[Tensor] = []
+
+    def calibrate(self: ToyDomain, samples: Tensor, reference: Tensor) -> Any:
+        seen.append(samples)
+        return self.config
+
+    monkeypatch.setattr(ToyDomain, "calibrate", calibrate)
+    options = {"steps": 5000, "validate_every": 5, "early_stop": 3, "learning_rate": 0.3, "examples": 16}
+    run = musegen.train("vae", "toy", out=tmp_path / "run", quiet=True, **(RUN | options))
+    drawn = {}
+    for checkpoint in ("best", "last"):
+        model = musegen.load(run.path, checkpoint=checkpoint)
+        with _Seeded(run.config().run.seed, torch.device("cpu")), torch.no_grad():
+            drawn[checkpoint] = model.family.sample(64)
+    assert torch.equal(seen[0][:64], drawn["best"])
+    assert not torch.equal(drawn["best"], drawn["last"])
+
+
+def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = Batches.__getitem__
+
+    def poisoned(self: Batches, step: int) -> Batch:
+        batch = get(self, step)
+        return Batch(batch.x * float("nan"), batch.index, batch.label) if step == 11 else batch
+
+    monkeypatch.setattr(Batches, "__getitem__", poisoned)
+    options = RUN | {"steps": 100, "log_every": 2, "checkpoint_every": 5, "validate_every": 0, "quiet": True}
+    with pytest.raises(musegen.TrainingDiverged, match="step 11") as caught:
+        musegen.train("vae", "toy", out=tmp_path / "run", **options)
+    assert caught.value.exit_code == 1
+    _, manifest = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert manifest["step"] == 10
+    assert musegen.load(tmp_path / "run").sample(2).isfinite().all()
+
+
+def test_data_that_are_not_numbers_never_get_a_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(musegen.TrainingDiverged, match="before the first step"):
+        musegen.train("vae", "toy", out=tmp_path / "run", fault="nan", steps=3, log_every=1, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_refuses_what_would_change_the_past(tmp_path: Path) -> None:
+    for name in ("first", "another"):
+        (tmp_path / name).write_text("data")
+    options = RUN | {"steps": 4, "quiet": True, "data": tmp_path / "first"}
+    run = musegen.train("ae", "toy", out=tmp_path / "run", **options)
+    with pytest.raises(BadInput, match="has done its 4 steps"):
+        musegen.resume(run.path)
+    with pytest.raises(BadInput, match='"batch_size" cannot change'):
+        musegen.resume(run.path, batch_size=3)
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("/first", "/another"))
+    with pytest.raises(BadInput, match=r"data of .* have changed"):
+        musegen.resume(run.path, steps=6, quiet=True)
+    with pytest.raises(BadInput, match="does not exist"):
+        musegen.resume(tmp_path / "nowhere")
+
+
+def test_a_run_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    options = RUN | {"steps": 2, "quiet": True}
+    run = musegen.train("ae", "toy", out=tmp_path / "run", **options)
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+    with pytest.raises(BadInput, match="exists: choose another --out"):
+        musegen.train("ae", "toy", out=run.path, **options)
+    # A run that cannot start replaces nothing either, even with overwrite.
+    with pytest.raises(BadInput):
+        musegen.train("ae", "toy", out=run.path, overwrite=True, **options | {"latent_dim": 0})
+    with pytest.raises(BadInput):
+        musegen.train("gan", "toy", out=run.path, overwrite=True, **options | {"early_stop": 1})
+    assert {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()} == before
+    musegen.train("vae", "toy", out=run.path, overwrite=True, **options)
+    assert run.config().family.name == "vae"
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "thesis.txt").write_text("years of work")
+    with pytest.raises(BadInput, match="no run of musegen"):
+        musegen.train("ae", "toy", out=stranger, overwrite=True, **options)
+    assert (stranger / "thesis.txt").read_text() == "years of work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "stranger"]
+
+
+def test_an_extended_run_goes_on(tmp_path: Path) -> None:
+    """More steps than planned: with a constant rate it is the run that was longer from the start."""
+    options = RUN | {"schedule": "constant", "quiet": True}
+    longer = musegen.train("vae", "toy", out=tmp_path / "longer", **options | {"steps": 12})
+    shorter = musegen.train("vae", "toy", out=tmp_path / "shorter", **options | {"steps": 6, "sample_every": 0})
+    musegen.resume(shorter.path, steps=12, quiet=True)
+    ours, theirs = (newest_checkpoint(run.checkpoints)[0] for run in (longer, shorter))
+    assert same_parts(ours, theirs) == []
+
+
+def test_config_yaml_alone_trains_the_same_again(tmp_path: Path) -> None:
+    options = RUN | {"latent_dim": 3, "widths": [8, 8], "quiet": True}
+    one = musegen.train("vae", "toy", out=tmp_path / "one", **options)
+    other = musegen.train("vae", "toy", out=tmp_path / "other", config=one.path / "config.yaml", quiet=True)
+    assert same_parts(newest_checkpoint(one.checkpoints)[0], newest_checkpoint(other.checkpoints)[0]) == []
+    assert one.path.joinpath("config.yaml").read_bytes() == other.path.joinpath("config.yaml").read_bytes()

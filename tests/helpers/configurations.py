@@ -1,0 +1,169 @@
+"""Configurations in which tests train every family, and the domains to train them on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SEMI = {"labelled": 6, "pretraining_steps": 5}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ae": ("ae", {"latent_dim": 4}),
+    "vae": ("vae", {"latent_dim": 4, "beta": 0.5, "warmup_steps": 6, "free_bits": 0.05}),
+    "vae-score-function": ("vae", {"latent_dim": 4, "estimator": "score-function"}),
+    "vae-importance": ("vae", {"latent_dim": 4, "importance_samples": 3}),
+    "vae-vimco": ("vae", {"latent_dim": 4, "importance_samples": 3, "estimator": "score-function"}),
+    "gan-minimax": ("gan", {"latent_dim": 4, "loss": "minimax"}),
+    "gan-non-saturating": ("gan", {"latent_dim": 4, "loss": "non-saturating", "real_smoothing": 0.1}),
+    "gan-least-squares": ("gan", {"latent_dim": 4, "loss": "least-squares"}),
+    "gan-hinge": ("gan", {"latent_dim": 4, "loss": "hinge", "discriminator_norm": "spectral"}),
+    "gan-wasserstein": ("gan", {"latent_dim": 4, "loss": "wasserstein-gp", "critic_steps": 2}),
+    "conditional_gan": ("conditional_gan", {"latent_dim": 4, "critic_steps": 2}),
+    "conditional_gan-auxiliary": ("conditional_gan", {"latent_dim": 4, "head": "auxiliary", "loss": "non-saturating"}),
+    "conditional_gan-given": ("conditional_gan", {"latent_dim": 4, "condition": "given"}),
+    "ada-dann": ("ada", {"ramp_steps": 8, "discriminator_widths": [16]}),
+    "ada-adda": ("ada", {"method": "adda", "pretraining_steps": 5, "discriminator_widths": [16]}),
+    "semisupervised_vae-m1": ("semisupervised_vae", {"model": "m1", "feature_dim": 4, "hidden": 8, **SEMI}),
+    "semisupervised_vae-m2": ("semisupervised_vae", {"model": "m2", "latent_dim": 4, **SEMI}),
+    "semisupervised_vae": ("semisupervised_vae", {"latent_dim": 3, "feature_dim": 4, "hidden": 8, **SEMI}),
+    "aae": ("aae", {"latent_dim": 4, "discriminator_widths": [16, 16]}),
+    "aae-gaussian": (
+        "aae",
+        {"latent_dim": 4, "posterior": "gaussian", "loss": "minimax", "discriminator_widths": [16]},
+    ),
+    "vae_gan": ("vae_gan", {"latent_dim": 4}),
+    "vae_gan-minimax": ("vae_gan", {"latent_dim": 4, "loss": "minimax", "discriminator_norm": "spectral"}),
+    "infogan": ("infogan", {"latent_dim": 4, "n_classes": 3, "n_continuous": 1}),
+    "infogan-categorical": (
+        "infogan",
+        {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": True},
+    ),
+    "gmmn": ("gmmn", {"latent_dim": 4}),
+    "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
+    "structured_vae": ("structured_vae", {"discrete": [3], "continuous": [4]}),
+    "structured_vae-groups": (
+        "structured_vae",
+        {
+            "discrete": [2, 3],
+            "continuous": [2, 1],
+            "mutual_information": 0.5,
+            "group_correlation": 2.0,
+            "relaxation": 0.3,
+        },
+    ),
+    "wake_sleep": ("wake_sleep", {"layers": [6]}),
+    "wake_sleep-gaussian": ("wake_sleep", {"layers": [6, 4], "units": "gaussian"}),
+    "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
+    "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 4}),
+    "gae-memory": (
+        "gae",
+        {"latent_dim": 4, "memory_components": 5, "draws": 0, "own_component": "include", "warmup_steps": 0},
+    ),
+    "pixelcnn-plain": ("pixelcnn", {"gated": False, "channels": 4, "layers": 1}),
+    "pixelcnn-gated": ("pixelcnn", {"channels": 4, "layers": 1, "location": False}),
+    "pixelrnn-row": ("pixelrnn", {"kind": "row-lstm", "channels": 4, "layers": 1, "location": False}),
+    "pixelrnn-diagonal": ("pixelrnn", {"kind": "diagonal-bilstm", "channels": 4, "layers": 1}),
+    "rnn_nade": ("rnn_nade", {"units": 8, "hidden": 6, "features": 2, "interval": 3}),
+    "rnn_nade-conditional": (
+        "rnn_nade",
+        {"units": 6, "hidden": 4, "recurrent": "gru", "depth": 1, "features": 0, "conditional": True},
+    ),
+}
+DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
+    "toy": ("toy", {}),
+    "image-mlp": ("image", {"size": 16, "widths": [24]}),
+    "image-dcgan": ("image", {"size": 16, "networks": "dcgan", "channels": 4, "binarisation": "none"}),
+    "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
+    "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
+}
+TINY_SOUND = {"sample_rate_hz": 4000, "seconds": 0.12, "hop": 32, "n_fft": 128, "n_mels": 16}
+DOMAINS |= {
+    "audio-mlp": ("audio", {"networks": "mlp", "widths": [24], **TINY_SOUND}),
+    "audio-gansynth": (
+        "audio",
+        {
+            "networks": "gansynth",
+            "channels": 2,
+            "representation": "if",
+            **TINY_SOUND,
+            "n_fft": 32,
+            "hop": 8,
+            "seconds": 0.03,
+        },
+    ),
+}
+MUSEGAN = {"loss": "wasserstein-gp", "critic_boost": 2}
+FURTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gan-musegan": ("gan", {"latent_dim": 4, "beta1": 0.5, **MUSEGAN}),
+    "gan-deterministic": ("gan", {"latent_dim": 4, "neurons": "deterministic"}),
+    "gan-stochastic": ("gan", {"latent_dim": 4, "neurons": "stochastic", "slope_annealing": 1.1, **MUSEGAN}),
+    "conditional_gan-musegan": ("conditional_gan", {"latent_dim": 4, **MUSEGAN}),
+    "conditional_gan-given-musegan": (
+        "conditional_gan",
+        {"latent_dim": 4, "condition": "given", "neurons": "stochastic", "slope_annealing": 1.1, **MUSEGAN},
+    ),
+    "rnn_nade-given": ("rnn_nade", {"units": 6, "hidden": 4, "features": 2, "interval": 3}),
+    "rnn_nade-layers": ("rnn_nade", {"recurrent": "gru", "units": 6, "layers": 2, "hidden": 4, "features": 0}),
+}
+# A code of five tracks has 10 parts in jamming and 12 in hybrid.
+FURTHER_DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"pianoroll-{name}": (
+        "pianoroll",
+        {"bars": 2, "channels": 2, "networks": f"musegan-{name}", "latent_dim": 13},
+    )
+    for name in ("jamming", "hybrid")
+}
+BINARY = ("rnn_nade", "rnn_nade-conditional")
+"""Families of grids that are on or off, which spectrograms cannot be made into."""
+PAIRS = [
+    (family, domain)
+    for domain, (name, _) in DOMAINS.items()
+    for family in FAMILIES
+    if not (name == "audio" and family in BINARY)
+] + [
+    ("gan-musegan", "image-dcgan"),
+    ("gan-musegan", "pianoroll-jamming"),
+    ("gan-deterministic", "image-mlp"),
+    ("gan-deterministic", "pianoroll-composer"),
+    ("gan-stochastic", "toy"),
+    ("rnn_nade-layers", "toy"),
+    ("gan-stochastic", "pianoroll-hybrid"),
+    ("conditional_gan-musegan", "pianoroll-jamming"),
+    ("conditional_gan-given-musegan", "toy"),
+    ("conditional_gan-given-musegan", "pianoroll-composer"),
+    ("conditional_gan-given", "pianoroll-jamming"),
+    ("rnn_nade-given", "pianoroll-mlp"),
+    ("rnn_nade-given", "pianoroll-composer"),
+    ("vae", "pianoroll-hybrid"),
+    ("aae", "pianoroll-jamming"),
+    ("vae_gan", "pianoroll-jamming"),
+    ("infogan", "pianoroll-hybrid"),
+]
+"""All of one by all of the other, and what a few pairs are enough for."""
+LABELS = {"pianoroll": {"labels": "mode"}}
+GIVEN: dict[str, dict[str, Any]] = {
+    "toy": {"given": True},
+    "image": {"given": "top"},
+    "pianoroll": {"given": ["Bass", "Drums"]},
+    "audio": {"given": "beginning"},
+}
+SECOND = {
+    "toy": {"target": True},
+    "image": {"target": "inverted"},
+    "pianoroll": {"labels": "mode", "target": "chorales"},
+    "audio": {"target": "muffled"},
+}
+CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "conditional_gan": LABELS,
+    "conditional_gan-auxiliary": LABELS,
+    "semisupervised_vae-m1": LABELS,
+    "semisupervised_vae-m2": LABELS,
+    "semisupervised_vae": LABELS,
+    "rnn_nade": {"image": {"binarisation": "dynamic"}},
+    "rnn_nade-conditional": {"image": {"binarisation": "dynamic"}, **LABELS},
+    "rnn_nade-given": GIVEN,
+    "ada-dann": SECOND,
+    "ada-adda": SECOND,
+    "conditional_gan-musegan": LABELS,
+    "conditional_gan-given": GIVEN,
+    "conditional_gan-given-musegan": GIVEN,
+}
+"""Options of a domain that a family needs: what its classes, conditions and second data are."""

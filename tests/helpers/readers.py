@@ -1,0 +1,36 @@
+"""One file at a time, where the code under test reads several together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musegen_pianoroll.reading import roles, worker
+from musegen_pianoroll.reading.midi import check_files, read_scores
+from musegen_pianoroll.reading.quantise import Quantised
+from musegen_pianoroll.reading.score import Score
+
+HERE = Path("file.mid")
+
+
+def check(data: bytes) -> None:
+    check_files([(HERE, data)])
+
+
+def read_score(data: bytes) -> Score:
+    (score,) = read_scores([(HERE, data)])
+    return score
+
+
+def read_file(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> tuple[Quantised, dict[str, Any]]:
+    (found,) = worker.interpret([(path, worker.load(path))], tracks, steps_per_beat)
+    return found
+
+
+def notes_by_role(data: bytes, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray], list[list[int]]]:
+    """Per role, notes int64 ``(n, 3)``, and the programs seen."""
+    parts, programs = roles.assign(read_score(data), tracks)
+    empty = np.zeros((0, 3), np.int64)
+    return [np.concatenate([empty, *(n for r, n in parts if r == role)]) for role in range(len(programs))], programs

@@ -1,0 +1,381 @@
+"""The recurrent NADE: a law over grids, in which nothing sees what comes later, and which is drawn from exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from musegen.networks.nade import Harmony, RecurrentNADE, Relative, _through
+
+Shape = tuple[int, int, int]
+GIVEN = {"given": [0]}
+OPTIONS = [
+    {},
+    {"features": 0, "depth": 1},
+    {"recurrent": "gru", "layers": 2, "reach": 1, "period": 2},
+    {"reach": 1, "lags": [2], "octave": 2},
+]
+
+
+def network(shape: Shape, **options: Any) -> RecurrentNADE:
+    """In float64, with weights large enough that cells depend on one another."""
+    sizes: dict[str, Any] = {"units": 5, "hidden": 4, "features": 2 * shape[0], "interval": shape[2], "reach": 2}
+    made = RecurrentNADE(shape, **(sizes | options)).double()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.copy_(torch.randn_like(p))
+        made.weight.weight[-1] = 0
+    return made
+
+
+def grids(shape: Shape) -> Tensor:
+    """All binary grids."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=math.prod(shape))), dtype=torch.float64).view(
+        -1, *shape
+    )
+
+
+def log_p(made: RecurrentNADE, x: Tensor) -> Tensor:
+    return -torch.nn.functional.binary_cross_entropy_with_logits(made(x), x, reduction="none").flatten(1).sum(1)
+
+
+def cells(x: Tensor) -> Tensor:
+    """Cells in their order: rows, then columns, then channels; ``(B, C, T, W)`` → ``(B, cells)``."""
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("shape", [(1, 3, 3), (2, 2, 2), (1, 1, 8)], ids=str)
+def test_probabilities_of_all_grids_sum_to_one(shape: Shape, options: dict[str, Any]) -> None:
+    with torch.no_grad():
+        assert float(log_p(network(shape, **options), grids(shape)).logsumexp(0)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str, Any]) -> None:
+    """Flip a cell: what moves are the logits of later cells, and for some grid each of them."""
+    shape = (2, 3, 2)
+    n = math.prod(shape)
+    order = cells(torch.arange(n).view(1, *shape))[0]
+    moved = torch.zeros(n, n, dtype=torch.bool)
+    for _ in range(4):
+        made, x = network(shape, **options), torch.randint(2, (1, *shape)).double()
+        flipped = x.repeat(n, 1, 1, 1)
+        flat = flipped.flatten(1)
+        flat[torch.arange(n), order] = 1 - flat[torch.arange(n), order]
+        with torch.no_grad():
+            moved |= (
+                (cells(made(flat.view(n, *shape))) - cells(made(x))).abs() > 1e-12
+            ).T  # (cell that moved, flipped)
+    assert torch.equal(moved, torch.ones(n, n, dtype=torch.bool).tril(-1))
+
+
+def test_segments_give_the_recursion_of_nade() -> None:
+    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on, in three spans."""
+    n = 2 * 30
+    made = network((2, 1, 30), features=0, depth=1)
+    context = torch.randn(6, 5, dtype=torch.float64)
+    x = (torch.rand(6, n) < torch.tensor([0, 1, 0.5, 0.5, 0.05, 0.05])[:, None]).double()
+    expected = torch.zeros(6, n, dtype=torch.float64)
+    with torch.no_grad():
+        a = made.bias(context)
+        for d in range(n):
+            expected[:, d] = made.deep(a.relu()) @ made.out.weight[d] + made.step_bias(context)[:, d]
+            a = a + x[:, d, None] * made.weight.weight[d]
+        torch.testing.assert_close(made._absolute(context, x), expected)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 30)),
+    interval=st.integers(0, 32),
+    reach=st.integers(1, 3),
+    lags=st.sets(st.integers(2, 9), max_size=3).map(sorted),
+    given_share=st.sampled_from([0.0, 0.5]),
+    density=st.sampled_from([0.0, 0.1, 1.0]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_looking_weights_up_is_the_masked_convolution(
+    shape: Shape, interval: int, reach: int, lags: list[int], given_share: float, density: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    (c, t, w), group = shape, torch.arange(2 * shape[0]) % shape[0]
+    relative = Relative(group, torch.rand(c) < given_share, reach, lags, interval).double()
+    back = max(reach, *lags, 0)
+    seen = torch.bernoulli(torch.full((2, c, back + t + relative.ahead, w), density)).double()
+    kernel = torch.zeros(len(group), c, back + 1 + relative.ahead, 2 * interval + 1, dtype=torch.float64)
+    rows = torch.tensor([back + offset for offset in relative.offsets])
+    kernel = kernel.index_add(2, rows, relative.weight * relative.mask)
+    dense = F.conv2d(seen, kernel, padding=(0, interval))  # (B, F, T, W)
+    found = relative(seen, back, relative.table()).transpose(0, 1).flatten(1, 2)[:, :w]  # (B·T, W, F)
+    torch.testing.assert_close(found.view(2, t, w, -1).permute(0, 3, 1, 2), dense)
+    if density:
+        noise = torch.randn_like(dense)
+        for a, b in zip(
+            torch.autograd.grad((found.view(2, t, w, -1).permute(0, 3, 1, 2) * noise).sum(), relative.weight),
+            torch.autograd.grad((dense * noise).sum(), relative.weight),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b)
+
+
+@given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int, seed: int) -> None:
+    """As its formula says, step by step and class by class, also where the steps come in two blocks."""
+    torch.manual_seed(seed)
+    harmony, x = Harmony(2, 3, 9, octave=4, span=5).double(), torch.randint(2, (1, 3, n_steps, 9)).double()
+    torch.nn.init.normal_(harmony.weight)
+    cut = min(cut, n_steps)
+    first, sums = harmony(x[:, :, :cut], harmony.start(1), 0)
+    found = torch.cat([first, harmony(x[:, :, cut:], sums, cut)[0]])
+    assert harmony.decay.tolist() == pytest.approx([math.exp(-1 / 5), math.exp(-1 / 40)])
+    expected = torch.zeros(n_steps, 4, 2, dtype=torch.float64)
+    for t in range(1, n_steps):
+        mean = torch.zeros(2, 3, 4, dtype=torch.float64)
+        for k, decay in enumerate(harmony.decay.tolist()):
+            weight = [decay ** (t - 1 - s) for s in range(t)]
+            for s, (c, w) in itertools.product(range(t), itertools.product(range(3), range(9))):
+                mean[k, c, w % 4] += weight[s] * x[0, c, s, w] / sum(weight)
+        for j, i in itertools.product(range(4), range(4)):
+            expected[t, j] += harmony.weight[:, :, i] @ mean.flatten(0, 1)[:, (j + i) % 4]
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_relative_term_is_the_same_in_every_key() -> None:
+    """Moved by three columns of an octave of four, what the term says moves along."""
+    made = network((2, 6, 40), octave=4, interval=3, lags=[4])
+    x = torch.zeros(1, 2, 6, 40, dtype=torch.float64)
+    x[..., 16:24] = torch.randint(2, (1, 2, 6, 8))
+    said = []
+    with torch.no_grad():
+        for grid in (x, x.roll(3, 3)):
+            seen = F.pad(grid, (0, 0, made.back, 0))
+            harmony, _ = made._harmony(grid, made.start(1))
+            bias = made._relative_bias(torch.zeros(6, 5).double(), harmony)
+            said.append(made._relative(bias, seen, made._shared()).view(6, 40, 2))
+    torch.testing.assert_close(said[1][:, 3:], said[0][:, :-3])
+    assert float((said[1] - said[0]).abs().max()) > 0.1
+
+
+def test_what_returns_after_a_bar_is_copied() -> None:
+    """Eight cells in random order, bar after bar: without a look at the last bar, a memory of 3 units cannot hold them."""
+    made = RecurrentNADE((1, 32, 8), units=3, hidden=2, features=4, interval=0, reach=1, lags=[8])
+    optimiser = torch.optim.Adam(made.parameters(), 0.05)
+    for _ in range(150):
+        bar = F.one_hot(torch.rand(16, 8).argsort(1), 8).float()
+        x = bar.repeat(1, 4, 1)[:, None]
+        bits = F.binary_cross_entropy_with_logits(made(x), x, reduction="none")[:, :, 8:]
+        optimiser.zero_grad()
+        bits.sum((1, 2, 3)).mean().backward()
+        optimiser.step()
+    assert float(bits.detach().sum((1, 3)).mean()) < 0.2  # nats per step; a step that is not known costs log 8 = 2.08
+
+
+@given(st.integers(0, 7))
+@settings(max_examples=8, deadline=None)
+def test_steps_in_two_blocks_are_those_in_one(cut: int) -> None:
+    made = network((2, 7, 3), period=3, n_condition=2, lags=[3, 5], octave=3)
+    x = torch.randint(2, (2, 2, 7, 3)).double()
+    condition = torch.randn(2, 2, dtype=torch.float64)
+    with torch.no_grad():
+        memory, parts = made.start(2), []
+        for block in (x[:, :, :cut], x[:, :, cut:]):
+            if block.shape[2]:
+                logits, memory = made.steps(block, memory, condition)
+                parts.append(logits)
+        torch.testing.assert_close(torch.cat(parts, 2), made(x, condition))
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (0.0, 1.0), (1.0, 0.6), (0.8, 0.9)])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], temperature: float, top_p: float) -> None:
+    """The same noise, the same cells, from a past of three steps on, well beyond any window."""
+    n, (c, t, w) = 3, (2, 9, 4)
+    made = network((c, 5, w), **options)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.mul_(0.5)
+        past = torch.randint(2, (n, c, 3, w)).double()
+        _, memory = made.steps(past, None)
+        torch.manual_seed(5)
+        drawn = made.draw(t - 3, memory, temperature, top_p=top_p)
+        torch.manual_seed(5)
+        x = torch.cat([past, torch.zeros(n, c, t - 3, w, dtype=torch.float64)], 2)
+        for step in range(3, t):
+            noise, after = torch.rand(n, c * w), [0] * n  # the cell after the last that is on
+            for d, (column, channel) in enumerate(itertools.product(range(w), range(c))):
+                logits = made(x)[:, :, step].transpose(1, 2).flatten(1)  # (n, D), of this step
+                for i in range(n):
+                    p = float(hazard(logits[i, after[i] :].sigmoid(), d - after[i], temperature, top_p))
+                    if noise[i, d] < p:
+                        x[i, channel, step, column], after[i] = 1, d + 1
+    assert torch.equal(drawn, x[:, :, 3:])
+    assert 0 < drawn.mean() < 1
+
+
+def hazard(p: Tensor, d: int, temperature: float, top_p: float = 1.0) -> Tensor:
+    """Whether the d-th of some cells is on, given that none is before it, when the choice which of them is on next, or none, is
+    tempered and kept to its nucleus."""
+    q = torch.cat([p, torch.ones(1)]) * torch.cat([torch.ones(1), (1 - p).cumprod(0)])
+    if temperature == 0:
+        return (q.argmax() == d).double()
+    q = q ** (1 / temperature) / (q ** (1 / temperature)).sum()
+    if top_p < 1:
+        nucleus: set[int] = set()
+        for choice in sorted(range(len(q)), key=lambda k: -float(q[k])):
+            if sum(float(q[k]) for k in nucleus) < top_p:
+                nucleus.add(choice)
+        q = torch.tensor([float(value) if k in nucleus else 0.0 for k, value in enumerate(q)])
+    return q[d] / q[d:].sum() if q[d] else torch.zeros(())
+
+
+def test_frequencies_of_draws_are_their_probabilities() -> None:
+    made, everything = network((1, 2, 2)), grids((1, 2, 2))
+    with torch.no_grad():
+        for p in made.parameters():
+            p.mul_(0.4)
+        expected = log_p(made, everything).exp()
+        n = 20_000
+        drawn = made.draw(2, made.start(n)).flatten(1) @ torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)
+    found = drawn.long().bincount(minlength=16) / n
+    assert float(((found - expected).square() / expected).sum() * n) < 37.7  # χ², 15 degrees of freedom: p = 0.001
+
+
+def test_a_step_costs_the_same_however_long_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen = network((1, 4, 3)), []
+    run = made.recurrent.forward
+    monkeypatch.setattr(made.recurrent, "forward", lambda x, *rest: seen.append(x.shape[1]) or run(x, *rest))
+    with torch.no_grad():
+        _, memory = made.steps(torch.ones(2, 1, 50, 3, dtype=torch.float64), None)
+        made.draw(6, memory)
+    assert seen == [50, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_low_temperature_keeps_the_number_of_cells_on() -> None:
+    """One of ten cells, or none, each as likely: among equals a temperature changes nothing. Cell by cell it would."""
+    made = network((1, 1, 10), features=0)
+    with torch.no_grad():
+        for p in made.parameters():
+            p.zero_()
+        made.step_bias.bias.copy_((1 / torch.arange(11.0, 1, -1)).logit())
+        made.weight.weight[:-1, 0] = 1  # a cell that is on turns all later ones off
+        made.out.weight[:, 0] = -50
+        for temperature in (1.0, 0.3):
+            drawn = made.draw(1, made.start(4000), temperature).flatten(1)
+            torch.testing.assert_close(drawn.mean(0), torch.full((10,), 1 / 11).double(), atol=0.02, rtol=0)
+            assert float(drawn.sum(1).max()) == 1
+
+
+@pytest.mark.parametrize("options", [GIVEN, {"features": 0, **GIVEN}, {"depth": 1, "period": 2, "given": [1]}], ids=str)
+def test_probabilities_of_all_completions_of_what_is_given_sum_to_one(options: dict[str, Any]) -> None:
+    everything = grids((2, 2, 2))  # 16 given parts, 16 completions of each
+    made, rest = network((2, 2, 2), **options), 1 - options["given"][0]
+    with torch.no_grad():
+        logits = made(everything)[:, rest]
+        log_p = -F.binary_cross_entropy_with_logits(logits, everything[:, rest], reduction="none").flatten(1).sum(1)
+    part = everything[:, options["given"][0]].flatten(1) @ torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)
+    total = torch.zeros(16, dtype=torch.float64).index_add(0, part.long(), log_p.exp())
+    torch.testing.assert_close(total, torch.ones(16, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("features", [0, 6])
+def test_a_cell_depends_on_earlier_cells_and_on_all_that_is_given(features: int) -> None:
+    """Flip a cell: what moves are the logits of later cells that are not given, and all of these if it is given."""
+    shape, n, given_channel = (3, 3, 2), 18, 1
+    order = cells(torch.arange(n).view(1, *shape))[0]
+    is_given = (order // 6) == given_channel  # cells in their order; a channel has 6
+    moved = torch.zeros(n, n, dtype=torch.bool)
+    for _ in range(6):
+        made, x = network(shape, given=[given_channel], features=features), torch.randint(2, (1, *shape)).double()
+        flipped = x.repeat(n, 1, 1, 1)
+        flat = flipped.flatten(1)
+        flat[torch.arange(n), order] = 1 - flat[torch.arange(n), order]
+        with torch.no_grad():
+            moved |= ((cells(made(flat.view(n, *shape))) - cells(made(x))).abs() > 1e-12).T
+    expected = torch.ones(n, n, dtype=torch.bool).tril(-1) | is_given
+    assert torch.equal(moved[~is_given], expected[~is_given])
+
+
+def test_the_convolution_alone_sees_what_is_given_later() -> None:
+    """With weights of the backward network at 0, one given cell of the next step moves logits as far as ``interval``."""
+    made = network((2, 2, 9), given=[1], interval=2, reach=1)
+    x = torch.zeros(1, 2, 2, 9, dtype=torch.float64)
+    later = x.clone()
+    later[0, 1, 1, 4] = 1
+    with torch.no_grad():
+        for p in made.backward_.parameters():  # type: ignore[union-attr]
+            p.zero_()
+        made.relative.bias.fill_(9)  # type: ignore[union-attr]  # behind the ReLU's kink
+        moved = (made(later) - made(x))[0, 0, 0].abs() > 1e-12
+    assert moved.nonzero()[:, 0].tolist() == [2, 3, 4, 5, 6]
+
+
+@given(cut=st.integers(0, 7), features=st.sampled_from([0, 4]))
+@settings(max_examples=10, deadline=None)
+def test_blocks_that_know_what_is_given_later_are_the_whole(cut: int, features: int) -> None:
+    made, x = network((2, 7, 3), given=[1], period=3, features=features), torch.randint(2, (2, 2, 7, 3)).double()
+    with torch.no_grad():
+        memory, parts = made.start(2), []
+        for block, first in ((x[:, :, :cut], 0), (x[:, :, cut:], cut)):
+            if block.shape[2]:
+                coming = x[:, :, first:].clone()
+                coming[:, 0, block.shape[2] :] = 7  # what is not given, nobody looks at
+                logits, memory = made.steps(block, memory, given=coming)
+                parts.append(logits)
+        torch.testing.assert_close(torch.cat(parts, 2), made(x))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("options", [{}, {"features": 0, "layers": 2}], ids=str)
+def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
+    options: dict[str, Any], temperature: float
+) -> None:
+    n, (c, t, w) = 3, (3, 5, 4)
+    made, part = network((c, 2, w), given=[1], **options), torch.randint(2, (n, c, t, w)).double()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.mul_(0.5)
+        torch.manual_seed(5)
+        drawn = made.draw(t, made.start(n), temperature, given=part)
+        torch.manual_seed(5)
+        x = torch.zeros_like(part)
+        x[:, 1] = part[:, 1]
+        for step in range(t):
+            noise = torch.rand(n, c * w)
+            ours = [d for d in range(c * w) if d % c != 1]
+            for i_d, d in enumerate(ours):
+                logits = made(x)[:, :, step].transpose(1, 2).flatten(1)[:, ours[i_d:]]
+                for i in range(n):
+                    p = float(hazard(logits[i].sigmoid(), 0, temperature))
+                    x[i, d % c, step, d // c] = float(noise[i, d] < p)
+    assert torch.equal(drawn, x)
+    assert torch.equal(drawn[:, 1], part[:, 1])
+    assert 0 < drawn[:, [0, 2]].mean() < 1
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("begun", [False, True])
+def test_layer_by_layer_computes_and_draws_what_torch_does(kind: type[nn.LSTM | nn.GRU], begun: bool) -> None:
+    network, x = kind(5, 7, 3, batch_first=True, dropout=0.4), torch.randn(4, 6, 5)
+    parts = (torch.randn(3, 4, 7), torch.randn(3, 4, 7))
+    state: Any = None if not begun else parts if kind is nn.LSTM else parts[0]
+    results = []
+    for run in (network, partial(_through, network)):
+        torch.manual_seed(1)
+        y, after = run(x, state)
+        gradients = torch.autograd.grad(y.square().sum(), list(network.parameters()))
+        results.append([y, *(after if kind is nn.LSTM else [after]), *gradients, torch.get_rng_state()])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    network.eval()
+    torch.testing.assert_close(_through(network, x, state)[0], network(x, state)[0], rtol=0, atol=0)

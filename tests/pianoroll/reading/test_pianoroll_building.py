@@ -1,0 +1,353 @@
+"""Building large stores: fast ways give what slow ways give, and parts, shards and interruptions leave no trace in the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import midi_files
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from midi_files import END, chunk, header, midi, piece, quantity, track
+from readers import check
+
+from musegen.data.bundled import bundled
+from musegen.errors import BadInput
+from musegen_pianoroll.reading import build, events
+from musegen_pianoroll.reading import midi as midi_module
+from musegen_pianoroll.reading.build import Stopped, build_store
+from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.quantise import from_keys, pack_notes, to_keys
+from musegen_pianoroll.store.merge import merge_stores
+from musegen_pianoroll.store.store import Store
+
+Run = Callable[..., object]
+CAP = 2**40
+
+
+# Events shown sound at once
+
+
+@st.composite
+def tracks(draw: st.DrawFn) -> bytes:
+    """A sound track chunk with running status, long times, events of all kinds."""
+    content, status = b"", 0
+    for _ in range(draw(st.integers(0, 40))):
+        content += quantity(draw(st.sampled_from([0, 1, 127, 128, 5000, 16384, 2**21, 2**28 - 1])))
+        kind = draw(st.sampled_from([0x80, 0x90, 0x90, 0x90, 0xA3, 0xB1, 0xCF, 0xD2, 0xE5, 0xF0, 0xF7, 0xFF]))
+        if kind >= 0xF0:
+            text = draw(st.binary(max_size=9))
+            status = status if kind == 0xFF else 0
+            content += bytes([kind]) + (b"\x01" if kind == 0xFF else b"") + quantity(len(text)) + text
+            continue
+        if kind != status or draw(st.booleans()):
+            content += bytes([kind])
+        status = kind
+        content += bytes(draw(st.integers(0, 127)) for _ in range(1 if 0xC0 <= kind < 0xE0 else 2))
+    return chunk(b"MTrk", content + END)
+
+
+def chunks_of(tracks: list[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
+    data, places = header(len(tracks)), []
+    for content in tracks:
+        places.append((len(data) + 8, len(data) + len(content)))
+        data += content
+    return data, places
+
+
+def outcome(data: bytes) -> str:
+    try:
+        check(data)
+    except MidiError as error:
+        return error.reason
+    return "sound"
+
+
+def outcome_of_walk(data: bytes) -> str:
+    """As the check goes when every event is looked at one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(midi_module, "read_events", lambda *_: None)
+        return outcome(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(tracks(), min_size=1, max_size=3))
+def test_sound_tracks_are_shown_sound(content: list[bytes]) -> None:
+    data, places = chunks_of(content)
+    assert events.read_events(data, places, [CAP] * len(places), CAP) is not None
+    assert events.read_events(data, places, [-1] * len(places), CAP) is None
+    assert outcome(data) == outcome_of_walk(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        midi_files.structured(),
+        midi_files.mutated([piece(2), piece(1, 96)]),
+        st.lists(tracks(), min_size=1, max_size=2).flatmap(lambda t: midi_files.mutated([chunks_of(t)[0]])),
+    )
+)
+def test_the_fast_check_and_the_walk_agree(data: bytes) -> None:
+    assert outcome(data) == outcome_of_walk(data)
+
+
+def test_the_fast_check_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(*_: object) -> None:
+        raise AssertionError("walked")
+
+    monkeypatch.setattr(midi_module, "_walk", walk)
+    for path in [*bundled("freedoom").glob("*.mid"), *bundled("chorales").glob("*.mid")]:
+        check(path.read_bytes())
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_length_of_a_track_is_exact(more: int) -> None:
+    longest = midi_module.BEAT_CAP * 480
+    notes = b"".join(
+        quantity(delta) + b"\x90\x3c\x40" for delta in (longest - 2**22, 2**21, 2**21 - 128 - 7, 128, 7 + more)
+    )
+    data = header(1) + chunk(b"MTrk", notes + END)
+    assert outcome(data) == ("is longer than 50,000 beats" if more else "sound")
+
+
+# Notes as integers, planes in blocks
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 15), st.integers(0, 127), st.integers(0, 2**22), st.integers(1, 2**22)), max_size=9
+    )
+)
+def test_keys_hold_notes_and_sort_them(rows: list[tuple[int, int, int, int]]) -> None:
+    table = np.array([(t, p, s, s + d) for t, p, s, d in rows], np.int64).reshape(-1, 4)
+    keys = to_keys(table)
+    np.testing.assert_array_equal(from_keys(keys), table)
+    assert from_keys(np.sort(keys)).tolist() == sorted(table.tolist(), key=lambda r: (*r[:3], -r[3]))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 127), st.integers(0, 40), st.integers(1, 30)), max_size=20),
+    st.integers(1, 50),
+)
+def test_planes_in_blocks_are_the_planes(rows: list[tuple[int, int, int, int]], block: int) -> None:
+    from musegen_pianoroll.reading.quantise import _separate
+
+    table = np.array([(t, p, s, s + d) for t, p, s, d in rows], np.int64).reshape(-1, 4)
+    table = from_keys(_separate(to_keys(table)))
+    expected = np.zeros((80, 2, 2, 128), bool)
+    for t, p, s, e in table:
+        expected[s:e, t, 0, p] = True
+        expected[s, t, 1, p] = True
+    whole = pack_notes(table, 80, 2)
+    np.testing.assert_array_equal(np.unpackbits(whole, axis=-1, bitorder="little").astype(bool), expected)
+    blocks = [pack_notes(table, min(block, 80 - first), 2, first) for first in range(0, 80, block)]
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+# Parts, shards, interruptions
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "PART_FILES", 2)
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """Eleven files: doubles far apart, a broken one, names that are hard to write down."""
+    folder = tmp_path / "songs"
+    (folder / "a b").mkdir(parents=True)
+    for i, name in enumerate(
+        ["b.mid", "a b/x.mid", "a.mid", 'c, "d".mid', "e\r\nf.mid", os.fsdecode(b"g\xe9.mid"), "same as b.mid", "z.mid"]
+    ):
+        (folder / name).write_bytes(piece(2 + i % 3, transpose=i))
+    (folder / "y.mid").write_bytes(piece(2 + 2 % 3, transpose=2))
+    (folder / "aa.mid").write_bytes(piece(2 + 2 % 3, transpose=2))
+    (folder / "broken.mid").write_bytes(b"MThd")
+    return folder
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.iterdir()}
+
+
+# With 12, one is empty and one holds nothing that can be used.
+@pytest.mark.parametrize("n", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_shards_merged_are_one_build(n: int, songs: Path, tmp_path: Path) -> None:
+    build_store(songs, tmp_path / "one", workers=2)
+    shards = [tmp_path / f"shard{i}" for i in range(1, n + 1)]
+    for i, shard in enumerate(shards, 1):
+        build_store(songs, shard, workers=1, shard=(i, n))
+    assert merge_stores(shards[::-1], tmp_path / "all") == (8, 3)
+    assert contents(tmp_path / "all") == contents(tmp_path / "one")
+    reasons = dict(Store.open(tmp_path / "one").skipped())
+    assert reasons == {"broken.mid": "ends inside its header", "aa.mid": "same as a.mid", "y.mid": "same as a.mid"}
+
+
+def test_what_does_not_belong_together_is_not_merged(songs: Path, tmp_path: Path, run: Run) -> None:
+    for i in (1, 2):
+        build_store(songs, tmp_path / f"s{i}", workers=1, shard=(i, 2))
+    build_store(songs, tmp_path / "fine", workers=1, steps_per_beat=8)
+    one, two = tmp_path / "s1", tmp_path / "s2"
+    for stores, message in (
+        ([], "name the stores"),
+        ([one], "Shard 2/2 is missing"),
+        ([one, two, two], "3 stores for 2 shards"),
+        ([one, tmp_path / "fine"], "differ in steps_per_beat"),
+        ([one, tmp_path / "none"], "There is no store"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            merge_stores(stores, tmp_path / "out")
+    (songs / "new.mid").write_bytes(piece(3))
+    build_store(songs, tmp_path / "later", workers=1, shard=(2, 2))
+    with pytest.raises(BadInput, match="not shards of one folder"):
+        merge_stores([one, tmp_path / "later"], tmp_path / "out")
+    with pytest.raises(BadInput, match="Shard 3/2 does not exist"):
+        build_store(songs, tmp_path / "out", shard=(3, 2))
+    assert not (tmp_path / "out").exists()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from musegen_pianoroll.reading import build
+build.PART_FILES = 2
+def progress(done, total):
+    if done >= 4: os.kill(os.getpid(), 9)
+build.build_store(Path(sys.argv[1]), Path(sys.argv[2]), workers=1, progress=progress)
+"""
+LOGGED = """
+import os, sys
+def watch(event, arguments, log=os.open({log!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
+    if event == "open" and str(arguments[0]).endswith(".mid"):
+        os.write(log, os.fsencode(arguments[0]) + b"\\0")
+sys.addaudithook(watch)
+import musegen_pianoroll.reading.worker as worker
+worker.main()
+"""
+
+
+@pytest.mark.parametrize("how", ["kill -9", "Ctrl-C"])
+def test_an_interrupted_build_goes_on_where_it_was(
+    how: str, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_store(songs, tmp_path / "one", workers=1)
+    out, log = tmp_path / "two", tmp_path / "log"
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    if how == "Ctrl-C":
+        with pytest.raises(KeyboardInterrupt):
+            build_store(songs, out, workers=1, progress=interrupt)
+    else:
+        killed = subprocess.run([sys.executable, "-c", KILLED, songs, out], check=False)
+        assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    kept = 2 * len(list((tmp_path / "two.building").glob("*.json")))
+    assert kept >= 4
+    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", LOGGED.format(log=str(log))))
+    build_store(songs, out, workers=2)
+    assert log.read_bytes().count(b"\0") == 11 - min(kept, 11)
+    assert contents(out) == contents(tmp_path / "one")
+    assert not (tmp_path / "two.building").exists()
+
+
+def test_changed_files_and_options_are_read_anew(songs: Path, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # everything is read, nothing is written
+        with pytest.raises(KeyboardInterrupt):
+            build_store(songs, tmp_path / "two", workers=1, progress=interrupt)
+    (songs / "a.mid").write_bytes(piece(5, transpose=9))
+    damaged = sorted((tmp_path / "two.building").glob("*.json"))[0]
+    damaged.write_text("[{")
+    build_store(songs, tmp_path / "two", workers=1)
+    build_store(songs, tmp_path / "one", workers=1)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+    with pytest.raises(KeyboardInterrupt):
+        build_store(songs, tmp_path / "three", workers=1, progress=interrupt)
+    build_store(songs, tmp_path / "three", workers=1, steps_per_beat=12)
+    assert Store.open(tmp_path / "three").steps_per_beat == 12
+    build_store(songs, tmp_path / "one", workers=1, steps_per_beat=12, overwrite=True)
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+def test_a_part_whose_notes_changed_is_not_written(songs: Path, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_store(songs, tmp_path / "two", workers=1, progress=interrupt)
+    notes = max((tmp_path / "two.building").glob("*.notes"), key=lambda path: path.stat().st_size)
+    content = bytearray(notes.read_bytes())
+    content[len(content) // 4] ^= 1
+    notes.write_bytes(content)
+    with pytest.raises(BadInput, match="build again"):
+        build_store(songs, tmp_path / "two", workers=1)
+    build_store(songs, tmp_path / "two", workers=1)
+    build_store(songs, tmp_path / "one", workers=1)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_two_processes_do_not_build_the_same_store(songs: Path, tmp_path: Path) -> None:
+    with build._Folder(tmp_path / "two.building"), pytest.raises(BadInput, match="Another process"):
+        build_store(songs, tmp_path / "two")
+
+
+def test_a_reader_stopped_from_outside_is_no_fault_of_the_file(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = "import sys, os; sys.stdin.readline(); os.kill(os.getpid(), 15)"
+    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", stopped))
+    with pytest.raises(Stopped, match="the same command goes on"):
+        build_store(songs, tmp_path / "two", workers=1)
+    assert not list((tmp_path / "two.building").glob("*.json"))
+
+
+def test_a_crash_among_others_costs_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    for i in range(9):
+        (folder / f"{i}{'crash' * (i in (1, 2, 7))}.mid").write_bytes(midi([track([(0, 480, 40 + i)])]))
+    crashing = """
+import os, musegen_pianoroll.reading.worker as worker
+real = worker.interpret
+def interpret(files, *rest):
+    if any("crash" in path.name for path, _ in files): os.kill(os.getpid(), 11)
+    return real(files, *rest)
+worker.interpret = interpret
+worker.main()
+"""
+    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", crashing))
+    monkeypatch.setattr(build, "PART_FILES", 5)
+    report = build_store(folder, tmp_path / "store", workers=2)
+    assert report.skipped == [(f"{i}crash.mid", "crashed the reader") for i in (1, 2, 7)]
+    assert [p.source for p in Store.open(tmp_path / "store").pieces] == [f"{i}.mid" for i in (0, 3, 4, 5, 6, 8)]
+
+
+def test_the_commands(songs: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i in (1, 2):
+        assert (
+            run("data", "build", "pianoroll", songs, "--out", f"s{i}", "--shard", f"{i}/2", "--workers", "1").code == 0
+        )
+    merged = run("data", "merge", "s1", "s2", "--out", "all")
+    assert (merged.code, merged.out) == (0, "8 pieces in all; 3 files left out.\n")
+    assert run("data", "merge", "s1", "s2", "--out", "all").code == 2
+    refused = run("data", "build", "pianoroll", songs, "--out", "x", "--shard", "one")
+    assert refused.code == 2
+    assert "write 1/4" in refused.err
+    assert json.loads((tmp_path / "s1" / "store.json").read_bytes())["shard"]["of"] == 2

@@ -1,0 +1,97 @@
+"""Likelihoods against torch.distributions, normalisation and bounds."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Categorical as TorchCategorical
+from torch.distributions import Normal
+
+from musegen.probability.latent import slerp
+from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
+
+ALL: list[Likelihood] = [Bernoulli(), Gaussian(), Gaussian(0.1, (0.0, 1.0)), Categorical(5)]
+shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
+
+
+def draw(likelihood: Likelihood, shape: tuple[int, ...], n: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    params = 2 * torch.randn(n, *likelihood.params_shape(shape))
+    return params, likelihood.sample(params)
+
+
+@settings(deadline=None, max_examples=25)
+@given(shapes)
+def test_shapes_and_sums(shape: tuple[int, ...]) -> None:
+    for likelihood in ALL:
+        params, x = draw(likelihood, shape)
+        assert x.shape == likelihood.mean(params).shape == (3, *shape)
+        cells = likelihood.cell_log_prob(params, x)
+        assert cells.shape == (3, *shape)
+        torch.testing.assert_close(likelihood.log_prob(params, x), cells.flatten(1).sum(1))
+
+
+def test_bernoulli_matches_torch() -> None:
+    params, x = draw(Bernoulli(), (3, 4))
+    torch.testing.assert_close(Bernoulli().cell_log_prob(params, x), TorchBernoulli(logits=params).log_prob(x))
+    torch.testing.assert_close(Bernoulli().mean(params), TorchBernoulli(logits=params).mean)
+
+
+def test_bernoulli_probabilities_sum_to_one() -> None:
+    params = torch.randn(1, 4)
+    grids = torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)))
+    torch.testing.assert_close(Bernoulli().log_prob(params.expand(16, 4), grids).exp().sum(), torch.tensor(1.0))
+
+
+def test_gaussian_matches_torch() -> None:
+    likelihood = Gaussian(sigma_min=0.05)
+    params, x = draw(likelihood, (3, 4))
+    scale = 0.05 + torch.nn.functional.softplus(params[:, 1])
+    torch.testing.assert_close(likelihood.cell_log_prob(params, x), Normal(params[:, 0], scale).log_prob(x))
+
+
+@settings(deadline=None)
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
+def test_gaussian_scale_never_falls_below_its_floor(loc: float, raw: float) -> None:
+    """Mattei & Frellsen 2018: without a floor the density is unbounded."""
+    likelihood = Gaussian(sigma_min=0.05, bounds=(0.0, 1.0))
+    params = torch.tensor([[[loc], [raw]]])
+    mean = likelihood.mean(params)
+    assert 0 <= float(mean) <= 1
+    assert (
+        float(likelihood.cell_log_prob(params, mean)) <= -torch.log(torch.tensor(0.05 * (2 * torch.pi) ** 0.5)) + 1e-4
+    )
+
+
+def test_categorical_matches_torch() -> None:
+    likelihood = Categorical(5)
+    params, x = draw(likelihood, (3, 4))
+    theirs = TorchCategorical(logits=params.movedim(1, -1))
+    torch.testing.assert_close(likelihood.cell_log_prob(params, x), theirs.log_prob((4 * x).round()))
+    levels = torch.linspace(0, 1, 5)
+    torch.testing.assert_close(likelihood.mean(params), (theirs.probs * levels).sum(-1))
+
+
+@pytest.mark.parametrize("likelihood", ALL, ids=lambda x: type(x).__name__)
+def test_samples_follow_the_mean_and_temperature_0_is_the_mode(likelihood: Likelihood) -> None:
+    params = torch.randn(1, *likelihood.params_shape((3,)))
+    many = params.expand(40_000, *params.shape[1:])
+    torch.testing.assert_close(likelihood.sample(many).mean(0), likelihood.mean(params)[0], atol=0.03, rtol=0)
+    modes = likelihood.sample(many[:100], temperature=0)
+    assert (modes == modes[0]).all()
+    best = likelihood.log_prob(many[:100], modes)[0]
+    assert (best >= likelihood.log_prob(many, likelihood.sample(many)) - 1e-5).all()
+
+
+def test_slerp_keeps_the_norm_and_meets_the_ends() -> None:
+    a, b = torch.randn(2, 64)
+    b = b * a.norm() / b.norm()
+    path = slerp(a, b, torch.linspace(0, 1, 7))
+    torch.testing.assert_close(path[0], a)
+    torch.testing.assert_close(path[-1], b)
+    torch.testing.assert_close(path.norm(dim=1), a.norm().expand(7))
+    torch.testing.assert_close(slerp(a, 2 * a, torch.tensor([0.5])), 1.5 * a[None])
