@@ -34,7 +34,7 @@ from musegen.families import FAMILIES
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
 from musegen.running.runs import resolve
-from musegen.running.training import _stream
+from musegen.running.training import auxiliary_dataset
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rnn_nade": {"image": {"binarisation": "dynamic"}},
@@ -94,9 +94,9 @@ def measure(name: str, domain: str, n_processes: int, batch_size: int) -> dict[s
     torch.manual_seed(0)
     family = build(resolved.family, resolved.family_config, opened)
     family.n_examples = len(data.splits["train"])
-    wanted = resolved.family.streams(resolved.family_config, opened.spec)
-    streams = {key: _stream(resolved, data, stream) for key, stream in wanted.items()}
-    batches = Batches(data.splits["train"], batch_size * family.minibatches, 0, torch.device("cpu"), streams)
+    wanted = resolved.family.auxiliary(resolved.family_config, opened.spec)
+    auxiliary = {key: auxiliary_dataset(resolved, data, want) for key, want in wanted.items()}
+    batches = Batches(data.splits["train"], batch_size * family.minibatches, 0, torch.device("cpu"), auxiliary)
     processes = Processes(0, n_processes)
     part = processes.part(batch_size)
     assert part is not None

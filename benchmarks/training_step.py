@@ -100,17 +100,17 @@ def prepared(case: Case) -> tuple[Family, Batches, RunConfig]:
     domain: Domain = domain_class(validate(domain_class.Config, case.domain_options, f'the domain "{case.domain}"'))
     config = validate(family_class.Config, case.options, f'the family "{case.family}"')
     data = domain.synthetic(2000, 0).splits["train"]
-    streams: dict[str, Dataset] = {}
-    for name, wanted in family_class.streams(config, domain.spec).items():
+    auxiliary: dict[str, Dataset] = {}
+    for name, wanted in family_class.auxiliary(config, domain.spec).items():
         if isinstance(wanted, Labelled):
             assert data.label is not None
-            streams[name] = View(data, balanced_subset(data.label, wanted.n, 0))
+            auxiliary[name] = View(data, balanced_subset(data.label, wanted.n, 0))
         else:
-            streams[name] = View(domain.synthetic(2000, 1).splits["train"], labelled=False)
+            auxiliary[name] = View(domain.synthetic(2000, 1).splits["train"], labelled=False)
     torch.manual_seed(0)
     family = build(family_class, config, domain)
     family.n_examples = len(data)
-    batches = Batches(data, case.batch * family.minibatches, 0, CPU, streams)
+    batches = Batches(data, case.batch * family.minibatches, 0, CPU, auxiliary)
     family.prepare(batches[0])
     return family, batches, RunConfig(batch_size=case.batch, device="cpu")
 

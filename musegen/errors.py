@@ -11,7 +11,7 @@ class MusegenError(Exception):
     """Root of every error that musegen raises on purpose. The command line prints its text alone."""
 
     exit_code = 1
-    told = False
+    reported_elsewhere = False
     """Another process of the same run says it."""
 
 

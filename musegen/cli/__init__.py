@@ -101,7 +101,7 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
         if isinstance(error, CycloptsError):
             print(_usage(error), file=sys.stderr)
             return 2
-        if not error.told:
+        if not error.reported_elsewhere:
             print(error, file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:

@@ -20,13 +20,13 @@ class Batch:
         x: ``(B, *S)``, floating point.
         index: which examples of the data set, ``(B,)``.
         label: class per example ``(B,)``, int64, if the data have classes.
-        streams: batches of further data that a family asked for (see ``Family.streams``), by name, B examples each.
+        auxiliary: batches of further data that a family asked for (see ``Family.auxiliary``), by name, B examples each.
     """
 
     x: Tensor
     index: Tensor
     label: Tensor | None = None
-    streams: Mapping[str, Batch] = field(default_factory=dict)
+    auxiliary: Mapping[str, Batch] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -40,11 +40,11 @@ class Batch:
 
     def __getitem__(self, part: slice) -> Batch:
         label = None if self.label is None else self.label[part]
-        return Batch(self.x[part], self.index[part], label, {name: b[part] for name, b in self.streams.items()})
+        return Batch(self.x[part], self.index[part], label, {name: b[part] for name, b in self.auxiliary.items()})
 
     def float(self) -> Batch:
         """The same examples in single precision, for what counts and averages them."""
-        return replace(self, x=self.x.float(), streams={name: b.float() for name, b in self.streams.items()})
+        return replace(self, x=self.x.float(), auxiliary={name: b.float() for name, b in self.auxiliary.items()})
 
 
 class Dataset(Protocol):

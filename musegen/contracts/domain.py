@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Autoregressive",
+    "Auxiliary",
     "Data",
     "Decoder",
     "Discriminator",
@@ -33,7 +34,6 @@ __all__ = [
     "Encoder",
     "Labelled",
     "Spec",
-    "Stream",
     "Target",
     "Wanted",
 ]
@@ -157,7 +157,7 @@ class Target:
     """
 
 
-Stream = Labelled | Target
+Auxiliary = Labelled | Target
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
-from musegen.contracts.domain import Domain, Spec, Stream, Wanted
+from musegen.contracts.domain import Auxiliary, Domain, Spec, Wanted
 from musegen.contracts.graph import Graph
 from musegen.errors import BadInput
 
@@ -124,9 +124,9 @@ class Family(nn.Module, ABC):
         """The networks it wants of the domain, as data: ``{"encoder": Encoder(), …}``."""
 
     @classmethod
-    def streams(cls, config: Any, spec: Spec) -> dict[str, Stream]:
+    def auxiliary(cls, config: Any, spec: Spec) -> dict[str, Auxiliary]:
         """Further data that it wants beside each batch, as data: ``{"labelled": Labelled(100)}``; they arrive in
-        ``batch.streams``."""
+        ``batch.auxiliary``."""
         return {}
 
     @classmethod

@@ -30,7 +30,7 @@ class Batches:
         dataset: already on ``device``.
         batch_size: B examples per step (minibatch size times minibatches).
         seed: of the run.
-        streams: further data, by name: every batch carries as many of their examples, each in an order of its own.
+        auxiliary: further data, by name: every batch carries as many of their examples, each in an order of its own.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device,
-        streams: Mapping[str, Dataset] | None = None,
-        _stream: int = 0,
+        auxiliary: Mapping[str, Dataset] | None = None,
+        _number: int = 0,
     ) -> None:
         self.dataset, self.batch_size, self.seed, self.device = dataset, batch_size, seed, device
-        self._key = (seed, _stream) if _stream else (seed,)
-        self.streams = {
-            name: Batches(stream, batch_size, seed, device, _stream=i)
-            for i, (name, stream) in enumerate(sorted((streams or {}).items()), 1)
+        self._key = (seed, _number) if _number else (seed,)
+        self.auxiliary = {
+            name: Batches(further, batch_size, seed, device, _number=i)
+            for i, (name, further) in enumerate(sorted((auxiliary or {}).items()), 1)
         }
         self._epoch: tuple[int, Tensor] | None = None
 
@@ -77,9 +77,9 @@ class Batches:
     def rows(self, step: int, own: Callable[[Tensor], Tensor]) -> Batch:
         """Those examples of step ``step`` that ``own`` keeps of its rows; the others are not gathered."""
         batch = self.dataset.gather(own(self.index(step)), generator_for(self.device, *self._key, 1, step))
-        if not self.streams:
+        if not self.auxiliary:
             return batch
-        return replace(batch, streams={name: stream.rows(step, own) for name, stream in self.streams.items()})
+        return replace(batch, auxiliary={name: further.rows(step, own) for name, further in self.auxiliary.items()})
 
     def once(self, limit: int | None = None, first: int = 0, every: int = 1) -> Iterator[Batch]:
         """Every example once, in order, with the same draws each time: for validation.
@@ -91,6 +91,6 @@ class Batches:
         n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
         indices = torch.arange(n, device=self.device).split(self.batch_size)
         for i in range(first, len(indices), every):
-            streams = {name: stream[i][: len(indices[i])] for name, stream in self.streams.items()}
+            auxiliary = {name: further[i][: len(indices[i])] for name, further in self.auxiliary.items()}
             batch = self.dataset.gather(indices[i], generator_for(self.device, *self._key, 2, i))
-            yield replace(batch, streams=streams)
+            yield replace(batch, auxiliary=auxiliary)

@@ -158,7 +158,7 @@ class Processes:
             problem.exit_code = int(codes[failed[0]])
         if problem is not None:
             if isinstance(problem, MusegenError):
-                problem.told = self.rank != failed[0]
+                problem.reported_elsewhere = self.rank != failed[0]
             raise problem
 
     @contextlib.contextmanager
@@ -167,10 +167,10 @@ class Processes:
         try:
             yield
         except ProcessLost as error:
-            error.told = self._launcher is not None  # who started us saw it end
+            error.reported_elsewhere = self._launcher is not None  # who started us saw it end
             raise
         except MusegenError as error:
-            error.told = error.told or not self.main
+            error.reported_elsewhere = error.reported_elsewhere or not self.main
             raise
 
 

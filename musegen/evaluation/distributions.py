@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Counts", "Measure", "Numbers", "compare", "kl", "merge", "overlap", "wasserstein"]
+__all__ = ["Counts", "Numbers", "Values", "compare", "kl", "merge", "overlap", "wasserstein"]
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Counts:
         return self.table.double().flatten()
 
 
-Measure = Numbers | Counts
+Values = Numbers | Counts
 
 
-def merge(parts: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
+def merge(parts: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
     """The measures of some examples and those of others as the measures of all."""
-    merged: dict[str, Measure] = {}
+    merged: dict[str, Values] = {}
     for name, first in parts[0].items():
         if isinstance(first, Numbers):
             values = [part[name].values.flatten() for part in parts]  # type: ignore[union-attr]
@@ -111,7 +111,7 @@ def wasserstein(a: Tensor, b: Tensor) -> float:
     return float(((below[0] - below[1]).abs() * points.diff()).sum())
 
 
-def compare(samples: Mapping[str, Measure], reference: Mapping[str, Measure]) -> dict[str, float]:
+def compare(samples: Mapping[str, Values], reference: Mapping[str, Values]) -> dict[str, float]:
     """Every measure of the reference beside the same of samples: ``name/figure`` for the figures above.
 
     Of numbers also ``mean`` and ``reference``, the means of the samples and of the reference.

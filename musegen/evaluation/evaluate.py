@@ -22,7 +22,7 @@ from musegen.data.batches import generator_for
 from musegen.errors import BadInput, MusegenWarning
 from musegen.models.model import Model
 from musegen.plugins import registry
-from musegen.plugins.checks import quiet, told
+from musegen.plugins.checks import one_line, quiet
 
 __all__ = ["Evaluation", "Figure", "evaluate", "rows"]
 
@@ -155,7 +155,7 @@ def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: 
                     figures.append(_as_figures(measure(x.clone(), held_out.clone())))
         except (Exception, SystemExit) as error:
             provider = registry().provider("measure", name)
-            why = str(error) if isinstance(error, BadInput) else f"{told(error)}."
+            why = str(error) if isinstance(error, BadInput) else f"{one_line(error)}."
             whose = f" of {provider.origin}" if provider else ""
             warnings.warn(f'The measure "{name}"{whose} was left out: {why}', MusegenWarning, stacklevel=2)
         else:

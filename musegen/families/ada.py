@@ -1,6 +1,6 @@
 """Adversarial domain adaptation: a classifier for data without labels, from labelled data that look different.
 
-Labelled examples (x_s, y_s) come from a source, unlabelled x_t from a target (stream ``target``). Features f that a
+Labelled examples (x_s, y_s) come from a source, unlabelled x_t from a target (auxiliary data ``target``). Features f that a
 discriminator D cannot tell apart carry a classifier from one to the other. Nodes: y is the class, d says source or target.
 ``method`` chooses between, in nats,
 
@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
-from musegen.contracts.domain import Encoder, Spec, Stream, Target, Wanted
+from musegen.contracts.domain import Auxiliary, Encoder, Spec, Target, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
@@ -106,7 +106,7 @@ class ADA(Family):
         return {name: Encoder() for name in names}
 
     @classmethod
-    def streams(cls, config: ADAConfig, spec: Spec) -> dict[str, Stream]:
+    def auxiliary(cls, config: ADAConfig, spec: Spec) -> dict[str, Auxiliary]:
         return {"target": Target()}
 
     @classmethod
@@ -145,7 +145,7 @@ class ADA(Family):
         return self.config.weight * (2 / (1 + math.exp(-10 * progress)) - 1)
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        target = batch.streams["target"]
+        target = batch.auxiliary["target"]
         return self.dann(batch, target) if self.config.method == "dann" else self.adda(batch, target)
 
     def dann(self, source: Batch, target: Batch) -> Iterator[tuple[str, Losses]]:

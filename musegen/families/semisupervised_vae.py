@@ -11,7 +11,7 @@
 * ``m1`` (section 2): a VAE's features z₁ of all examples for ``pretraining_steps``, then a classifier q(y|z₁) on the labelled ones.
 * ``m1+m2``: the same features, then M2 with z₁ in place of x, its p(z₁|y, z) a Gaussian; perceptrons of ``hidden`` units.
 
-Labels come in the stream ``labelled``, a balanced subset of ``labelled`` training examples; those of the batch are not read
+Labels come in the auxiliary data ``labelled``, a balanced subset of ``labelled`` training examples; those of the batch are not read
 in training. Reported in validation: ``error`` of q(y|x), and ``nelbo``, the monitor: U(x), of z₁ for m1+m2, or the classifier's
 cross-entropy on labelled examples for m1.
 
@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
-from musegen.contracts.domain import Decoder, Encoder, Labelled, Spec, Stream, Wanted
+from musegen.contracts.domain import Auxiliary, Decoder, Encoder, Labelled, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
@@ -180,7 +180,7 @@ class SemisupervisedVAE(Family):
         return {"encoder": Encoder(), "decoder": Decoder(config.feature_dim)}
 
     @classmethod
-    def streams(cls, config: SemisupervisedVAEConfig, spec: Spec) -> dict[str, Stream]:
+    def auxiliary(cls, config: SemisupervisedVAEConfig, spec: Spec) -> dict[str, Auxiliary]:
         return {"labelled": Labelled(config.labelled)}
 
     @classmethod
@@ -218,7 +218,7 @@ class SemisupervisedVAE(Family):
         return DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        c, labelled = self.config, batch.streams["labelled"]
+        c, labelled = self.config, batch.auxiliary["labelled"]
         assert labelled.label is not None
         if c.model != "m2" and (self.step < c.pretraining_steps or not self.training):
             q = self.q(batch.x)

@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.networks.autoregressive import MaskedConv
-from musegen.probability.whole_batch import ragged
+from musegen.probability.whole_batch import uneven_rows
 
 __all__ = ["Memory", "Recurrent", "RecurrentNADE"]
 
@@ -420,7 +420,7 @@ class RecurrentNADE(nn.Module):
         a = self._before(context, x)[:, None]  # (N, 1, H)
         a = torch.cat([a, a + self.weight(cells).cumsum(1)], 1)  # (N, most + 1, H)
         used = torch.arange(most + 1, device=x.device) <= counts[:, None]
-        with ragged():  # segments
+        with uneven_rows():  # segments
             hidden = self.deep(a[used].relu())  # (segments, H)
         first = (counts + 1).cumsum(0) - (counts + 1)  # a step's first segment
         segment = first[:, None] + on.cumsum(1) - on.long()  # of each cell

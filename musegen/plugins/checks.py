@@ -15,7 +15,7 @@ import pluggy
 from musegen.errors import did_you_mean
 from musegen.plugins.hooks import API, GROUP, HOOKS, Found, Hooks, Measure, Offer, Refused
 
-__all__ = ["check_api", "offers_of", "quiet", "told", "wrong_class"]
+__all__ = ["check_api", "offers_of", "one_line", "quiet", "wrong_class"]
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error as one line of plain text."""
     try:
         text = " ".join(str(error).split())
@@ -80,7 +80,7 @@ def offers_of(plugin: Any) -> list[tuple[str, Offer]]:
         definition = re.search(r"hookimpl definition: (.*?\))", text)
         raise Refused(f"hooks take no arguments, and it has {definition[1]}" if definition else text) from None
     except BaseException as error:
-        raise Refused(told(error)) from error
+        raise Refused(one_line(error)) from error
     if not manager.get_hookcallers(plugin):
         raise Refused(f"it implements no hook of musegen ({', '.join(HOOKS)}): is @hookimpl missing?")
     return found

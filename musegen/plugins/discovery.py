@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
 from musegen.plugins import files
-from musegen.plugins.checks import check_api, offers_of, quiet, told, wrong_class
+from musegen.plugins.checks import check_api, offers_of, one_line, quiet, wrong_class
 from musegen.plugins.hooks import GROUP, HOOKS, Found, Measure, Offer, Refused
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Registry:
             # A plugin's import may do anything, sys.exit() included; it must not take the others along.
             except BaseException as error:
                 check_api(files.constant_in_source(point.value.partition(":")[0], "MUSEGEN_API"), found)
-                raise Refused(told(error)) from error
+                raise Refused(one_line(error)) from error
             self._add(plugin, found)
         except Refused as error:
             who = found.distribution
@@ -127,7 +127,7 @@ class Registry:
             raise
         except BaseException as error:
             where = files.line_of(error, path)
-            raise Refused(told(error) + (f" (line {where})" if where else ""), "correct the file") from error
+            raise Refused(one_line(error) + (f" (line {where})" if where else ""), "correct the file") from error
         try:
             return self._add(module, found)
         except Refused:
@@ -238,7 +238,7 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            problem, cause = f"cannot be loaded ({told(error)})", error
+            problem, cause = f"cannot be loaded ({one_line(error)})", error
         if problem:
             whose = f'plugin "{found.name}"' + (f" ({found.origin})" if found.distribution or found.file else "")
             do = "correct it" if found.file else "update or uninstall that plugin"
@@ -287,7 +287,7 @@ def _entry_points() -> list[EntryPoint]:
             except Exception as error:
                 text = distribution.read_text("entry_points.txt") or ""
                 if f"[{GROUP}]" in text:
-                    point = EntryPoint(distribution.name, f"{told(error)} in entry_points.txt", GROUP)
+                    point = EntryPoint(distribution.name, f"{one_line(error)} in entry_points.txt", GROUP)
                     vars(point).update(dist=distribution)
                     points.append(point)
         return points

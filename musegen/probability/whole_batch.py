@@ -9,7 +9,7 @@ processes' gradients is the gradient of the whole batch. Three things are not, a
 * Random numbers. Every process draws for the whole batch, from generators that stand alike everywhere, and keeps its own rows:
   the numbers are those of one process, and a checkpoint has one set of generators. A draw has n·B rows, batch fastest;
   what is drawn once for all stands within ``same_everywhere()``, and dropout of rows of which an example has some number within
-  ``ragged()``. A draw that fits none of them is refused.
+  ``uneven_rows()``. A draw that fits none of them is refused.
 * Batch normalisation takes its statistics over the whole batch.
 
 The last two need no word in a family: ``SharedBatch`` is a scope in which torch's functions do so.
@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 
 from musegen.errors import BadInput, ProcessLost
 
-__all__ = ["Part", "SharedBatch", "batch_length", "batch_mean", "gathered", "ragged", "same_everywhere", "watched"]
+__all__ = ["Part", "SharedBatch", "batch_length", "batch_mean", "gathered", "same_everywhere", "uneven_rows", "watched"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def same_everywhere() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ragged() -> Iterator[None]:
+def uneven_rows() -> Iterator[None]:
     """A scope in which dropout's rows belong to the examples in their order, any number to each."""
     global _ragged
     before, _ragged = _ragged, True

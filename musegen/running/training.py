@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from musegen.contracts.dataset import Batch, Dataset
-from musegen.contracts.domain import Data, Domain, Labelled, Stream, Target
+from musegen.contracts.domain import Auxiliary, Data, Domain, Labelled, Target
 from musegen.contracts.family import build
 from musegen.data.arrays import View, balanced_subset
 from musegen.data.batches import Batches, generator_for
@@ -214,21 +214,21 @@ class Session:
             left = " and ".join(self.engine.left_uncompiled)
             print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
         n = config.batch_size * family.minibatches
-        wanted = resolved.family.streams(resolved.family_config, domain.spec)
+        wanted = resolved.family.auxiliary(resolved.family_config, domain.spec)
         memory = config.device_memory
 
         def ready(dataset: Dataset) -> Dataset:
             return on_device(dataset, device, memory, self.engine.batch_dtype)
 
-        streams = {name: ready(_stream(resolved, data, stream)) for name, stream in wanted.items()}
-        self.batches = Batches(ready(data.splits["train"]), n, config.seed, device, streams)
+        auxiliary = {name: ready(auxiliary_dataset(resolved, data, want)) for name, want in wanted.items()}
+        self.batches = Batches(ready(data.splits["train"]), n, config.seed, device, auxiliary)
         valid = data.splits.get("valid")
         self.valid = None
         if valid is not None and len(valid) and config.validate_every:
-            for name, stream in wanted.items():
-                if isinstance(stream, Target) and "target_valid" in data.splits:
-                    streams[name] = ready(data.splits["target_valid"])
-            self.valid = Batches(ready(valid), n, config.seed, device, streams)
+            for name, want in wanted.items():
+                if isinstance(want, Target) and "target_valid" in data.splits:
+                    auxiliary[name] = ready(data.splits["target_valid"])
+            self.valid = Batches(ready(valid), n, config.seed, device, auxiliary)
         elif config.early_stop:
             raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
@@ -409,7 +409,7 @@ class Session:
         prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
 
 
-def _stream(resolved: Resolved, data: Data, wanted: Stream) -> Dataset:
+def auxiliary_dataset(resolved: Resolved, data: Data, wanted: Auxiliary) -> Dataset:
     """The further data that a family wants.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from musegen.evaluation.distributions import Counts, Measure, Numbers
+from musegen.evaluation.distributions import Counts, Numbers, Values
 from musegen.evaluation.distributions import compare as compare_distributions
 from musegen_audio.spectral import Spectral
 
@@ -96,7 +96,7 @@ def _aperiodicity(frames: Tensor, period: Tensor) -> Tensor:
     return (now - later).square().sum(2) / (now.square().sum(2) + later.square().sum(2)).clamp_min(1e-12)
 
 
-def measures(x: Tensor, spectral: Spectral) -> dict[str, Measure]:
+def measures(x: Tensor, spectral: Spectral) -> dict[str, Values]:
     """What is compared, of grids ``(n, C, T, W)``: per clip; pitch, loudness and chroma of the sound of the first ``SOUNDS``."""
     import librosa  # pulls numba
 

@@ -19,7 +19,7 @@ from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminato
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
-from musegen.evaluation.distributions import Measure, compare, merge
+from musegen.evaluation.distributions import Values, compare, merge
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import validate
@@ -404,7 +404,7 @@ class PianorollDomain(Domain):
         """Distributions of every measure of bars, see ``metrics.measures``, of samples against the reference's."""
         return compare(self.measures(samples), self.measures(reference))
 
-    def measures(self, samples: Tensor) -> dict[str, Measure]:
+    def measures(self, samples: Tensor) -> dict[str, Values]:
         """Measures of samples ``(n, *S)``, named ``measure/track``; with MuseGAN's own where its code takes these bars."""
         c, parts = self.config, []
         with_musegan = (c.bar_steps, c.signature, *c.pitch_range) == (MUSEGAN_BAR_STEPS, (4, 4), *MUSEGAN_PITCHES)

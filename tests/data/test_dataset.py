@@ -150,14 +150,14 @@ def test_transposition_is_drawn_from_the_choices_and_spares_drums() -> None:
 def test_streams_come_beside_each_batch_in_an_order_of_their_own() -> None:
     main, other = (ArrayDataset(torch.arange(50, dtype=torch.uint8)[:, None], scale=1) for _ in range(2))
     batches = Batches(main, 10, 0, CPU, {"other": other})
-    seen = [batches[step].streams["other"].index for step in range(5)]
+    seen = [batches[step].auxiliary["other"].index for step in range(5)]
     assert sorted(torch.cat(seen).tolist()) == list(range(50))
     assert not torch.equal(batches[0].index, seen[0])
     plain = Batches(main, 10, 0, CPU)
-    assert torch.equal(plain[3].index, batches[3].index)  # a stream does not change the batches
+    assert torch.equal(plain[3].index, batches[3].index)  # auxiliary data do not change the batches
     parts = list(batches[0].split(2))
-    assert [len(part.streams["other"]) for part in parts] == [5, 5]
-    assert [len(b.streams["other"]) for b in Batches(main, 20, 0, CPU, {"other": other}).once()] == [20, 20, 10]
+    assert [len(part.auxiliary["other"]) for part in parts] == [5, 5]
+    assert [len(b.auxiliary["other"]) for b in Batches(main, 20, 0, CPU, {"other": other}).once()] == [20, 20, 10]
 
 
 def test_a_balanced_subset_is_balanced_and_fixed() -> None:

@@ -21,7 +21,7 @@ from musegen.engine.engine import Engine
 from musegen.families.gan import GAN
 from musegen.running.config import RunConfig
 from musegen.running.runs import resolve
-from musegen.running.training import _stream
+from musegen.running.training import auxiliary_dataset
 
 CPU = torch.device("cpu")
 SOME = ("vae", "gan-wasserstein", "vae_gan", "gae-memory", "conditional_gan", "pixelcnn-gated", "aae-gaussian")
@@ -46,9 +46,9 @@ def steps(key: str, compile_: str) -> tuple[Engine, dict[str, float]]:
     torch.manual_seed(0)
     family = build(resolved.family, resolved.family_config, opened)
     engine = Engine(family, RunConfig(batch_size=8, device="cpu", compile=compile_))  # type: ignore[arg-type]
-    wanted = resolved.family.streams(resolved.family_config, opened.spec)
-    streams = {n: _stream(resolved, data, stream) for n, stream in wanted.items()}
-    batches = Batches(data.splits["train"], 8 * family.minibatches, 0, CPU, streams)
+    wanted = resolved.family.auxiliary(resolved.family_config, opened.spec)
+    auxiliary = {n: auxiliary_dataset(resolved, data, want) for n, want in wanted.items()}
+    batches = Batches(data.splits["train"], 8 * family.minibatches, 0, CPU, auxiliary)
     family.prepare(batches[0])
     for step in range(3):
         engine.step([batches[step]])

@@ -23,7 +23,7 @@ from musegen.data.streaming import StreamedWindows, on_device
 from musegen.engine.engine import Engine
 from musegen.running.config import RunConfig
 from musegen.running.runs import resolve
-from musegen.running.training import _stream
+from musegen.running.training import auxiliary_dataset
 from musegen_pianoroll.store.windows import WindowDataset
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16
@@ -111,14 +111,14 @@ def some_steps(key: str, dtype: torch.dtype) -> dict[str, float]:
     family = build(resolved.family, resolved.family_config, opened)
     engine = Engine(family, RunConfig(batch_size=8, device="cpu"))
     engine._autocast = torch.autocast("cpu", BF16)
-    wanted = resolved.family.streams(resolved.family_config, opened.spec)
-    streams = {n: on_device(_stream(resolved, data, stream), CPU, None, dtype) for n, stream in wanted.items()}
+    wanted = resolved.family.auxiliary(resolved.family_config, opened.spec)
+    auxiliary = {n: on_device(auxiliary_dataset(resolved, data, want), CPU, None, dtype) for n, want in wanted.items()}
     train = on_device(data.splits["train"], CPU, None, dtype)
-    batches = Batches(train, 8 * family.minibatches, 0, CPU, streams)
+    batches = Batches(train, 8 * family.minibatches, 0, CPU, auxiliary)
     family.prepare(batches[0].float())
     for step in range(3):
         batch: Batch = batches[step]
-        assert {b.x.dtype for b in (batch, *batch.streams.values())} == {dtype}
+        assert {b.x.dtype for b in (batch, *batch.auxiliary.values())} == {dtype}
         engine.step([batch])
     return engine.collect() | engine.evaluate([batches[5]])
 

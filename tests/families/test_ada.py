@@ -85,7 +85,7 @@ def test_dann_gradients_are_those_of_the_saddle_point(step: int) -> None:
     assert player == "adaptation"
     assert set(ada.players[player].networks) == {"encoder", "classifier", "discriminator"}
 
-    f_s, f_t = ada.encoder(batch.x), ada.encoder(batch.streams["target"].x)
+    f_s, f_t = ada.encoder(batch.x), ada.encoder(batch.auxiliary["target"].x)
     a_s, a_t = ada.discriminator(f_s)[1], ada.discriminator(f_t)[1]
     domain = F.binary_cross_entropy_with_logits(a_s, torch.ones(24)) + F.binary_cross_entropy_with_logits(
         a_t, torch.zeros(24)
@@ -156,7 +156,7 @@ def test_adda_losses_by_hand_and_their_signs() -> None:
     ada = small_ada(method="adda", pretraining_steps=1)
     ada.step = 7
     batch = source_and_target()
-    target = batch.streams["target"].x
+    target = batch.auxiliary["target"].x
 
     def logits() -> tuple[Tensor, Tensor]:
         return ada.discriminator(ada.encoder(batch.x))[1], ada.discriminator(ada.target_encoder(target))[1]
@@ -190,9 +190,9 @@ def test_labels_of_the_target_are_not_read_in_training(method: str, step: int) -
     ada = small_ada(method=method, pretraining_steps=2, ramp_steps=5)
     state = {name: t.clone() for name, t in ada.state_dict().items()}
     shown = source_and_target()
-    shown_wrong = replace(shown.streams["target"], label=torch.full((24,), 10_000))  # no class at all
+    shown_wrong = replace(shown.auxiliary["target"], label=torch.full((24,), 10_000))  # no class at all
     seen = []
-    for batch in (shown, source_and_target(target_label=False), replace(shown, streams={"target": shown_wrong})):
+    for batch in (shown, source_and_target(target_label=False), replace(shown, auxiliary={"target": shown_wrong})):
         ada.load_state_dict(state)
         ada.step = step
         seen.append(
@@ -209,7 +209,7 @@ def test_validation_reports_the_errors_of_both_and_copies_nothing(method: str) -
     before = {name: t.clone() for name, t in ada.state_dict().items()}
     batch = source_and_target()
     reported = {name: float(v.detach()) for _, losses in ada.updates(batch) for name, v in losses.items()}
-    target = batch.streams["target"]
+    target = batch.auxiliary["target"]
     f_t = (ada.encoder if method == "dann" else ada.target_encoder)(target.x)
     assert reported["target_error"] == pytest.approx(
         float((ada.classifier(f_t).argmax(1) != target.label).float().mean())
@@ -227,7 +227,7 @@ def test_batch_normalisation_keeps_the_statistics_of_the_target() -> None:
     norm = nn.BatchNorm1d(2, momentum=0.1)
     ada.encoder = nn.Sequential(norm, ada.encoder)
     batch = source_and_target()
-    target = batch.streams["target"].x
+    target = batch.auxiliary["target"].x
     ada.train()
     list(ada.updates(batch))
     torch.testing.assert_close(norm.running_mean, 0.1 * target.mean(0))
@@ -236,7 +236,7 @@ def test_batch_normalisation_keeps_the_statistics_of_the_target() -> None:
     assert norm.track_running_stats
     # In evaluation the source still counts by its own batch, and the target by what was remembered.
     ada.eval()
-    shifted = Batch(batch.x + 100, batch.index, batch.label, batch.streams)
+    shifted = Batch(batch.x + 100, batch.index, batch.label, batch.auxiliary)
     (_, here), (_, there) = (next(iter(ada.updates(b))) for b in (batch, shifted))
     torch.testing.assert_close(here["class"], there["class"], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(norm.running_mean, 0.1 * target.mean(0))

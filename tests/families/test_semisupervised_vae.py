@@ -123,7 +123,7 @@ def test_the_objective_is_an_explicit_enumeration_over_classes(monkeypatch: pyte
     """J = U + w L + α (−log q(y|x)), eqs. 6 to 9, with y summed out by hand."""
     family = small("m2", alpha=3.0, labelled_weight=0.5)
     batch = batch_of(4)
-    labelled = batch.streams["labelled"]
+    labelled = batch.auxiliary["labelled"]
     noise, noise_labelled = torch.randn(K, 4, 2), torch.randn(4, 2)
     draws = iter([noise.reshape(K * 4, 2), noise_labelled])
     monkeypatch.setattr(torch, "randn", lambda *size, **_: next(draws))
@@ -255,9 +255,9 @@ def test_labels_of_the_stream_are_read(model: str) -> None:
     family = small(model)
     family.step = 9
     batch = batch_of()
-    labelled = batch.streams["labelled"]
+    labelled = batch.auxiliary["labelled"]
     assert labelled.label is not None
-    other = replace(batch, streams={"labelled": replace(labelled, label=labelled.label.flip(0))})
+    other = replace(batch, auxiliary={"labelled": replace(labelled, label=labelled.label.flip(0))})
     (((_, ours),), ((_, theirs),)) = reported(family, batch), reported(family, other)
     assert float(ours["loss"]) != float(theirs["loss"])
 
@@ -338,7 +338,7 @@ def test_stacked_samples_have_the_spread_of_their_features() -> None:
 
 def test_it_asks_for_a_balanced_labelled_stream_and_refuses_data_without_classes() -> None:
     config = SemisupervisedVAEConfig(labelled=30)
-    assert SemisupervisedVAE.streams(config, small("m2").spec) == {"labelled": Labelled(30)}
+    assert SemisupervisedVAE.auxiliary(config, small("m2").spec) == {"labelled": Labelled(30)}
     with pytest.raises(BadInput, match="no classes"):
         SemisupervisedVAE.networks(config, Spec((6,), ("cell",), Bernoulli()))
 

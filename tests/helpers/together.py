@@ -30,7 +30,7 @@ from musegen.plugins import registry
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
 from musegen.running.runs import resolve
-from musegen.running.training import _stream
+from musegen.running.training import auxiliary_dataset
 from musegen_audio import notes
 
 STEPS, BATCH = 3, 12
@@ -77,9 +77,9 @@ def train(family_key: str, domain: str, options: dict[str, Any], processes: Proc
     config = RunConfig(batch_size=BATCH, device="cpu", clip_norm=100.0)
     engine = Engine(family, config, processes)
     engine.optimisers = {n: torch.optim.SGD(p, lr=LEARNING_RATE / BATCH) for n, p in engine.parameters.items()}
-    wanted = resolved.family.streams(resolved.family_config, opened.spec)
-    streams = {name: _stream(resolved, data, stream) for name, stream in wanted.items()}
-    batches = Batches(data.splits["train"], BATCH * family.minibatches, 0, torch.device("cpu"), streams)
+    wanted = resolved.family.auxiliary(resolved.family_config, opened.spec)
+    auxiliary = {name: auxiliary_dataset(resolved, data, want) for name, want in wanted.items()}
+    batches = Batches(data.splits["train"], BATCH * family.minibatches, 0, torch.device("cpu"), auxiliary)
     family.prepare(batches[0])
     part = processes.part(BATCH)
 
@@ -149,7 +149,11 @@ def diverge(folder: Path, rank: int) -> list[str]:
     try:
         musegen.train("vae", "toy", out=folder, steps=8, quiet=True, **RUN)
     except musegen.TrainingDiverged as error:
-        return [] if "at step 2" in str(error) and error.told == (rank != 0) else [f"{error} {error.told}"]
+        return (
+            []
+            if "at step 2" in str(error) and error.reported_elsewhere == (rank != 0)
+            else [f"{error} {error.reported_elsewhere}"]
+        )
     finally:
         Batches.rows = rows  # type: ignore[method-assign]
     return ["went on"]

@@ -18,7 +18,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from musegen.evaluation.distributions import Counts, Measure, Numbers
+from musegen.evaluation.distributions import Counts, Numbers, Values
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.output import notes_of
 
@@ -209,7 +209,7 @@ def _chords() -> Tensor:
 CHORDS = _chords()
 
 
-def measures(rolls: Tensor, tracks: Sequence[StoreTrack], bar_steps: int, steps_per_beat: int) -> dict[str, Measure]:
+def measures(rolls: Tensor, tracks: Sequence[StoreTrack], bar_steps: int, steps_per_beat: int) -> dict[str, Values]:
     """Every measure of rolls as a distribution, named ``measure/track``.
 
     Args:
@@ -217,7 +217,7 @@ def measures(rolls: Tensor, tracks: Sequence[StoreTrack], bar_steps: int, steps_
     """
     bars = Bars(rolls, bar_steps)
     pitched = [i for i, track in enumerate(tracks) if not track.is_drum]
-    found: dict[str, Measure] = {}
+    found: dict[str, Values] = {}
 
     def add(name: str, values: Tensor, edges: Tensor, which: Sequence[int]) -> None:
         for i in which:

@@ -16,7 +16,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from musegen.evaluation.distributions import Measure, Numbers
+from musegen.evaluation.distributions import Numbers, Values
 from musegen_pianoroll.measures.bars import CLASSES, RATE, TONAL, YES_NO, tonal_centroid
 from musegen_pianoroll.store.format import StoreTrack
 
@@ -34,14 +34,14 @@ MUSEGAN_PITCHES = (24, 108)
 QUALIFIED_STEPS = 2
 
 
-def musegan_measures(rolls: Tensor, tracks: Sequence[StoreTrack]) -> dict[str, Measure]:
+def musegan_measures(rolls: Tensor, tracks: Sequence[StoreTrack]) -> dict[str, Values]:
     """Table 1 of rolls ``(n, tracks, 2, bars · 96, 128)`` by bar: EB, UPC, QN and PP per track, DP of drums, TD of pairs."""
     # (n, tracks, bars · 96, 84) -> (n, tracks, bars, 96, 84) -> (n · bars, tracks, 96, 84)
     frame = rolls[:, :, 0, :, slice(*MUSEGAN_PITCHES)].unflatten(2, (-1, MUSEGAN_BAR_STEPS))
     frame = frame.transpose(1, 2).flatten(0, 1)
     pitched = [i for i, track in enumerate(tracks) if not track.is_drum]
     edges = {"EB": YES_NO, "UPC": CLASSES, "QN": RATE, "PP": RATE, "DP": RATE}
-    found: dict[str, Measure] = {}
+    found: dict[str, Values] = {}
     for name, values in musegan_compatible(frame).items():
         for i, track in enumerate(tracks):
             if name == "EB" or (name == "DP") == track.is_drum:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from musegen_pianoroll.store.format import StoreTrack, pitch_name
 
-__all__ = ["Kept", "bars_of", "into_range", "targets"]
+__all__ = ["Kept", "bars_of", "into_range", "moved_pitches"]
 
 N_PITCHES = 128
 NOWHERE = -1
 
 
-def targets(counts: np.ndarray, low: int, high: int) -> tuple[int, np.ndarray]:
+def moved_pitches(counts: np.ndarray, low: int, high: int) -> tuple[int, np.ndarray]:
     """Where the pitches of a track go so that they lie in [low, high] and every note keeps its name.
 
     The whole track moves by the number of octaves that brings most of its notes into the range, the smallest such move, up
@@ -46,7 +46,7 @@ def targets(counts: np.ndarray, low: int, high: int) -> tuple[int, np.ndarray]:
 
 
 def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high: int) -> tuple[np.ndarray, list[str]]:
-    """Tracks with notes outside [low, high] moved into it by octaves, see ``targets``; drums, whose pitches are instruments,
+    """Tracks with notes outside [low, high] moved into it by octaves, see ``moved_pitches``; drums, whose pitches are instruments,
     stay as they are.
 
     Args:
@@ -63,7 +63,7 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
             continue
         roll = np.unpackbits(planes[:, i], axis=-1, bitorder="little")  # (n_steps, 2, 128)
         counts = roll[:, 1].sum(0, dtype=np.int64)
-        octaves, target = targets(counts, low, high)
+        octaves, target = moved_pitches(counts, low, high)
         moved = np.zeros_like(roll)
         for pitch in np.flatnonzero(used & (target != NOWHERE)):
             moved[:, :, target[pitch]] |= roll[:, :, pitch]

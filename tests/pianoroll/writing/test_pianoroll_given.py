@@ -27,7 +27,7 @@ from musegen.models.model import Model
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.reading.roles import program_number
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.given import Kept, into_range, targets
+from musegen_pianoroll.writing.given import Kept, into_range, moved_pitches
 from musegen_pianoroll.writing.output import notes_of
 
 QUICK = ["--steps", "2", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
@@ -45,7 +45,7 @@ BEAT = 480
 def test_notes_move_by_octaves_and_most_of_them_together(pitches: list[int], a: int, b: int) -> None:
     low, high = min(a, b), max(a, b)
     counts = np.bincount(pitches, minlength=128)
-    octaves, target = targets(counts, low, high)
+    octaves, target = moved_pitches(counts, low, high)
     for pitch in pitches:
         if target[pitch] >= 0:
             assert low <= target[pitch] <= high
@@ -82,7 +82,7 @@ def test_rolls_move_note_by_note(notes: list[tuple[int, int, int, int]], low: in
     moved, said = into_range(planes, tracks, low, high)
     found = np.unpackbits(moved, axis=-1, bitorder="little").astype(bool)
     np.testing.assert_array_equal(found[:, 0], roll[:, 0])
-    _, target = targets(roll[:, 1, 1].sum(0), low, high)
+    _, target = moved_pitches(roll[:, 1, 1].sum(0), low, high)
     wanted = np.zeros_like(roll[:, 1])
     for step, plane, pitch in np.argwhere(roll[:, 1]):
         if target[pitch] >= 0:
