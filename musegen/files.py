@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from musegen.errors import BadInput
+
+__all__ = ["write_atomically", "write_file"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -20,6 +22,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def write_file(path: str | Path, content: bytes) -> Path:
+    """``write_atomically`` for a file that a user named; returns its path.
+
+    Raises:
+        BadInput: the place cannot be written to.
+    """
+    path = Path(path)
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+    return path
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from musegen.cli.app import app
-from musegen.cli.options import Draws, Files, Flag, Json, ModelName, Source, SourceOptions, TopP
+from musegen.cli.app import LOOK, TRAIN, app
+from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption, Source, SourceOptions, at_least
 from musegen.cli.output import as_json, print_table, save_picture, write_file
 from musegen.errors import BadInput
 from musegen.options import parse_assignments
@@ -27,7 +27,7 @@ Reference = Annotated[
 ]
 
 
-@app.command
+@app.command(group=LOOK)
 def traverse(
     model: ModelName,
     *,
@@ -38,14 +38,13 @@ def traverse(
     overwrite: Flag = False,
 ) -> None:
     """Draw what each coordinate of the code does: a row per coordinate, or per class of InfoGAN and structured codes."""
-    if steps < 2:
-        raise BadInput(f"--steps {steps} will not do: use 2 or more.")
+    at_least(2, steps=steps)
     loaded = source.load(model)
     rows = loaded.traversal(steps, seed)
-    save_picture(loaded.domain.picture(rows.flatten(0, 1), columns=steps), out, overwrite)
+    save_picture(loaded.domain.sheet(loaded.pieces(rows.flatten(0, 1)), columns=steps), out, overwrite)
 
 
-@app.command
+@app.command(group=LOOK)
 def latent(
     model: ModelName,
     *,
@@ -82,7 +81,7 @@ def _named(model: Model, files: Sequence[Path]) -> tuple[Tensor, list[str]]:
     return torch.cat(parts), names
 
 
-@app.command
+@app.command(group=LOOK)
 def score(
     model: ModelName,
     files: Files,
@@ -97,8 +96,7 @@ def score(
     """log p of files, exact or a lower bound; outliers lie below all but 1 % of the validation examples."""
     import math
 
-    if k < 1:
-        raise BadInput(f"-k {k} will not do: use 1 or more.")
+    at_least(1, k=k)
     loaded = source.load(model)
     loaded._require("log_prob")
     x, names = _named(loaded, files)
@@ -117,7 +115,7 @@ def _below(value: float, threshold: float | None) -> str:
     return "unknown" if threshold is None else "yes" if value < threshold else "no"
 
 
-@app.command
+@app.command(group=LOOK)
 def classify(
     model: ModelName,
     files: Files,
@@ -144,7 +142,7 @@ def classify(
     print_table(rows, json)
 
 
-@app.command
+@app.command(group=LOOK)
 def evaluate(
     model: ModelName,
     *,
@@ -153,25 +151,22 @@ def evaluate(
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
     data: Reference = None,
     seed: int = 0,
-    temperature: Annotated[float, Parameter(help="Of the samples, as for generate.")] = 1.0,
-    top_p: TopP = None,
     out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
     json: Json = False,
+    **options: ModelOption,
 ) -> None:
     """Compare a model with held-out data: log p, measures of samples, bars copied; and real examples in parentheses."""
     from musegen.evaluation.evaluate import evaluate, rows
 
-    if n < 2 or k < 1:
-        raise BadInput(f"-n {n} -k {k} will not do: use 2 samples or more, and 1 draw or more.")
-    if temperature < 0:
-        raise BadInput(f"--temperature {temperature} will not do: use 0 or more.")
+    at_least(2, n=n)
+    at_least(1, k=k)
     if split not in (None, "test", "valid"):
-        raise BadInput(f'--split "{split}" will not do: use test or valid.')
+        raise BadInput(f'--split "{split}" is invalid: use test or valid.')
     if out is not None and out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
-    found = evaluate(source.load(model, top_p=top_p), n, k, seed, split, data, temperature)
+    found = evaluate(source.load(model, "evaluate", options), n, k, seed, split, data)
     content = as_json(found.as_dict())
     if out is not None:
         write_file(out, content.encode())
@@ -201,19 +196,21 @@ def evaluate(
         print_table(rows(found.copies), False)
 
 
-@app.command
+@app.command(group=TRAIN)
 def export(
     model: ModelName,
     file: Path,
     *,
     set_: Annotated[
         list[str],
-        Parameter(name="--set", negative="", help="How samples are drawn from now on, as key=value: top_p=0.95."),
+        Parameter(
+            name="--set", negative="", help="How it draws and writes from now on, as key=value: temperature=0.9."
+        ),
     ] = [],  # noqa: B006
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
     """Write a model as one file, which every command takes in place of the run folder."""
     loaded = source.load(model)
-    loaded.set_sampling(**parse_assignments(set_))
+    loaded.configure(**parse_assignments(set_))
     loaded.save(file)
     print(f"Wrote {file}")

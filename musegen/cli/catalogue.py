@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from musegen.cli.app import app
+from musegen.cli.app import LOOK, PLUGINS, app
 from musegen.cli.options import Json
 from musegen.cli.output import print_table, write_file
 from musegen.options import describe
 
 
-@app.command
+@app.command(group=PLUGINS)
 def families(*, json: Json = False) -> None:
     """List the families and what each can do."""
     from musegen.errors import BadInput
@@ -40,7 +40,7 @@ def families(*, json: Json = False) -> None:
     _say_what_is_missing()
 
 
-@app.command
+@app.command(group=PLUGINS)
 def domains(*, json: Json = False) -> None:
     """List the domains, and which plugin each comes from."""
     from musegen.plugins import registry
@@ -63,7 +63,7 @@ def _say_what_is_missing() -> None:
         print(f"Not listed is what broken plugins offer: {', '.join(bad)}. musegen plugins says why.", file=sys.stderr)
 
 
-@app.command
+@app.command(group=LOOK)
 def models(*, json: Json = False) -> None:
     """List the trained models that ship with musegen; every command takes their names."""
     from musegen.data import bundled
@@ -82,7 +82,7 @@ def models(*, json: Json = False) -> None:
         print("No models ship with this musegen.")
 
 
-@app.command
+@app.command(group=PLUGINS)
 def plugins(*, json: Json = False) -> None:
     """List the plugins, where they come from, and what is wrong with broken ones."""
     import dataclasses
@@ -105,7 +105,7 @@ def plugins(*, json: Json = False) -> None:
             print(f"\n{f.name} ({f.origin}) is {f.status}: {f.problem}.\n  What to do: {f.remedy}.")
 
 
-@app.command
+@app.command(group=PLUGINS)
 def explain(
     family: str, *, svg: Annotated[Path | None, Parameter(help="Draw the graph into this file.")] = None
 ) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from musegen.cli.app import app
+from musegen.cli.app import TRAIN, app
 from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
-from musegen.cli.output import print_table
 from musegen.errors import BadInput
-from musegen.options import describe, load_yaml, parse_assignments
-from musegen.running.config import RunConfig
+from musegen.options import load_yaml, parse_assignments
 from musegen.running.launch import launch, wanted
 
 
-@app.command
+@app.command(group=TRAIN)
 def train(
     family: str | None = None,
     domain: str | None = None,
@@ -62,7 +60,7 @@ def train(
     _say_next(run.path)
 
 
-@app.command
+@app.command(group=TRAIN)
 def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
     """Continue a run exactly where it stopped.
 
@@ -86,17 +84,3 @@ def _say_next(run: Path) -> None:
     shown = os.path.relpath(run)
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
         print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
-
-
-def pair_help(family: str, domain: str) -> None:
-    """The options of one pair, as three tables."""
-    from musegen.plugins import registry
-
-    family_class, domain_class = registry().family(family), registry().domain(domain)
-    print(f"Usage: musegen train {family} {domain} [DATA] --out RUN [OPTIONS] [--set key=value …]\n")
-    run_rows = [{**row, "option": "--" + row["option"].replace("_", "-")} for row in describe(RunConfig)]
-    print_table(run_rows, False, "Options of the run (also --config FILE.yaml, --overwrite, --quiet)")
-    print()
-    print_table(describe(family_class.Config), False, f"--set for the family {family}: {family_class.title}")
-    print()
-    print_table(describe(domain_class.Config), False, f"--set for the domain {domain}: {domain_class.summary}")

@@ -87,7 +87,6 @@ def evaluate(
     seed: int = 0,
     split: str | None = None,
     source: Path | None = None,
-    temperature: float = 1.0,
 ) -> Evaluation:
     """Evaluate a model.
 
@@ -96,7 +95,6 @@ def evaluate(
         k: draws per example where log p is a bound.
         split: ``test`` or ``valid``; by default the first of them that has examples.
         source: the data, as for training; those of the run if not given.
-        temperature: of the samples; log p is that of the model as it is.
 
     Raises:
         BadInput: a model file, which knows no data, without source; no held-out data; a family that neither samples nor has log p.
@@ -126,7 +124,7 @@ def evaluate(
     if can.sample:
         takes_given = model.family.capabilities.given and domain.spec.given
         given = held_out if takes_given else None
-        samples = model.sample(len(held_out) if takes_given else n, seed=seed, temperature=temperature, given=given)
+        samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
         train = data.splits["train"]
         real = _draw(train, n, seed)
         metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
@@ -151,7 +149,7 @@ def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: 
             measure, figures = registry().measure(name), []
             for x in (samples, real):
                 # Copies, and draws of their own: no measure can change what another one sees.
-                with model._seeded(seed), quiet():
+                with model.drawing(seed), quiet():
                     figures.append(_as_figures(measure(x.clone(), held_out.clone())))
         except (Exception, SystemExit) as error:
             provider = registry().provider("measure", name)

@@ -129,8 +129,8 @@ class AAE(Family):
             return statistics
         return DiagonalGaussian.from_statistics(statistics).rsample()
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, temperature))
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(self.encoder(x))[:, : self.config.latent_dim]  # the means, where variances follow

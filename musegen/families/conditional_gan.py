@@ -229,9 +229,7 @@ class ConditionalGAN(Family):
         x = self.likelihood.mean(params) if self.neurons is None else self.neurons(params)
         return x if given is None else paste(x, given, self.mask)
 
-    def sample(
-        self, n: int, *, temperature: float = 1.0, label: Tensor | None = None, given: Tensor | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n samples ``(n, *S)``; without a condition, of each class in turn, or around what the model remembers."""
         rows = torch.arange(n, device=self.device)
         if self.config.by_label:
@@ -243,4 +241,4 @@ class ConditionalGAN(Family):
                     f"What is given has the shape {tuple(given.shape)}, and this model needs {self.spec.shape}, once or {n} times."
                 )
             given = given.expand(n, *self.spec.shape)
-        return self.generate(n, label, given, temperature)
+        return self.generate(n, label, given, self.sampling.temperature)

@@ -215,8 +215,8 @@ class GAE(Family):
         j = torch.multinomial(r, n, replacement=True)  # (B, draws)
         return self.likelihood.log_prob(params[j.flatten()], x.repeat_interleave(n, 0)).view(j.shape).mean(1)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.recall(n, temperature)[0])
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.recall(n, self.sampling.temperature)[0])
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean

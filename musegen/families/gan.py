@@ -254,8 +254,8 @@ class GAN(Family):
         params = self.generator(self.prior.sample(n, self.device, temperature))
         return self.likelihood.mean(params) if self.neurons is None else self.neurons(params)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.generate(n, temperature)
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.generate(n, self.sampling.temperature)
 
     def decode(self, z: Tensor) -> Tensor:
         params = self.generator(z)

@@ -197,8 +197,8 @@ class GMMN(Family):
         """G(h) in the code space: ``(B, H)`` → ``(B, n)``."""
         return self.generator(h).sigmoid()
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.noise(n, temperature))
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.noise(n, self.sampling.temperature))
 
     def decode(self, z: Tensor) -> Tensor:
         """The sample of noise h ``(B, H)``, ``(B, *S)``."""

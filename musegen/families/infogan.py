@@ -175,12 +175,12 @@ class InfoGAN(Family):
             weighted = weighted + c.lambda_continuous * terms["continuous_information"]
         return weighted, terms
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         if label is not None:
             label = label.to(self.device)
             if label.shape != (n,) or not bool(((label >= 0) & (label < self.config.n_classes)).all()):
                 raise BadInput(f"label must hold {n} whole numbers from 0 to {self.config.n_classes - 1}.")
-        return self.decode(self.draw(n, temperature, label))
+        return self.decode(self.draw(n, self.sampling.temperature, label))
 
     def decode(self, z: Tensor) -> Tensor:
         """G(z, c) of ``(B, n_code)``: noise, one-hot c₁ and c₂ in this order."""

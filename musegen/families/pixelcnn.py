@@ -133,9 +133,9 @@ class PixelCNN(Family):
         given = [self.log_prob_given(x, label.expand(len(x))) for label in labels]
         return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n draws; without labels a conditional model draws them uniformly."""
-        return self.complete(torch.zeros(n, *self.spec.shape, device=self.device), 0, temperature, label)
+        return self.complete(torch.zeros(n, *self.spec.shape, device=self.device), 0, self.sampling.temperature, label)
 
     def complete(self, x: Tensor, given: int, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
         """x ``(n, *S)`` with all but its first ``given`` rows drawn anew: the rest of a picture, or how a piece goes on."""

@@ -50,14 +50,14 @@ from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampling
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.networks.nade import Recurrent, RecurrentNADE
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli
 
-__all__ = ["RNNNADE", "RNNNADEConfig"]
+__all__ = ["RNNNADE", "RNNNADEConfig", "RNNNADESampling"]
 
 N_EXAMPLES = 32
 """Given parts that the model keeps."""
@@ -78,11 +78,15 @@ class RNNNADEConfig:
         [1, 2, 4], "bars back that this term also sees, where the data have bars and a sample is longer"
     )
     harmony: bool = option(True, "the term also knows which pitch classes have sounded, where the columns are pitches")
+    conditional: bool = option(False, "condition on the class label, where the data have classes")
+
+
+@dataclass(frozen=True)
+class RNNNADESampling(Sampling):
     top_p: float = option(
-        1.0, "of samples: the next cell on is drawn from the most probable ones that make up this much", gt=0, le=1
+        1.0, "draw the next cell that is on from the most probable ones that together have this probability", gt=0, le=1
     )
     lead_in: int = option(0, "bars that are drawn before every sample without a past, and left out of it", ge=0)
-    conditional: bool = option(False, "condition on the class label, where the data have classes")
 
 
 def given_channels(spec: Spec) -> list[int]:
@@ -108,10 +112,11 @@ class RNNNADE(Family):
     paper = "Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv 1206.6392; NADE: Larochelle & Murray 2011"
     objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
     Config = RNNNADEConfig
+    Sampling = RNNNADESampling
     capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True)
     monitor = "loss"
-    sampling_options = ("top_p", "lead_in")
     draws = True
+    sampling: RNNNADESampling
     examples: Tensor
 
     def __init__(self, config: RNNNADEConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
@@ -204,9 +209,7 @@ class RNNNADE(Family):
         return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
 
     @torch.no_grad()
-    def sample(
-        self, n: int, *, temperature: float = 1.0, label: Tensor | None = None, given: Tensor | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n draws; without labels a conditional model draws them uniformly.
 
         Args:
@@ -224,18 +227,18 @@ class RNNNADE(Family):
             n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (n,), device=self.device)
-        condition, c = self.condition(label), self.config
-        lead_in = 0 if self.given else c.lead_in * self.spec.bar
-        drawn = self.network.draw(lead_in + n_steps, self.network.start(n), temperature, condition, given, c.top_p)
+        condition, s = self.condition(label), self.sampling
+        lead_in = 0 if self.given else s.lead_in * self.spec.bar
+        drawn = self.network.draw(lead_in + n_steps, self.network.start(n), s.temperature, condition, given, s.top_p)
         return drawn[:, :, lead_in:]
 
     @torch.no_grad()
-    def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(past),), device=past.device)
-        condition, memory = self.condition(label), self.network.start(len(past))
-        lead_in = 0 if past.shape[2] else self.config.lead_in * self.spec.bar
+        condition, memory, s = self.condition(label), self.network.start(len(past)), self.sampling
+        lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         if past.shape[2]:
             _, memory = self.network.steps(past, memory, condition)
-        drawn = self.network.draw(lead_in + n_steps, memory, temperature, condition, top_p=self.config.top_p)
+        drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p)
         return drawn[:, :, lead_in:]

@@ -259,9 +259,9 @@ class SemisupervisedVAE(Family):
         y = F.one_hot(self.m2.log_q(x).argmax(1), self.m2.k).float()
         return self.m2.q(self.m2.features(x), y).mean
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n samples, of each class in turn if no label is given; M1 alone does not know classes."""
-        c = self.config
+        c, temperature = self.config, self.sampling.temperature
         if c.model == "m1":
             return self.likelihood.mean(self.decoder(StandardNormal(c.feature_dim).sample(n, self.device, temperature)))
         label = torch.arange(n, device=self.device) % self.m2.k if label is None else label.to(self.device)

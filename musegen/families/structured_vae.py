@@ -220,9 +220,9 @@ class StructuredVAE(Family):
         nelbo = reconstruction + sum(terms.values())
         yield "autoencoder", {"loss": loss, "nelbo": nelbo, "reconstruction": reconstruction} | terms
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         code = self.visible(self.prior(n, 0.0).rsample())
-        code[:, sum(self.config.discrete) :] *= temperature
+        code[:, sum(self.config.discrete) :] *= self.sampling.temperature
         if label is not None:
             k = self.classes()
             label = label.to(self.device)

@@ -175,8 +175,8 @@ class VAE(Family):
             self.baseline = torch.lerp(baseline, mean, 0.1)
         return signal - baseline
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, temperature))
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean

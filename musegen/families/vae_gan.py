@@ -154,8 +154,8 @@ class VAEGAN(Family):
         """z ~ q(z|x) and as many z_p ~ p(z), for the players that leave the encoder alone: ``(B, n)`` twice."""
         return self.q(x).rsample(), self.prior.sample(len(x), x.device)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, temperature))
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean

@@ -226,8 +226,8 @@ class WakeSleep(Family):
             losses["sleep"] = -self.log_q(x, h).mean()
         yield "recognition", {"loss": torch.stack(list(losses.values())).mean(), **losses}
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.dream(n, temperature)[0])
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.dream(n, self.sampling.temperature)[0])
 
     def encode(self, x: Tensor) -> Tensor:
         return self.units.mean(self.recognition[0](self.encoder(x)))

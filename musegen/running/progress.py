@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -123,15 +124,15 @@ class TensorBoard:
         for name, value in metrics.items():
             self.writer.add_scalar(f"{kind}/{name}", value, step)
 
-    def media(self, picture: Image, audio: tuple[Any, int] | None, step: int) -> None:
-        """The picture of the samples, and their sound if the domain has one."""
+    def media(self, picture: Image, sounds: Sequence[tuple[Any, int] | None], step: int) -> None:
+        """The picture of the samples, and sounds as pieces have them, if they have any."""
         import numpy as np
 
         self.writer.add_image("samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
-        if audio is not None:
-            clips, rate_hz = audio
-            for i, clip in enumerate(clips):
-                self.writer.add_audio(f"sample_{i}", np.asarray(clip).mean(0, keepdims=True), step, sample_rate=rate_hz)
+        for i, sound in enumerate(sounds):
+            if sound is not None:
+                mono = np.asarray(sound[0]).mean(0, keepdims=True)
+                self.writer.add_audio(f"sample_{i}", mono, step, sample_rate=sound[1])
 
     def close(self) -> None:
         self.writer.close()

@@ -27,47 +27,60 @@ from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
 from musegen.files import write_atomically
-from musegen.options import load_yaml, split_options, validate
+from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import FORMAT, RunConfig
 
 if TYPE_CHECKING:
-    from musegen.contracts.domain import Domain
+    from musegen.contracts.domain import Data, Domain
     from musegen.contracts.family import Family
 
-__all__ = ["Resolved", "Run", "resolve"]
+__all__ = ["Resolved", "Run", "option_owners", "resolve"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """A validated configuration: the classes chosen and an instance of each one's ``Config``."""
+    """A validated configuration: the classes chosen, and an instance of each of their sets of options."""
 
     family: type[Family]
     domain: type[Domain]
     run: RunConfig
     family_config: Any
     domain_config: Any
+    sampling: Any
+    writing: Any
     data: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Flat and plain, as in ``config.yaml``; an option that family and domain set differently is there once for each."""
+        """Flat and plain, as in ``config.yaml``; an option that two owners set differently is there once for each."""
         flat = {"format": FORMAT, "family": self.family.name, "domain": self.domain.name, "data": self.data}
-        run, family, domain = (
-            {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-            for config in (self.run, self.family_config, self.domain_config)
-        )
-        differ = {name for name in family.keys() & domain.keys() if family[name] != domain[name]}
-        owners = (("family", family), ("domain", domain))
-        each = {f"{owner}.{name}" if name in differ else name: v for owner, of in owners for name, v in of.items()}
-        return flat | run | each
+        owners = {
+            "family": self.family_config,
+            "domain": self.domain_config,
+            "sampling": self.sampling,
+            "writing": self.writing,
+        }
+        return flat | flat_options({"run": self.run}) | flat_options(owners)
+
+    def make_domain(self) -> Domain:
+        """The domain, without data."""
+        return self.domain(self.domain_config, self.writing)
+
+    def open(self, cache: Path) -> tuple[Domain, Data]:
+        """The domain, with what its data decide, and the data; see ``Domain.open``."""
+        opened, data = self.domain.open(self.domain_config, None if self.data is None else Path(self.data), cache)
+        return type(opened)(opened.config, self.writing), data
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return value
+def option_owners(family: type[Family], domain: type[Domain]) -> dict[str, type]:
+    """Every set of options of a run, by owner."""
+    return {
+        "run": RunConfig,
+        "family": family.Config,
+        "domain": domain.Config,
+        "sampling": family.Sampling,
+        "writing": domain.Writing,
+    }
 
 
 def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Path | None = None) -> Resolved:
@@ -77,14 +90,19 @@ def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Pa
         BadInput: an unknown family, domain or option, or a value that will not do.
     """
     family_class, domain_class = registry().family(family), registry().domain(domain)
-    owners = {"run": RunConfig, "family": family_class.Config, "domain": domain_class.Config}
+    whose = {"run": "the run"} | dict.fromkeys(("family", "sampling"), f'the family "{family}"')
+    whose |= dict.fromkeys(("domain", "writing"), f'the domain "{domain}"')
+    owners = option_owners(family_class, domain_class)
     mine = split_options(options, owners)
+    checked: dict[str, Any] = {owner: validate(kind, mine[owner], whose[owner]) for owner, kind in owners.items()}
     return Resolved(
         family_class,
         domain_class,
-        validate(RunConfig, mine["run"], "the run"),
-        validate(family_class.Config, mine["family"], f'the family "{family}"'),
-        validate(domain_class.Config, mine["domain"], f'the domain "{domain}"'),
+        checked["run"],
+        checked["family"],
+        checked["domain"],
+        checked["sampling"],
+        checked["writing"],
         None if data is None else str(Path(data).absolute()),
     )
 

@@ -24,6 +24,7 @@ import torch
 from musegen.contracts.dataset import Batch, Dataset
 from musegen.contracts.domain import Auxiliary, Data, Domain, Labelled, Target
 from musegen.contracts.family import build
+from musegen.contracts.piece import save
 from musegen.data.arrays import View, balanced_subset
 from musegen.data.batches import Batches, generator_for
 from musegen.data.streaming import memory_to_stream, on_device
@@ -108,9 +109,7 @@ def _new_session(
 ) -> Session:
     """A run folder and what is about to train in it; nothing is left behind where that fails."""
     with NewRun(out, overwrite) as new:
-        opened, splits = asked.domain.open(
-            asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data"
-        )
+        opened, splits = asked.open(new.temporary / "data")
         memory = asked.run.device_memory or memory_to_stream(splits.splits["train"], device)
         resolved = replace(asked, domain_config=opened.config, run=replace(asked.run, device_memory=memory))
         draft = Run(new.temporary)
@@ -129,8 +128,7 @@ def _session(run: Run, resolved: Resolved, quiet: bool, processes: Processes, de
     Raises:
         BadInput: its data are others by now.
     """
-    source = None if resolved.data is None else Path(resolved.data)
-    opened, splits = resolved.domain.open(resolved.domain_config, source, run.path / "data")
+    opened, splits = resolved.open(run.path / "data")
     if splits.fingerprint != run.environment()["data"]["sha256"]:
         raise BadInput(f"The data of {run.path} have changed since it was started: restore them, or start a new run.")
     return Session(run, resolved, opened, splits, device, quiet, processes)
@@ -208,7 +206,7 @@ class Session:
         if config.precision == "float32":
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
-        family.n_examples = len(data.splits["train"])
+        family.sampling, family.n_examples = resolved.sampling, len(data.splits["train"])
         self.engine = Engine(family, config, processes)
         if self.engine.left_uncompiled and not self.quiet:
             left = " and ".join(self.engine.left_uncompiled)
@@ -361,9 +359,9 @@ class Session:
         reference = self.batches.dataset.gather(
             index.to(self.engine.device), generator_for(self.engine.device, self.config.seed, 4)
         ).x
-        config = self.domain.calibrate(samples, reference.float().cpu())
-        if config != self.domain.config:
-            self.resolved = replace(self.resolved, domain_config=config)
+        writing = self.domain.calibrate(samples, reference.float().cpu())
+        if writing != self.domain.writing:
+            self.resolved = replace(self.resolved, writing=writing)
             self.run.write_config(self.resolved)
 
     @torch.no_grad()
@@ -381,12 +379,12 @@ class Session:
             else:
                 source = self.valid if self.valid is not None else self.batches
                 samples = family.reconstruct(next(source.once()).x[:n].float())
-        samples = samples.float().cpu()
-        self.domain.write(samples, folder, [f"sample_{i:03d}" for i in range(len(samples))])
-        picture = self.domain.picture(samples)
+        pieces = self.domain.pieces(samples.float().cpu())
+        save(pieces, folder, [f"sample_{i:03d}" for i in range(len(pieces))])
+        picture = self.domain.sheet(pieces)
         picture.save(folder / "picture.png")
         if board is not None:
-            board.media(picture, self.domain.audio(samples[:4]), step)
+            board.media(picture, [piece.audio() for piece in pieces[:4]], step)
 
     def save(self) -> None:
         """Write a checkpoint, the first process alone; then drop those that nobody needs.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
-from musegen.files import write_atomically
+from musegen.files import write_file
 
 __all__ = ["FORMATS", "encode", "write_sound"]
 
@@ -49,10 +49,10 @@ def encode(clip: np.ndarray, rate_hz: int, kind: str = "wav") -> bytes:
     return content.getvalue()
 
 
-def write_sound(path: Path, clip: np.ndarray, rate_hz: int) -> None:
-    """Write sound, whole or not at all, in the format of the path's suffix; see ``encode``.
+def write_sound(path: str | Path, clip: np.ndarray, rate_hz: int) -> Path:
+    """Write sound, whole or not at all, in the format of the path's suffix (see ``encode``); returns the path.
 
     Raises:
-        BadInput: no such format.
+        BadInput: no such format, or a place that cannot be written to.
     """
-    write_atomically(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))
+    return write_file(path, encode(clip, rate_hz, Path(path).suffix.lower().removeprefix(".")))

@@ -49,7 +49,10 @@ def session(family: type[Family], domain: Domain) -> Session:
         SkipTest: the domain lacks what the family needs.
     """
     config = family.Config()
-    resolved = Resolved(family, type(domain), RunConfig(batch_size=BATCH, device="cpu"), config, domain.config, None)
+    run = RunConfig(batch_size=BATCH, device="cpu")
+    options = {"family_config": config, "domain_config": domain.config}
+    options |= {"sampling": family.Sampling(), "writing": domain.writing}
+    resolved = Resolved(family, type(domain), run, data=None, **options)
     try:
         wanted = family.networks(config, domain.spec).values()
         if any(isinstance(want, Autoregressive) for want in wanted) and not has_autoregressive(domain):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,22 +22,35 @@ from musegen.data.folders import subfolder_labels
 from musegen.errors import BadInput
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "binarise",
     "open_picture",
     "read_idx",
     "read_mnist",
     "read_pictures",
     "read_static_binarised",
+    "sizes_of",
 ]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_CAP_BYTES = 1 << 30
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 PIXEL_CAP = 64_000_000
 """Pictures with more pixels are left out: decoding a decompression bomb would fill the memory."""
 
 N_VALID = 10_000
 """The last training images of MNIST serve as validation: the customary 50,000 / 10,000 / 10,000."""
+
+
+def sizes_of(folder: Path) -> Counter[str]:
+    """How many pictures below a folder, or as one file, have which width and height: ``{"640 × 480": 3}``; their headers alone are read."""
+    found: Counter[str] = Counter()
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                with Image.open(path) as picture:
+                    found[f"{picture.width} × {picture.height}"] += 1
+    return found
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
@@ -183,7 +198,7 @@ def read_pictures(
         raise BadInput(f"{folder} {problem}: give a folder of pictures.")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
     if not paths:
-        raise BadInput(f"The folder {folder} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        raise BadInput(f"The folder {folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)}).")
 
     def load(path: Path) -> np.ndarray | str:
         try:

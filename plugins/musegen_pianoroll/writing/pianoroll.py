@@ -1,6 +1,6 @@
 """One piece of music as a user holds it: notes on a grid, who plays them, and how fast.
 
-pieces = model.domain.pianorolls(model.sample(8, seed=0))
+pieces = model.pieces(model.sample(8, seed=0))
 pieces[0]                       # in a notebook: picture and player
 pieces[0].save("first.mid")     # or .mp3 .ogg .flac .wav .png .npz
 """
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from musegen.contracts.piece import Piece
 from musegen.errors import BadInput
-from musegen.files import write_atomically
+from musegen.files import write_file
 from musegen.sound.files import FORMATS, encode, write_sound
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing import output
@@ -30,7 +31,7 @@ __all__ = ["Pianoroll"]
 
 
 @dataclass(frozen=True, eq=False)
-class Pianoroll:
+class Pianoroll(Piece):
     """A piece.
 
     Args:
@@ -42,6 +43,7 @@ class Pianoroll:
         pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
     """
 
+    suffix = ".mid"
     roll: np.ndarray
     tracks: Sequence[StoreTrack]
     steps_per_beat: int
@@ -118,9 +120,10 @@ class Pianoroll:
             width=width,
         )
 
-    def audio(self) -> np.ndarray:
-        """Sound, float32 ``(2, frames)`` at 44,100 Hz."""
-        return output.synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+    def audio(self) -> tuple[np.ndarray, int]:
+        """Sound, float32 ``(2, frames)``, and its rate in Hz."""
+        sound = output.synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+        return sound, output.SAMPLE_RATE_HZ
 
     def save(self, path: str | Path) -> Path:
         """Write the piece in the format of the suffix: MIDI (.mid), Lakh pianoroll (.npz), picture (.png), or sound.
@@ -129,24 +132,20 @@ class Pianoroll:
             BadInput: another suffix, or a place that cannot be written to.
         """
         path = Path(path)
-        try:
-            match path.suffix.lower():
-                case ".mid" | ".midi":
-                    write_atomically(path, output.midi_bytes(self.to_pretty_midi()))
-                case ".npz":
-                    content = io.BytesIO()
-                    self.to_pypianoroll().save(content)
-                    write_atomically(path, content.getvalue())
-                case ".png":
-                    write_atomically(path, self._png(900))
-                case suffix if suffix.removeprefix(".") in FORMATS:
-                    write_sound(path, self.audio(), output.SAMPLE_RATE_HZ)
-                case suffix:
-                    kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
-                    raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
-        except OSError as error:
-            raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
-        return path
+        match path.suffix.lower():
+            case ".mid" | ".midi":
+                return write_file(path, output.midi_bytes(self.to_pretty_midi()))
+            case ".npz":
+                content = io.BytesIO()
+                self.to_pypianoroll().save(content)
+                return write_file(path, content.getvalue())
+            case ".png":
+                return write_file(path, self._png(900))
+            case suffix if suffix.removeprefix(".") in FORMATS:
+                return write_sound(path, *self.audio())
+            case suffix:
+                kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
+                raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
 
     def _png(self, width: int) -> bytes:
         content = io.BytesIO()
@@ -155,10 +154,11 @@ class Pianoroll:
 
     def _repr_html_(self) -> str:
         """Picture and player for a notebook, self-contained; MP3, which every browser plays, or WAV where libsndfile is old."""
+        heard = self.audio()
         try:
-            kind, sound = "mpeg", encode(self.audio(), output.SAMPLE_RATE_HZ, "mp3")
+            kind, sound = "mpeg", encode(*heard, "mp3")
         except BadInput:
-            kind, sound = "wav", encode(self.audio(), output.SAMPLE_RATE_HZ)
+            kind, sound = "wav", encode(*heard)
         picture, player = (base64.b64encode(content).decode() for content in (self._png(700), sound))
         return (
             f'<figure><img alt="{escape(repr(self))}" src="data:image/png;base64,{picture}"><br>'
