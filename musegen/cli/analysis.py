@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from musegen.cli.app import LOOK, TRAIN, app
 from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption, Source, SourceOptions, at_least
-from musegen.cli.output import as_json, print_table, save_picture, write_file
+from musegen.cli.output import as_json, check_free, print_table, save_picture
 from musegen.errors import BadInput
+from musegen.files import write_file
 from musegen.options import parse_assignments
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def traverse(
 ) -> None:
     """Draw what each coordinate of the code does: a row per coordinate, or per class of InfoGAN and structured codes."""
     at_least(2, steps=steps)
+    check_free(out, overwrite)
     loaded = source.load(model)
     rows = loaded.traversal(steps, seed)
-    save_picture(loaded.domain.sheet(loaded.pieces(rows.flatten(0, 1)), columns=steps), out, overwrite)
+    save_picture(loaded.domain.sheet(loaded.pieces(rows.flatten(0, 1)), columns=steps), out)
 
 
 @app.command(group=LOOK)
@@ -57,6 +59,7 @@ def latent(
     """Draw the codes of validation examples, coloured by class, and the density that they add up to."""
     from musegen.evaluation.latent import draw
 
+    check_free(out, overwrite)
     loaded = source.load(model)
     loaded._require("encode")
     batch = loaded.examples(n, source=data)
@@ -65,7 +68,7 @@ def latent(
             f"{model} is a model file, which knows no data to encode: add --data FOLDER or --data bundled, or give a run folder."
         )
     picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes)
-    save_picture(picture, out, overwrite)
+    save_picture(picture, out)
 
 
 def _named(model: Model, files: Sequence[Path]) -> tuple[Tensor, list[str]]:
@@ -164,8 +167,8 @@ def evaluate(
     at_least(1, k=k)
     if split not in (None, "test", "valid"):
         raise BadInput(f'--split "{split}" is invalid: use test or valid.')
-    if out is not None and out.exists() and not overwrite:
-        raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
+    if out is not None:
+        check_free(out, overwrite)
     found = evaluate(source.load(model, "evaluate", options), n, k, seed, split, data)
     content = as_json(found.as_dict())
     if out is not None:

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from musegen.cli.app import LOOK, PLUGINS, app
 from musegen.cli.options import Json
-from musegen.cli.output import print_table, write_file
+from musegen.cli.output import print_table
+from musegen.files import write_file
 from musegen.options import describe
 
 

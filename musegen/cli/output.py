@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from musegen.errors import BadInput
+from musegen.files import write_file
 
-__all__ = ["as_json", "print_table", "save_picture", "write_file"]
+__all__ = ["as_json", "check_free", "print_table", "save_picture"]
 
 
 def as_json(value: Any) -> str:
@@ -34,19 +35,18 @@ def print_table(rows: Sequence[dict[str, Any]], in_json: bool, title: str = "") 
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
-def save_picture(picture: Any, out: Path, overwrite: bool) -> None:
+def check_free(out: Path, overwrite: bool) -> None:
+    """Refuse, before any work is done, to replace a file that nobody said may be replaced.
+
+    Raises:
+        BadInput: it exists.
+    """
     if out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
+
+
+def save_picture(picture: Any, out: Path) -> None:
     content = io.BytesIO()
     picture.save(content, "PNG")
     write_file(out, content.getvalue())
     print(out)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    from musegen.files import write_atomically
-
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None

@@ -78,7 +78,8 @@ class Model:
         """
         mine = split_options(options, self.option_owners, f"The model ({self.family.name} on {self.domain.name})")
         self.family.sampling = self._sampling(mine["sampling"])
-        self.domain = self.domain.written_with(mine["writing"])
+        if mine["writing"]:
+            self.domain = self.domain.written_with(mine["writing"])
 
     def _sampling(self, options: dict[str, Any]) -> Any:
         checked = validate(self.family.Sampling, options, f'the family "{self.family.name}"')

@@ -43,13 +43,13 @@ N_VALID = 10_000
 
 
 def sizes_of(folder: Path) -> Counter[str]:
-    """How many pictures below a folder, or as one file, have which width and height: ``{"640 × 480": 3}``; their headers alone are read."""
+    """Pictures below a folder, or one file, by width and height: ``{"640 × 480": 3}``; their headers alone are read."""
     found: Counter[str] = Counter()
     for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
         if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
-            with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-                with Image.open(path) as picture:
-                    found[f"{picture.width} × {picture.height}"] += 1
+            no_picture = contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+            with no_picture, Image.open(path) as picture:
+                found[f"{picture.width} × {picture.height}"] += 1
     return found
 
 

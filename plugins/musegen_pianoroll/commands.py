@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,7 +18,7 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.
 
 
 def build(
-    domain: Annotated[Literal["pianoroll"], Parameter(help="pianoroll: other domains read their files directly.")],
+    domain: Annotated[str, Parameter(help="pianoroll: other domains read their files directly.")],
     folder: Annotated[Path, Parameter(help="Of MIDI or Lakh pianoroll files; searched with its subfolders.")],
     /,
     *,
@@ -34,6 +34,10 @@ def build(
     """Build a packed store from a folder of MIDI or Lakh pianoroll files. When interrupted, the same command goes on from there."""
     from musegen_pianoroll.reading.build import build_store
 
+    if domain != "pianoroll":
+        raise BadInput(
+            f'"{domain}" needs no store: stores are built for pianoroll, and other domains read their files directly.'
+        )
     if not 1 <= steps_per_beat <= 96:
         raise BadInput(f"--steps-per-beat {steps_per_beat} is invalid: use 1 to 96.")
     index, _, of = shard.partition("/")

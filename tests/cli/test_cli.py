@@ -111,8 +111,8 @@ def test_from_training_to_interpolation(run: Callable[..., Result], tmp_path: Pa
     assert Path("other/sample_000.mid").read_bytes() == first["sample_000.mid"]
 
     assert run("data", "build", "pianoroll", songs, "--out", "store").code == 0
-    info = json.loads(run("data", "info", "store", "--json").out)[0]
-    assert (info["pieces"], info["bars"], info["left out"]) == (4, 24, 1)
+    info = json.loads(run("data", "info", "store", "--json").out)
+    assert (info["pieces"], info["bars"], info["left_out"]) == (4, 24, 1)
     assert info["reasons"] == {"ends inside its header": 1}
     text = run("data", "info", "store").out
     assert "1 ends inside its header" in text
@@ -147,7 +147,7 @@ def test_scores_classes_and_codes(run: Callable[..., Result], tmp_path: Path, pi
     assert run("arithmetic", "vae", disc, square, square / "03.png", "--out", "sum").code == 0
     assert Path("sum/a_minus_b_plus_c.png").exists()
     bad(run("latent", "vae", "--out", "latent.png"), "--overwrite")
-    bad(run("latent", "m.safetensors"), "knows no data")
+    bad(run("latent", "m.safetensors", "--out", "codes.png"), "knows no data")
     bad(run("classify", "vae", noise), "cannot classify", "semisupervised_vae")
     bad(run("generate", "vae", "--label", "disc"), "cannot condition")
     bad(run("traverse", "vae", "--steps", 1), "--steps 1")
@@ -272,7 +272,7 @@ def test_a_configuration_file(run: Callable[..., Result], tmp_path: Path) -> Non
         (["data", "info", "nowhere"], ["nowhere"]),
         (["data", "build", "pianoroll", "empty", "--out", "s"], ["holds no MIDI"]),
         (["data", "build", "image", "empty", "--out", "s"], ["needs no store"]),
-        (["data", "build", "piano", "empty", "--out", "s"], ["no domain"]),
+        (["data", "build", "piano", "empty", "--out", "s"], ["stores are built for pianoroll"]),
         (["data", "build", "pianoroll", "short", "--out", "s", "--steps-per-beat", "0"], ["1 to 96"]),
         (["generat"], ["generat"]),
         (["train", "vae", "toy", "--learning-rate"], ["learning-rate"]),
@@ -325,7 +325,7 @@ def test_a_picture_that_is_none_and_a_file_that_is_missing(
     bad(run("interpolate", "run", "x.png", "x.png"), "no picture")
     bad(run("interpolate", "run", "x.png", "x.png", "--steps", "1"), "--steps 1")
     bad(run("generate", "run", "-n", "0"), "-n 0")
-    bad(run("generate", "run", "--temperature", "-1"), "--temperature")
+    bad(run("generate", "run", "--temperature", "-1"), "temperature", "invalid")
     bad(run("generate", "run", "--checkpoint", "7"), "no checkpoint of step 7")
     bad(run("generate", "run", "--checkpoint", "newest"), "newest")
     assert not Path("out").exists()
