@@ -57,7 +57,7 @@ class Spec:
         classes: names of the class labels; empty if there are none.
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
-        octave: columns after which a pitch class returns, where columns are pitches; 0: they are not.
+        octave: columns after which columns of one class return, as notes of one name do; 0: there are no such classes.
     """
 
     shape: tuple[int, ...]

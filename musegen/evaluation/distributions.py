@@ -1,7 +1,7 @@
 """How far two distributions of a measure are from each other, whatever it was measured on.
 
 A measure is a set of numbers, one per bar or picture (``Numbers``), or a table of counts (``Counts``), such as how often
-one pitch class follows another. Of two of the same kind, p from samples and q from data held out:
+one class follows another. Of two of the same kind, p from samples and q from data held out:
 
     overlap    Σ_i min(p_i, q_i)                     1 where they are equal, 0 where they have nothing in common
     kl         Σ_i q_i log(q_i / p_i)                KL(q ‖ p), nats: what describing the data by the samples costs

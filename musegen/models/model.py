@@ -391,7 +391,7 @@ class Model:
         """Write samples in the domain's native format; returns the files.
 
         Args:
-            options: of the domain's ``Writing``: ``tempo=90, programs={"Piano": 5}``.
+            options: of the domain's ``Writing``; ``--help`` shows those of a model.
 
         Raises:
             BadInput: there is no such option, a value is invalid, or the folder cannot be written.

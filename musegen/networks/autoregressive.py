@@ -18,7 +18,7 @@ Deviations: feature maps are rounded up to a multiple of C, so that no channel i
 ``diagonal-bilstm`` an empty column follows the last: mask A shows a cell only to positions below or to its right, and
 without that column the last cell of the row above would be seen by nobody beyond the first convolution. With
 ``location`` a learned bias per row and per column follows the first layer (1606.05328, eq. 5, with a constant map s),
-without which layers tell a drum from a pitch, or a beat from an offbeat, by their distance from the border alone.
+without which layers tell one row or column from another by their distance from the border alone.
 """
 
 from __future__ import annotations
