@@ -35,9 +35,11 @@ from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun, mapped_planes, model_planes, unpacked
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import WindowDataset, gather_windows
-from musegen_pianoroll.writing import output, thresholds
+from musegen_pianoroll.writing import thresholds
 from musegen_pianoroll.writing.given import Kept, bars_of, into_range, range_name
 from musegen_pianoroll.writing.pianoroll import Pianoroll
+from musegen_pianoroll.writing.picture import contact_sheet
+from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -284,7 +286,7 @@ class PianorollDomain(Domain):
 
     def _read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         """Packed planes of a file on the model's grid, and what is known of it."""
-        from musegen_pianoroll.reading.build import read_piece
+        from musegen_pianoroll.reading.piece import read_piece
 
         return read_piece(path, self.config.tracks, self.config.steps_per_beat)
 
@@ -388,7 +390,7 @@ class PianorollDomain(Domain):
         return [piece.save(folder / f"{name}.mid") for piece, name in zip(self.pianorolls(samples), names, strict=True)]
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Image:
-        return output.contact_sheet(
+        return contact_sheet(
             self.rolls(samples).numpy(),
             self.tracks,
             steps_per_bar=self.config.bar_steps,
@@ -398,7 +400,7 @@ class PianorollDomain(Domain):
         )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
-        return [piece.audio() for piece in self.pianorolls(samples)], output.SAMPLE_RATE_HZ
+        return [piece.audio() for piece in self.pianorolls(samples)], SAMPLE_RATE_HZ
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         """Distributions of every measure of bars, see ``metrics.measures``, of samples against the reference's."""

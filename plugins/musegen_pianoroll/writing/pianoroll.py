@@ -21,7 +21,9 @@ from musegen.errors import BadInput
 from musegen.files import write_atomically
 from musegen.sound.files import FORMATS, encode, write_sound
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing import output
+from musegen_pianoroll.writing.midi import midi_bytes, notes_of, to_pretty_midi
+from musegen_pianoroll.writing.picture import picture
+from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, synthesise
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +70,7 @@ class Pianoroll:
     @property
     def notes(self) -> np.ndarray:
         """Every note, int64 ``(n, 4)``: track, pitch, first step, and the one after the last."""
-        return output.notes_of(self.roll)
+        return notes_of(self.roll)
 
     def __repr__(self) -> str:
         names = ", ".join(track.name for track in self.tracks)
@@ -81,7 +83,7 @@ class Pianoroll:
 
     def to_pretty_midi(self) -> Any:
         """A ``pretty_midi.PrettyMIDI``."""
-        return output.to_pretty_midi(
+        return to_pretty_midi(
             self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
         )
 
@@ -109,7 +111,7 @@ class Pianoroll:
 
     def picture(self, width: int = 900) -> Image:
         """Time to the right, pitch upward, a colour per track."""
-        return output.picture(
+        return picture(
             self.roll,
             self.tracks,
             steps_per_bar=self.bar_steps,
@@ -120,7 +122,7 @@ class Pianoroll:
 
     def audio(self) -> np.ndarray:
         """Sound, float32 ``(2, frames)`` at 44,100 Hz."""
-        return output.synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+        return synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
 
     def save(self, path: str | Path) -> Path:
         """Write the piece in the format of the suffix: MIDI (.mid), Lakh pianoroll (.npz), picture (.png), or sound.
@@ -132,7 +134,7 @@ class Pianoroll:
         try:
             match path.suffix.lower():
                 case ".mid" | ".midi":
-                    write_atomically(path, output.midi_bytes(self.to_pretty_midi()))
+                    write_atomically(path, midi_bytes(self.to_pretty_midi()))
                 case ".npz":
                     content = io.BytesIO()
                     self.to_pypianoroll().save(content)
@@ -140,7 +142,7 @@ class Pianoroll:
                 case ".png":
                     write_atomically(path, self._png(900))
                 case suffix if suffix.removeprefix(".") in FORMATS:
-                    write_sound(path, self.audio(), output.SAMPLE_RATE_HZ)
+                    write_sound(path, self.audio(), SAMPLE_RATE_HZ)
                 case suffix:
                     kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
                     raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
@@ -156,9 +158,9 @@ class Pianoroll:
     def _repr_html_(self) -> str:
         """Picture and player for a notebook, self-contained; MP3, which every browser plays, or WAV where libsndfile is old."""
         try:
-            kind, sound = "mpeg", encode(self.audio(), output.SAMPLE_RATE_HZ, "mp3")
+            kind, sound = "mpeg", encode(self.audio(), SAMPLE_RATE_HZ, "mp3")
         except BadInput:
-            kind, sound = "wav", encode(self.audio(), output.SAMPLE_RATE_HZ)
+            kind, sound = "wav", encode(self.audio(), SAMPLE_RATE_HZ)
         picture, player = (base64.b64encode(content).decode() for content in (self._png(700), sound))
         return (
             f'<figure><img alt="{escape(repr(self))}" src="data:image/png;base64,{picture}"><br>'

@@ -28,7 +28,7 @@ from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.reading.roles import program_number
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.given import Kept, into_range, moved_pitches
-from musegen_pianoroll.writing.output import notes_of
+from musegen_pianoroll.writing.midi import notes_of
 
 QUICK = ["--steps", "2", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
 BEAT = 480
