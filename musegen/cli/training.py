@@ -8,10 +8,10 @@ from pathlib import Path
 from musegen.cli.app import app
 from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
 from musegen.cli.output import print_table
+from musegen.engine.launch import launch, wanted
 from musegen.errors import BadInput
 from musegen.options import describe, load_yaml, parse_assignments
 from musegen.running.config import RunConfig
-from musegen.running.launch import launch, wanted
 
 
 @app.command

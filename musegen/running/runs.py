@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import write_atomically
+from musegen.files import FORMAT, check_format, write_atomically
 from musegen.options import load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
-from musegen.running.config import FORMAT, RunConfig
+from musegen.running.config import RunConfig
 
 if TYPE_CHECKING:
     from musegen.contracts.domain import Domain
@@ -100,12 +100,7 @@ def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: boo
         BadInput: it is of another format version, does not validate, or needs a plugin that is not there.
     """
     options = dict(flat)
-    found = options.pop("format", None)
-    if found != FORMAT:
-        raise BadInput(
-            f"{where} was written in format {found}, and this musegen reads format {FORMAT}: "
-            "use the version of musegen that wrote it, or train again."
-        )
+    check_format(options.pop("format", None), where)
     try:
         family, domain, data = options.pop("family"), options.pop("domain"), options.pop("data", None)
     except KeyError as missing:
