@@ -16,7 +16,7 @@ factors. Options:
 * ``conditional``: p(x | y) = Π_i p(x_i | x_<i, y), the label's one-hot vector h added within the gates as V·h (1606.05328,
   eqs. 3 and 4). ``log_prob`` then sums it out, p(x) = 1/K Σ_y p(x | y): every class is as likely as another.
 * ``location``: a learned bias per row and per column behind the first layer; a domain whose rows and columns mean
-  something (beats, pitches) gains by it. It is eq. 5 of 1606.05328 with a constant map s = r_row + c_column.
+  something gains by it. It is eq. 5 of 1606.05328 with a constant map s = r_row + c_column.
 
 ``sample`` draws row by row; a row's cells settle by fixed-point iteration instead of one by one, with the same outcome
 (``AutoregressiveGrid.draw``). Reported: ``bits_per_dim`` = L / (cells · ln 2).
