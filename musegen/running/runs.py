@@ -11,17 +11,19 @@ data/              what the domain keeps, such as a packed store
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,16 +178,14 @@ class Run:
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_environment(self, resolved: Resolved, data_fingerprint: str, data_description: str) -> None:
+        needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
             "musegen": _version("musegen"),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {
-                name: _version(name)
-                for name in ("torch", "numpy", "pretty_midi", "pypianoroll", "symusic", "safetensors")
-            },
+            "packages": _packages({"musegen", *(need["distribution"] for need in needed)}),
             "plugins": [dataclasses.asdict(found) for found in registry().found],
-            "needs": needs(resolved.family.name, resolved.domain.name),
+            "needs": needed,
             "git": _git_state(),
             "arguments": sys.argv,
             "data": {"sha256": data_fingerprint, "description": data_description},
@@ -242,6 +242,17 @@ class NewRun:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _packages(distributions: Iterable[str]) -> dict[str, str | None]:
+    """Versions of the packages that distributions need, but for those of their extras."""
+    names = set()
+    for distribution in distributions:
+        with contextlib.suppress(PackageNotFoundError, ValueError):  # a plugin that is a file comes from none
+            names |= {
+                re.split("[^A-Za-z0-9._-]", line)[0] for line in requires(distribution) or () if "extra ==" not in line
+            }
+    return {name: _version(name) for name in sorted(names)}
 
 
 def _version(name: str) -> str | None:

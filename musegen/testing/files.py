@@ -12,8 +12,8 @@ import torch
 
 from musegen.contracts.domain import Domain
 from musegen.errors import BadInput
-from musegen.testing.checks import Unmet, expect, rule
 from musegen.testing.domains import examples, expected, support
+from musegen.testing.rules import Unmet, expect, rule
 
 __all__ = ["RULES"]
 
