@@ -226,7 +226,7 @@ def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
                 values[name] = yaml.safe_load(text)
             except yaml.YAMLError:
                 raise BadInput(f'The value of --{name.replace("_", "-")} cannot be read: "{text}".') from None
-        elif dict in kinds and "=" in text:
+        elif dict in kinds and ("=" in text or get_origin(hints[name]) is dict):
             pairs = [part.partition("=") for part in text.split(",")]
             if not all(key.strip() and equals and value.strip() for key, equals, value in pairs):
                 raise BadInput(f'--{name.replace("_", "-")} "{text}" is invalid: write it like Piano=5,Bass=33.')

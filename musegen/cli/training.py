@@ -7,9 +7,9 @@ from pathlib import Path
 
 from musegen.cli.app import TRAIN, app
 from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
+from musegen.engine.launch import launch, wanted
 from musegen.errors import BadInput
 from musegen.options import load_yaml, parse_assignments
-from musegen.running.launch import launch, wanted
 
 
 @app.command(group=TRAIN)

@@ -8,7 +8,7 @@ one class follows another. Of two of the same kind, p from samples and q from da
     distance   ∫ |P(t) − Q(t)| dt                    1-Wasserstein, in units of the measure; numbers only
 
 Overlap and KL are taken over the bins of the measure (Yang & Lerch 2020 smooth with a Gaussian kernel instead, which spreads
-rates that are exactly 0 or 1, as most of music's are, over values that do not exist). For KL half a count is added to every
+rates that are exactly 0 or 1 over values that do not exist). For KL half a count is added to every
 bin (Jeffreys' prior), which keeps it finite. All three move away from perfect as samples become fewer, so that a value means
 something only beside a floor: training data against the same data held out, with as many examples.
 """

@@ -113,13 +113,7 @@ def evaluate(
         raise BadInput(f"There are no held-out data in {split or 'test or valid'}: train on more pieces or pictures.")
     held_out = _draw(data.splits[found[0]], n, seed)
 
-    log_prob = None
-    if can.log_prob:
-        values = model.log_prob(held_out, k, seed).double()
-        error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        exact = can.log_prob == "exact"
-        log_prob = {"kind": can.log_prob, "nats": float(values.mean()), "error": error, "draws": 1 if exact else k}
-
+    log_prob = _log_prob(model, held_out, k, seed) if can.log_prob else None
     metrics, copies = {}, {}
     if can.sample:
         takes_given = model.family.capabilities.given and domain.spec.given
@@ -132,6 +126,13 @@ def evaluate(
         metrics |= {name: figure for name, figure in more.items() if name not in metrics}
         copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
     return Evaluation(found[0], len(samples) if can.sample else 0, len(held_out), log_prob, metrics, copies)
+
+
+def _log_prob(model: Model, x: Tensor, k: int, seed: int) -> dict[str, Any]:
+    """log p of examples: kind, mean, its standard error, and draws per example."""
+    kind, values = model.family.capabilities.log_prob, model.log_prob(x, k, seed).double()
+    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return {"kind": kind, "nats": float(values.mean()), "error": error, "draws": 1 if kind == "exact" else k}
 
 
 def _draw(dataset: Dataset, n: int, seed: int) -> Tensor:

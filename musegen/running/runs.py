@@ -11,25 +11,27 @@ data/              what the domain keeps, such as a packed store
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import write_atomically
+from musegen.files import FORMAT, check_format, write_atomically
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
-from musegen.running.config import FORMAT, RunConfig
+from musegen.running.config import RunConfig
 
 if TYPE_CHECKING:
     from musegen.contracts.domain import Data, Domain
@@ -118,12 +120,7 @@ def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: boo
         BadInput: it is of another format version, does not validate, or needs a plugin that is not there.
     """
     options = dict(flat)
-    found = options.pop("format", None)
-    if found != FORMAT:
-        raise BadInput(
-            f"{where} was written in format {found}, and this musegen reads format {FORMAT}: "
-            "use the version of musegen that wrote it, or train again."
-        )
+    check_format(options.pop("format", None), where)
     try:
         family, domain, data = options.pop("family"), options.pop("domain"), options.pop("data", None)
     except KeyError as missing:
@@ -199,16 +196,14 @@ class Run:
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_environment(self, resolved: Resolved, data_fingerprint: str, data_description: str) -> None:
+        needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
             "musegen": _version("musegen"),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {
-                name: _version(name)
-                for name in ("torch", "numpy", "pretty_midi", "pypianoroll", "symusic", "safetensors")
-            },
+            "packages": _packages({"musegen", *(need["distribution"] for need in needed)}),
             "plugins": [dataclasses.asdict(found) for found in registry().found],
-            "needs": needs(resolved.family.name, resolved.domain.name),
+            "needs": needed,
             "git": _git_state(),
             "arguments": sys.argv,
             "data": {"sha256": data_fingerprint, "description": data_description},
@@ -265,6 +260,17 @@ class NewRun:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _packages(distributions: Iterable[str]) -> dict[str, str | None]:
+    """Versions of the packages that distributions need, but for those of their extras."""
+    names = set()
+    for distribution in distributions:
+        with contextlib.suppress(PackageNotFoundError, ValueError):  # a plugin that is a file comes from none
+            names |= {
+                re.split("[^A-Za-z0-9._-]", line)[0] for line in requires(distribution) or () if "extra ==" not in line
+            }
+    return {name: _version(name) for name in sorted(names)}
 
 
 def _version(name: str) -> str | None:

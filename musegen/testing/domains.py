@@ -15,7 +15,7 @@ from musegen.contracts.domain import Domain
 from musegen.data.batches import Batches
 from musegen.options import validate
 from musegen.probability.likelihood import Bernoulli, Categorical, Likelihood
-from musegen.testing.checks import expect, rule
+from musegen.testing.rules import expect, rule
 
 __all__ = ["RULES", "examples", "expected", "support"]
 

@@ -20,8 +20,8 @@ from musegen.plugins import registry
 from musegen.running.config import RunConfig
 from musegen.running.runs import Resolved, Run
 from musegen.running.training import Session
-from musegen.testing.checks import Rule, Unmet, expect, rule
 from musegen.testing.networks import has_autoregressive
+from musegen.testing.rules import Rule, Unmet, expect, rule
 
 __all__ = ["RULES", "steps"]
 

@@ -14,8 +14,8 @@ import torch
 from musegen.contracts.domain import Domain
 from musegen.contracts.piece import save
 from musegen.errors import BadInput
-from musegen.testing.checks import Unmet, expect, rule
 from musegen.testing.domains import examples, expected, options_of, support
+from musegen.testing.rules import Unmet, expect, rule
 
 __all__ = ["RULES"]
 

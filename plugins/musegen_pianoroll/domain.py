@@ -230,7 +230,7 @@ class PianorollDomain(Domain):
 
     def _read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         """Packed planes of a file on the model's grid, and what is known of it."""
-        from musegen_pianoroll.reading.build import read_piece
+        from musegen_pianoroll.reading.piece import read_piece
 
         return read_piece(path, self.config.tracks, self.config.steps_per_beat)
 

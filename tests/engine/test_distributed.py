@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 import musegen
 from musegen.engine.checkpoint import newest_checkpoint
+from musegen.engine.launch import LAUNCHER, MEETING, wanted
 from musegen.errors import BadInput
 from musegen.networks.nade import _through
 from musegen.probability.whole_batch import Part, SharedBatch, batch_length, batch_mean, gathered, same_everywhere
-from musegen.running.launch import LAUNCHER, MEETING, wanted
 from musegen.running.runs import Run
 
 CPU = torch.device("cpu")

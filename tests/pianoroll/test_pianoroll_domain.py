@@ -31,15 +31,18 @@ from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.measures.bars import measure, onsets_of, table
 from musegen_pianoroll.measures.keys import key_of, piece_labels
 from musegen_pianoroll.networks.musegan import strides
-from musegen_pianoroll.reading.build import build_store, read_piece
+from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.store import planes
 from musegen_pianoroll.store.format import PACKED, PLANES_AT, StoreTrack
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import gather_windows
 from musegen_pianoroll.store.writer import StoreWriter
-from musegen_pianoroll.writing.output import contact_sheet, notes_of, picture, synthesise, write_midi
+from musegen_pianoroll.writing.midi import notes_of, write_midi
+from musegen_pianoroll.writing.picture import COLOURS, contact_sheet, picture
+from musegen_pianoroll.writing.sound import synthesise
 
 CPU = torch.device("cpu")
 
@@ -461,8 +464,6 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
     image = picture(roll, BAND, steps_per_bar=16, steps_per_beat=4)
     colours = {pixel for _, pixel in image.getcolors(1 << 20)}
     from PIL import ImageColor
-
-    from musegen_pianoroll.writing.output import COLOURS
 
     grid = np.asarray(image)[20:]  # below the legend
     for i in range(5):

@@ -27,8 +27,8 @@ def test_values_are_converted_and_defaults_stay() -> None:
     ("values", "message"),
     [
         ({"stepz": 3}, 'has no option "stepz". Did you mean "steps"'),
-        ({"steps": 0}, 'Option "steps" of the run: 0 will not do'),
-        ({"steps": "many"}, "'many' will not do"),
+        ({"steps": 0}, 'Option "steps" of the run: 0 is invalid'),
+        ({"steps": "many"}, "'many' is invalid"),
         ({"learning_rate": -1}, "greater than 0"),
         ({"learning_rate": "nan"}, "learning_rate"),
         ({"ema": 1}, "less than 1"),

@@ -22,7 +22,9 @@ from musegen.errors import BadInput
 from musegen.files import write_file
 from musegen.sound.files import FORMATS, encode, write_sound
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing import output
+from musegen_pianoroll.writing.midi import midi_bytes, notes_of, to_pretty_midi
+from musegen_pianoroll.writing.picture import picture
+from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, synthesise
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +72,7 @@ class Pianoroll(Piece):
     @property
     def notes(self) -> np.ndarray:
         """Every note, int64 ``(n, 4)``: track, pitch, first step, and the one after the last."""
-        return output.notes_of(self.roll)
+        return notes_of(self.roll)
 
     def __repr__(self) -> str:
         names = ", ".join(track.name for track in self.tracks)
@@ -83,7 +85,7 @@ class Pianoroll(Piece):
 
     def to_pretty_midi(self) -> Any:
         """A ``pretty_midi.PrettyMIDI``."""
-        return output.to_pretty_midi(
+        return to_pretty_midi(
             self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
         )
 
@@ -111,7 +113,7 @@ class Pianoroll(Piece):
 
     def picture(self, width: int = 900) -> Image:
         """Time to the right, pitch upward, a colour per track."""
-        return output.picture(
+        return picture(
             self.roll,
             self.tracks,
             steps_per_bar=self.bar_steps,
@@ -122,8 +124,8 @@ class Pianoroll(Piece):
 
     def audio(self) -> tuple[np.ndarray, int]:
         """Sound, float32 ``(2, frames)``, and its rate in Hz."""
-        sound = output.synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
-        return sound, output.SAMPLE_RATE_HZ
+        sound = synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+        return sound, SAMPLE_RATE_HZ
 
     def save(self, path: str | Path) -> Path:
         """Write the piece in the format of the suffix: MIDI (.mid), Lakh pianoroll (.npz), picture (.png), or sound.
@@ -134,7 +136,7 @@ class Pianoroll(Piece):
         path = Path(path)
         match path.suffix.lower():
             case ".mid" | ".midi":
-                return write_file(path, output.midi_bytes(self.to_pretty_midi()))
+                return write_file(path, midi_bytes(self.to_pretty_midi()))
             case ".npz":
                 content = io.BytesIO()
                 self.to_pypianoroll().save(content)

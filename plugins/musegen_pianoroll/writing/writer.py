@@ -17,9 +17,10 @@ from musegen_pianoroll.measures.bars import onsets_of
 from musegen_pianoroll.reading.roles import program_number, track_specs
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun
-from musegen_pianoroll.writing import output, thresholds
+from musegen_pianoroll.writing import thresholds
 from musegen_pianoroll.writing.given import GivenNotes
 from musegen_pianoroll.writing.pianoroll import Pianoroll
+from musegen_pianoroll.writing.picture import contact_sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,7 +111,7 @@ class RollWriter:
     def sheet(self, pieces: Sequence[Pianoroll], columns: int | None = None) -> Image:
         """Pieces in one picture, all over the same pitches."""
         rolls = np.stack([piece.roll for piece in pieces])
-        return output.contact_sheet(
+        return contact_sheet(
             rolls,
             self.tracks,
             steps_per_bar=self.config.bar_steps,

@@ -25,9 +25,11 @@ from readers import HERE, check, notes_by_role, read_file, read_score
 
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
-from musegen_pianoroll.reading import build, worker
-from musegen_pianoroll.reading.build import build_store, find_files, read_piece
+from musegen_pianoroll.reading import crew, worker
+from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.folder import find_files
+from musegen_pianoroll.reading.piece import read_by, read_piece
 from musegen_pianoroll.reading.quantise import quantise, to_steps
 from musegen_pianoroll.reading.roles import track_specs
 from musegen_pianoroll.reading.score import Score
@@ -100,7 +102,7 @@ def test_running_status_chunks_of_others_and_type_0() -> None:
 
 def read_through_a_worker(tmp_path: Path, n: int, inputs: st.SearchStrategy[bytes]) -> Counter[str]:
     """What became of n damaged files. In a worker, as in a build: the compiled parser may crash, the build may not."""
-    worker, path = build.Worker("band", 4), tmp_path / "x.mid"
+    worker, path = crew.Worker("band", 4, tmp_path), tmp_path / "x.mid"
     reasons: Counter[str] = Counter()
 
     @settings(max_examples=n, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -109,7 +111,7 @@ def read_through_a_worker(tmp_path: Path, n: int, inputs: st.SearchStrategy[byte
         path.write_bytes(data)
         started = time.monotonic()
         try:
-            worker.read(path)
+            read_by(worker, path)
             reasons["read"] += 1
         except MidiError as error:
             reasons[error.reason] += 1
@@ -359,8 +361,8 @@ worker.main()
 
 
 def test_a_crash_or_a_hang_costs_one_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", CRASHING))
-    monkeypatch.setattr(build, "TIMEOUT_S", 3.0)
+    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", CRASHING))
+    monkeypatch.setattr(crew, "TIMEOUT_S", 3.0)
     for i, name in enumerate(("crash", "hang", "huge", "print")):
         (folder / "deep" / f"1{name}.mid").write_bytes(piece(4, transpose=8 + i))
     report = build_store(folder, tmp_path / "store", workers=1)
@@ -389,7 +391,7 @@ def test_no_file_of_a_thousand_is_opened_twice(tmp_path: Path, monkeypatch: pyte
     log.write_text("")
     for i in range(1000):
         (songs / f"{i:04d}.mid").write_bytes(midi([track([(0, 480, 1 + i % 100), (480, 960, 1 + i // 100)])]))
-    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", WATCHED.format(log=str(log))))
+    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", WATCHED.format(log=str(log))))
     opened_here: list[str] = []
     watching = True
 
@@ -421,12 +423,12 @@ def test_nothing_usable_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_folders_without_permission_and_links_in_circles(folder: Path) -> None:
     (folder / "loop").symlink_to(folder)
-    assert len(find_files(folder)) == 6
+    assert len(find_files(folder)[1]) == 6
     closed = folder / "closed"
     closed.mkdir()
     closed.chmod(0)
     try:
-        assert len(find_files(folder)) == 6
+        assert len(find_files(folder)[1]) == 6
     finally:
         closed.chmod(0o700)
 

@@ -29,7 +29,7 @@ from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.reading.roles import program_number
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.given import GivenNotes, into_range, moved_pitches
-from musegen_pianoroll.writing.output import notes_of
+from musegen_pianoroll.writing.midi import notes_of
 
 QUICK = ["--steps", "2", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
 BEAT = 480
@@ -419,7 +419,7 @@ def test_continuing_on_the_command_line(run: Callable[..., Result], tmp_path: Pa
     assert (programs["Piano"], programs["Bass"]) == (19, 33)
     assert played.get_tempo_changes()[1][0] == pytest.approx(77, rel=1e-4)
     bad(run("generate", "vae", "--programs", "Piano"), "--programs", "Piano=5,Bass=33")
-    bad(run("generate", "vae", "--tempo", "-1"), "tempo_bpm")
+    bad(run("generate", "vae", "--tempo", "-1"), "tempo", "greater than 0")
 
     # The ends of an interpolation are the reconstructions of the two pieces, byte for byte.
     for command in (["interpolate", "--steps", 3, "--out", "between"], ["reconstruct", "--out", "again"]):
@@ -456,7 +456,7 @@ def test_other_domains_say_that_they_have_no_bars(run: Callable[..., Result]) ->
     bad(run("generate", "toy", "--bars", 2), '"toy" have no bars')
     bad(run("continue", "toy", "x.npy"), "cannot continue")
     bad(run("accompany", "toy", "x.npy"), "was not trained to be given")
-    bad(run("generate", "toy", "--tempo", 90), '"toy" writes nothing that --tempo could change')
+    bad(run("generate", "toy", "--tempo", 90), 'model toy has no option "tempo"')
 
 
 # Models that ship
@@ -493,12 +493,17 @@ def test_a_model_that_ships(run: Callable[..., Result], tmp_path: Path, monkeypa
     # Tempo, tracks and what was calibrated travel with the file.
     config = musegen.load("run").domain.config
     assert model.domain.config == config
-    assert config.gate
+    assert model.domain.writing == musegen.load("run").domain.writing
+    assert model.domain.writing.gate
     assert config.tempo_bpm == 120.0
     bad(run("evaluate", "little-band", "-n", 8), "--data")
     found = json.loads(run("evaluate", "little-band", "-n", 8, "-k", 1, "--data", songs, "--json").out)
     assert found == json.loads(run("evaluate", "run", "-n", 8, "-k", 1, "--json").out)
-    (tmp_path / "little-band").mkdir()  # a path goes before a name
-    bad(run("generate", "little-band"), "no run of musegen")
+    (tmp_path / "little-band").mkdir()  # a folder that holds no run does not hide a model
+    assert run("generate", "little-band", "-n", 1, "--out", "c", "--audio", "none").code == 0
+    (tmp_path / "run").rename(tmp_path / "little-band" / "run")
+    (tmp_path / "little-band").rename(tmp_path / "x")
+    (tmp_path / "x" / "run").rename(tmp_path / "little-band")  # a run goes before a name
+    assert musegen.load("little-band").run is not None
     (shelf / "torn.safetensors").write_bytes(b"torn")
     bad(run("models"), "torn.safetensors is damaged")

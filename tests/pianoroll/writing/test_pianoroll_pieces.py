@@ -19,7 +19,8 @@ from musegen_pianoroll import Pianoroll
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.reading.roles import BAND, VOICES
 from musegen_pianoroll.store.format import StoreTrack, pitch_name
-from musegen_pianoroll.writing.output import COLOURS, notes_of
+from musegen_pianoroll.writing.midi import notes_of
+from musegen_pianoroll.writing.picture import COLOURS
 
 Note = tuple[int, int, int, int]
 NOTES: list[Note] = [
