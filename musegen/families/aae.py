@@ -56,7 +56,7 @@ class AAEConfig:
     def __post_init__(self) -> None:
         if not self.discriminator_widths or min(self.discriminator_widths) < 1:
             widths = self.discriminator_widths
-            raise BadInput(f"discriminator_widths={widths} will not do: give positive numbers, such as [1200, 1200].")
+            raise BadInput(f"discriminator_widths={widths} is invalid: use positive numbers, such as [1200, 1200].")
 
 
 class AAE(Family):

@@ -65,9 +65,9 @@ class GMMNConfig:
 
     def __post_init__(self) -> None:
         if not self.bandwidths or any(not b > 0 for b in self.bandwidths):
-            raise BadInput(f"bandwidths={self.bandwidths} will not do: give positive numbers, such as {BANDWIDTHS}.")
+            raise BadInput(f"bandwidths={self.bandwidths} is invalid: use positive numbers, such as {BANDWIDTHS}.")
         if any(width < 1 for width in self.generator_widths):
-            raise BadInput(f"generator_widths={self.generator_widths} will not do: give positive numbers.")
+            raise BadInput(f"generator_widths={self.generator_widths} is invalid: use positive numbers.")
 
 
 def mean_squared_distance(x: Tensor) -> Tensor:

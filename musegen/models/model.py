@@ -310,7 +310,7 @@ class Model:
         None for a model file that is told no data.
 
         Raises:
-            BadInput: the data are gone, or will not do.
+            BadInput: the data are gone or unsuitable.
         """
         data = self.data(source)
         if data is None:
@@ -329,7 +329,7 @@ class Model:
             source: a file or folder, or ``bundled``: the data that ship with musegen.
 
         Raises:
-            BadInput: the data are gone, or will not do.
+            BadInput: the data are gone or unsuitable.
         """
         if source is not None:
             where = None if source == BUNDLED and not source.exists() else source
@@ -349,7 +349,7 @@ class Model:
         probability of the best class for families without one; None for a model file that is told no data.
 
         Raises:
-            BadInput: the data are gone, or will not do.
+            BadInput: the data are gone or unsuitable.
         """
         batch = self.examples(n, source=source)
         return None if batch is None else float(self.typicality(batch.x, n_samples).quantile(0.01))

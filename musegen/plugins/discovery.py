@@ -104,7 +104,7 @@ class Registry:
             expected: SHA-256 that the file must have, if any: nothing else is run.
 
         Raises:
-            Refused: it cannot be read, fails, or offers what will not do.
+            Refused: it cannot be read, fails, or makes an invalid offer.
         """
         path = path.absolute()
         for _, found in self._plugins.values():
@@ -138,7 +138,7 @@ class Registry:
         """Add one plugin (a module or object with hook implementations) and return the names that it offers.
 
         Raises:
-            ValueError: a name is taken, or a hook will not do. Nothing of the plugin stays registered then.
+            ValueError: a name is taken, or a hook is invalid. Nothing of the plugin stays registered then.
         """
         return self._add(plugin, Found(name)).offers
 
@@ -146,7 +146,7 @@ class Registry:
         """Add a plugin that was imported, all of it or nothing.
 
         Raises:
-            Refused: it will not do.
+            Refused: it is invalid.
         """
         module = sys.modules.get(getattr(plugin, "__module__", ""), None)
         declared = getattr(plugin, "MUSEGEN_API", getattr(module, "MUSEGEN_API", None))
@@ -328,7 +328,7 @@ def use_plugin(plugin: str | Path | Any) -> None:
         plugin: the path of a Python file with hooks, or a module or object that has them. A file is run.
 
     Raises:
-        BadInput: there is no such file, or it will not do.
+        BadInput: there is no such file, or it is invalid.
     """
     if isinstance(plugin, (str, Path)):
         try:

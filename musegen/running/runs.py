@@ -89,7 +89,7 @@ def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Pa
     """Validate a flat set of options against the run, the family and the domain.
 
     Raises:
-        BadInput: an unknown family, domain or option, or a value that will not do.
+        BadInput: an unknown family, domain or option, or an invalid value.
     """
     family_class, domain_class = registry().family(family), registry().domain(domain)
     whose = {"run": "the run"} | dict.fromkeys(("family", "sampling"), f'the family "{family}"')

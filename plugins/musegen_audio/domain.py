@@ -78,10 +78,10 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [400, 400].")
+            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
         if self.n_fft % 2 or self.hop > self.n_fft // 2:
             raise BadInput(
-                f"n_fft={self.n_fft} and hop={self.hop} will not do: an even n_fft, and a hop of half of it at most."
+                f"n_fft={self.n_fft} and hop={self.hop} are invalid: use an even n_fft, and a hop of at most half of it."
             )
         if (self.frames - 1) * self.hop <= self.n_fft // 2:
             raise BadInput(

@@ -65,7 +65,7 @@ class ImageConfig:
 
     def __post_init__(self) -> None:
         if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [400, 400].")
+            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
 
 
 class ImageDomain(Domain):

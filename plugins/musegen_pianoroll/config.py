@@ -53,7 +53,7 @@ class PianorollConfig:
                 f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
             )
         if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
+            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [512, 256].")
         numerator, denominator = self.signature
         if numerator * 4 * self.steps_per_beat % denominator:
             raise BadInput(

@@ -163,7 +163,7 @@ def test_plugin_check(run: Callable[..., Result]) -> None:
     assert "5 checks, 0 failed, 0 skipped." in run("plugin", "check", "vae").out
     bad(run("plugin", "check", "toyy"), 'no domain and no family "toyy"', 'Did you mean "toy"')
     bad(run("plugin", "check", "toy", "--set", "width=3"), '"width"', 'Did you mean "widths"')
-    bad(run("plugin", "check", "vae", "--set", "beta=3"), "leave --set away")
+    bad(run("plugin", "check", "vae", "--set", "beta=3"), "leave out --set")
 
 
 def test_plugin_check_fails_with_a_broken_domain(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
