@@ -1,4 +1,4 @@
-"""Compiled networks: the same results, the same names, and plain words where they will not do."""
+"""Compiled networks: the same results, the same names, and plain words where they cannot be compiled."""
 
 from __future__ import annotations
 
