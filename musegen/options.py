@@ -7,6 +7,7 @@ needs the standard library alone; pydantic, which checks values, is imported whe
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -76,16 +77,7 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
     for name in values:
         if name not in fields:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
-    hints = get_type_hints(config_class)
-    definitions: dict[str, Any] = {
-        name: (Annotated[hints[name], pydantic.Field(**f.metadata.get("bounds", {}))], None)
-        for name, f in fields.items()
-    }
-    model = pydantic.create_model(
-        config_class.__name__,
-        __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()),
-        **definitions,
-    )
+    model = _checking(config_class)
     try:
         checked = model(**values)
     except pydantic.ValidationError as error:
@@ -96,6 +88,23 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
             f"Its meaning: {fields[name].metadata.get('meaning', '')}."
         ) from None
     return config_class(**{name: getattr(checked, name) for name in values})
+
+
+@functools.cache  # building it takes longer than all that it ever checks
+def _checking(config_class: type) -> Any:
+    """The pydantic model of a dataclass of ``option`` fields."""
+    import pydantic
+
+    hints = get_type_hints(config_class)
+    definitions: dict[str, Any] = {
+        f.name: (Annotated[hints[f.name], pydantic.Field(**f.metadata.get("bounds", {}))], None)
+        for f in dataclasses.fields(config_class)
+    }
+    return pydantic.create_model(
+        config_class.__name__,
+        __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()),
+        **definitions,
+    )
 
 
 def describe(config_class: type) -> list[dict[str, str]]:
@@ -198,7 +207,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
             raise BadInput(f'"--set {assignment}" is not of the form key=value.')
         try:
             values[name.strip().replace("-", "_")] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):  # the latter: brackets within brackets, thousands of them
             raise BadInput(f'The value of "--set {assignment}" cannot be read; put quotes around text.') from None
     return values
 
@@ -249,7 +258,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadInput(f"The file {path} cannot be read: {reason}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         line = (
             f", line {error.problem_mark.line + 1}"
             if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark

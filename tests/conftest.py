@@ -48,6 +48,12 @@ def toy_domain(tmp_path_factory: pytest.TempPathFactory) -> None:
         registry().register(ToyPlugin(), "tests")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_flushing() -> None:
+    """Files are not flushed to the disk: what is tested survives no power cut, and a busy disk takes seconds."""
+    os.fsync = lambda file: None
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Whatever a test draws without a generator of its own is the same in every run."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -280,21 +281,20 @@ def _version(name: str) -> str | None:
         return None
 
 
+@functools.cache  # the code that runs is what was there when the process began; each question costs a process
 def _git_state() -> dict[str, Any] | None:
     """Commit and cleanliness of the checkout that musegen runs from; None outside one."""
-    folder = Path(__file__).parent
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return None if commit is None or status is None else {"commit": commit, "clean": not status}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says about that checkout; None where it has nothing to say, or hangs, as on a network drive that is gone."""
+    command = ["git", *arguments]
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}
+    return done.stdout.strip()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import toy
-from configurations import CONDITIONS, FAMILIES, FURTHER_FAMILIES
+from configurations import ON_TOYS, configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -104,8 +104,8 @@ def test_pictures_that_say_they_are_binary_are(options: dict[str, Any], binary: 
 
 def some_steps(key: str, dtype: torch.dtype) -> dict[str, float]:
     """Metrics of three steps and an evaluation, under the autocast of a CPU."""
-    name, options = (FAMILIES | FURTHER_FAMILIES)[key]
-    resolved = resolve(name, "toy", options | CONDITIONS.get(key, {}).get("toy", {}))
+    name, options = configured(key, "toy")
+    resolved = resolve(name, "toy", options)
     opened, data = resolved.domain.open(resolved.domain_config, None, Path("unused"))
     torch.manual_seed(0)
     family = build(resolved.family, resolved.family_config, opened)
@@ -123,7 +123,7 @@ def some_steps(key: str, dtype: torch.dtype) -> dict[str, float]:
     return engine.collect() | engine.evaluate([batches[5]])
 
 
-@pytest.mark.parametrize("key", [key for key in FAMILIES | FURTHER_FAMILIES if key != "rnn_nade-given"])
+@pytest.mark.parametrize("key", ON_TOYS)
 def test_every_family_learns_the_same(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first layer gets what autocast would have made of the batch, and a likelihood computes in float32."""
     monkeypatch.setattr(toy, "ArrayDataset", lambda *args, **kwargs: ArrayDataset(*args, **kwargs, binary=True))

@@ -88,6 +88,15 @@ def test_any_bytes_as_a_yaml_file_give_a_mapping_or_one_sentence(
         assert "\n" not in str(error)
 
 
+def test_brackets_without_end_are_no_valid_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("x: " + "[" * 10_000)
+    with pytest.raises(BadInput, match="no valid YAML"):
+        load_yaml(path)
+    with pytest.raises(BadInput, match="cannot be read"):
+        parse_assignments([path.read_text().replace(": ", "=")])
+
+
 def test_yaml_cannot_run_code(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(f"steps: !!python/object/apply:os.mkdir ['{tmp_path}/owned']\n")
