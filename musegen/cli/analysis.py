@@ -99,11 +99,13 @@ def score(
     """log p of files, exact or a lower bound; outliers lie below all but 1 % of the validation examples."""
     import math
 
+    from musegen.evaluation.outliers import outlier_threshold
+
     at_least(1, k=k)
     loaded = source.load(model)
     loaded._require("log_prob")
     x, names = _named(loaded, files)
-    values, threshold = loaded.log_prob(x, k), loaded.outlier_threshold(k, source=data)
+    values, threshold = loaded.log_prob(x, k), outlier_threshold(loaded, k, source=data)
     unit, scale = ("bits", math.log(2)) if bits else ("nats", 1.0)
     exact = loaded.family.capabilities.log_prob == "exact"
     how = f"log p, {unit}" if exact else f"log p ≥, {unit} (K = {k})"
@@ -130,11 +132,13 @@ def classify(
     json: Json = False,
 ) -> None:
     """The class of files and its probability; outliers (see score) are rejected."""
+    from musegen.evaluation.outliers import outlier_threshold, typicality
+
     loaded = source.load(model)
     x, names = _named(loaded, files)
     log_p = loaded.classify(x)
     classes = loaded.domain.spec.classes if len(loaded.domain.spec.classes) == log_p.shape[1] else None
-    typical, threshold = loaded.typicality(x, k), loaded.outlier_threshold(k, source=data)
+    typical, threshold = typicality(loaded, x, k), outlier_threshold(loaded, k, source=data)
     best = log_p.max(1)
     rows = []
     for i, name in enumerate(names):

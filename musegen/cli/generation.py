@@ -81,11 +81,13 @@ def continue_(
     """Write how a piece may go on: its own bars, unchanged, and new ones after them."""
     import torch
 
+    from musegen.models import unfolding
+
     at_least(1, n=n)
     names = [f"{given.stem}_continued_{i:03d}" for i in range(n)]
     folder.check(names)
     loaded = source.load(model, "continue", options)
-    loaded.require_continue()
+    unfolding.require_continue(loaded.family, loaded.domain)
     n_steps = _rows(loaded, bars)
     past, writer = loaded.read_given(given, "none" if only_new else "all")
     new = loaded.continue_(past, n_steps, n, seed, label)
@@ -109,11 +111,13 @@ def accompany(
     **options: ModelOption,
 ) -> None:
     """Write new tracks to given ones, which come back unchanged; the whole piece, however long."""
+    from musegen.models import unfolding
+
     at_least(1, n=n)
     names = [f"{given.stem}_accompanied_{i:03d}" for i in range(n)]
     folder.check(names)
     loaded = source.load(model, "accompany", options)
-    loaded.require_given_tracks()
+    unfolding.require_given_tracks(loaded.family, loaded.domain)
     if tracks is not None:
         trained = loaded.config["given"]
         wanted = [name.strip() for name in tracks.split(",")]

@@ -8,7 +8,6 @@ model.write(x, "out/")
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,8 +22,10 @@ from musegen.contracts.domain import Data, Domain
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
-from musegen.errors import BadInput, did_you_mean
+from musegen.errors import BadInput
 from musegen.models import unfolding
+from musegen.models.labels import class_numbers
+from musegen.models.reference import reference_data
 from musegen.options import flat_options, split_options, validate
 from musegen.plugins import needs, registry
 from musegen.probability.latent import slerp
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "Model"]
 
 
-BUNDLED = Path("bundled")
 CHUNK = 64
 """Examples that go through a network at a time."""
 
@@ -131,7 +131,7 @@ class Model:
             if given is not None:
                 raise BadInput("A given part and another length do not go together: continue or accompany instead.")
             if n_steps > self.domain.spec.shape[1]:
-                self.require_continue()
+                unfolding.require_continue(self.family, self.domain)
             with self.drawing(seed, options):
                 return unfolding.samples(self.family, self.domain, n, n_steps, seed, labels)
         if given is not None:
@@ -161,7 +161,7 @@ class Model:
 
         A family that cannot continue by itself does so window by window if the model was trained with the past given.
         """
-        self.require_continue()
+        unfolding.require_continue(self.family, self.domain)
         unfolding.check_past(self.family, self.domain, past, n_steps)
         labels = self._labels(label, n)
         many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
@@ -180,45 +180,18 @@ class Model:
         Raises:
             BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
         """
-        self.require_given_tracks()
+        unfolding.require_given_tracks(self.family, self.domain)
         with self.drawing(seed, options):
             return unfolding.accompaniments(self.family, self.domain, given, n, CHUNK)
-
-    def require_continue(self) -> None:
-        """Refuse what needs a model that can continue: by its family, or because it is given the past.
-
-        Raises:
-            BadInput: this one cannot.
-        """
-        if not unfolding.rows_given(self.family, self.domain):
-            self._require("continue_")
-
-    def require_given_tracks(self) -> None:
-        """Refuse what needs a model that is given parts that last as long as a sample, such as tracks.
-
-        Raises:
-            BadInput: this one is not.
-        """
-        unfolding.require_given_tracks(self.family, self.domain)
 
     def _labels(self, label: int | str | Sequence[int] | None, n: int) -> Tensor | None:
         """Class numbers ``(n,)``; None for none."""
         if label is None:
             return None
         self._require("condition")
-        classes = list(self.domain.spec.classes)
+        classes = self.domain.spec.classes
         n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
-        if isinstance(label, str):
-            if label in classes:
-                label = classes.index(label)
-            elif label.isdecimal():
-                label = int(label)
-            else:
-                raise BadInput(f'There is no class "{label}".{did_you_mean(label, classes)}')
-        labels = torch.tensor(label).expand(n) if isinstance(label, int) else torch.as_tensor(label)
-        if len(labels) != n or not bool(((labels >= 0) & (labels < n_classes)).all()):
-            raise BadInput(f"label={label} is invalid: use class numbers from 0 to {n_classes - 1}.")
-        return labels.to(self.family.device)
+        return class_numbers(label, n, classes, n_classes).to(self.family.device)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -331,34 +304,7 @@ class Model:
         Raises:
             BadInput: the data are gone or unsuitable.
         """
-        if source is not None:
-            where = None if source == BUNDLED and not source.exists() else source
-            with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
-                other, data = type(self.domain).open(self.domain.config, where, Path(cache))
-            if other.spec != self.domain.spec:
-                raise BadInput(
-                    f"{source} has other tracks, classes or sizes than this model's data: give data like those."
-                )
-            return data
-        if self.run is None:
-            return None
-        return self.run.config().open(self.run.path / "data")[1]
-
-    def outlier_threshold(self, n_samples: int = 1, n: int = 500, source: Path | None = None) -> float | None:
-        """What only 1 % of validation examples (of the run, or of the data at ``source``) fall below: log p(x) in nats, or the
-        probability of the best class for families without one; None for a model file that is told no data.
-
-        Raises:
-            BadInput: the data are gone or unsuitable.
-        """
-        batch = self.examples(n, source=source)
-        return None if batch is None else float(self.typicality(batch.x, n_samples).quantile(0.01))
-
-    def typicality(self, x: Tensor, n_samples: int = 1) -> Tensor:
-        """What outliers are low in, ``(n,)``: log p(x) where the family has one, else the probability of the best class."""
-        if self.family.capabilities.log_prob:
-            return self.log_prob(x, n_samples)
-        return self.classify(x).max(1).values.exp()
+        return reference_data(self.domain, self.run, source)
 
     def read(self, path: str | Path) -> Tensor:
         """A file as samples ``(n, *S)``.

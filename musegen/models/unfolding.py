@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musegen.contracts.domain import Domain
-from musegen.contracts.family import Family
+from musegen.contracts.family import Family, require
 from musegen.errors import BadInput
+from musegen.plugins import registry
 
 __all__ = [
     "accompaniments",
     "check_past",
     "continuations",
+    "require_continue",
     "require_given",
     "require_given_tracks",
     "rows_given",
@@ -30,6 +32,16 @@ def rows_given(family: Family, domain: Domain) -> int:
         return 0
     slabs = domain.spec.given
     return max((last for _, _, last in slabs), default=0) if all(slab[:2] == (1, 0) for slab in slabs) else 0
+
+
+def require_continue(family: Family, domain: Domain) -> None:
+    """Refuse what needs a model that can continue: by its family, or because it is given the past.
+
+    Raises:
+        BadInput: this one cannot.
+    """
+    if not rows_given(family, domain):
+        require(family, "continue_", registry().working_families())
 
 
 def require_given(family: Family, domain: Domain) -> None:
