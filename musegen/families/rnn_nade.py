@@ -172,7 +172,7 @@ class RNNNADE(Family):
         on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)
         rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
-            self.network.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
+            self.network.absolute.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
         if self.given:
             rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
