@@ -40,12 +40,10 @@ optimisation; the term that is the same at every column; given tracks. b starts 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
@@ -53,6 +51,7 @@ from musegen.contracts.domain import Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampling
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
+from musegen.families.labels import class_vector, summed_out
 from musegen.networks.nade import Recurrent, RecurrentNADE
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli
@@ -177,7 +176,7 @@ class RNNNADE(Family):
         on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)
         rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
-            self.network.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
+            self.network.absolute.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
         if self.given:
             rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
@@ -188,11 +187,7 @@ class RNNNADE(Family):
 
     def condition(self, label: Tensor | None) -> Tensor | None:
         """The label's one-hot vector, ``(B,)`` → ``(B, K)``; None where the model takes no condition."""
-        if not self.n_classes:
-            return None
-        if label is None:
-            raise BadInput("This model is conditional: its data need a class label per example.")
-        return F.one_hot(label, self.n_classes).to(self.device, torch.get_default_dtype())
+        return class_vector(label, self.n_classes, self.device)
 
     def step_log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """log p(x_t | x_<t, y) of each step, without what is given, nats: ``(B, C, T, W)``, any number of steps → ``(B, T)``."""
@@ -202,11 +197,7 @@ class RNNNADE(Family):
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
-        if not self.n_classes:
-            return self.step_log_prob(x).sum(1)
-        labels = torch.arange(self.n_classes, device=x.device)
-        given = [self.step_log_prob(x, label.expand(len(x))).sum(1) for label in labels]
-        return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
+        return summed_out(lambda x, label: self.step_log_prob(x, label).sum(1), x, self.n_classes)
 
     @torch.no_grad()
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:

@@ -38,10 +38,11 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.options import option
+from musegen.probability.bounds import log_mean_exp, log_mean_of_draws
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 from musegen.probability.whole_batch import batch_mean
 
-__all__ = ["VAE", "GaussianCode", "free_bits_kl", "log_mean_exp", "vimco_signal"]
+__all__ = ["VAE", "GaussianCode", "free_bits_kl", "vimco_signal"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,6 @@ class VAEConfig:
 def free_bits_kl(kl: Tensor, free_bits: float) -> Tensor:
     """Σ_j max(λ, mean over the batch of KL_j), nats, a scalar; kl is ``(B, n)`` (1606.04934, eq. 15)."""
     return batch_mean(kl).clamp_min(free_bits).sum()
-
-
-def log_mean_exp(log_w: Tensor) -> Tensor:
-    """log 1/K Σ_k exp(log w_k) over the first axis: ``(K, B)`` → ``(B,)``, nats (1509.00519, eq. 8)."""
-    return log_w.logsumexp(0) - math.log(len(log_w))
 
 
 def vimco_signal(log_w: Tensor) -> Tensor:
@@ -195,9 +191,9 @@ class VAE(GaussianCode):
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """The importance-weighted bound L_K with K = ``n_samples``, nats, ``(B,)``; one pass per sample, so K is free."""
         q = self.q(x)
-        total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(n_samples):
+
+        def log_w() -> Tensor:
             z = q.rsample()
-            log_w = self.log_likelihood(x, z) + self.prior.log_prob(z) - q.log_prob(z)
-            total = torch.logaddexp(total, log_w)
-        return total - math.log(n_samples)
+            return self.log_likelihood(x, z) + self.prior.log_prob(z) - q.log_prob(z)
+
+        return log_mean_of_draws(log_w, n_samples)

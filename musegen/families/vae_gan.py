@@ -40,7 +40,7 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Discriminator, Encoder, Norm, Spec, Wanted
 from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
-from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.families.adversarial import discriminator_loss, generator_loss
 from musegen.families.vae import GaussianCode
 from musegen.options import option
 

@@ -26,7 +26,7 @@ import musegen
 from musegen.engine.checkpoint import newest_checkpoint
 from musegen.engine.launch import LAUNCHER, MEETING, wanted
 from musegen.errors import BadInput
-from musegen.networks.nade import _through
+from musegen.networks.nade.recurrent import initial_state, through
 from musegen.probability.whole_batch import Part, SharedBatch, batch_length, batch_mean, gathered, same_everywhere
 from musegen.running.runs import Run
 
@@ -110,7 +110,8 @@ def test_dropout_between_recurrent_layers_is_shared(kind: type[nn.LSTM | nn.GRU]
         part = Part(rank, 2, 4)
         torch.manual_seed(1)
         with SharedBatch(part, CPU):
-            found, _ = _through(network, part.own(whole))
+            own = part.own(whole)
+            found, _ = through(network, own, initial_state(network, len(own), own))
         torch.testing.assert_close(found, part.own(expected))
         assert torch.equal(torch.get_rng_state(), after)
 

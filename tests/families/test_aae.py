@@ -19,7 +19,7 @@ from musegen.contracts.family import Sampling
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.aae import AAE, AAEConfig
-from musegen.families.gan import discriminator_loss
+from musegen.families.adversarial import discriminator_loss
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
 from musegen.running.config import RunConfig

@@ -87,7 +87,7 @@ def test_the_position_in_the_bar_is_known() -> None:
     x[:, :, ::3] = 1
     family = model((1, 9, 1), bar=3, features=0)
     assert fit(family, x, 150) < 0.05
-    _, memory = family.network.steps(torch.zeros(1, 1, 2, 1), None)
+    _, memory = family.network.steps(torch.zeros(1, 1, 2, 1), family.network.start(1))
     assert memory.step == 2
     family.sampling = RNNNADESampling(temperature=0)
     assert torch.equal(family.eval().continue_(x[:, :, :4], 8)[0, 0, :, 0].nonzero()[:, 0], torch.tensor([2, 5]))

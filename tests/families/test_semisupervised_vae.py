@@ -25,8 +25,8 @@ from musegen.families.semisupervised_vae import (
     SemisupervisedVAEConfig,
     unlabelled_bound,
 )
-from musegen.families.vae import log_mean_exp
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.bounds import log_mean_exp
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 from musegen.probability.likelihood import Bernoulli, Likelihood
 from musegen.running.config import RunConfig
