@@ -132,13 +132,13 @@ def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
     Args:
         subject: a domain; its class stands for the domain with default options.
     """
-    from musegen.testing import domains, families, files, networks
+    from musegen.testing import datasets, domains, families, files, networks
 
     if isinstance(subject, type) and issubclass(subject, Domain):
         subject = _opened(subject)
     rules: Sequence[Rule] = families.RULES
     if isinstance(subject, Domain):
-        rules = [*domains.RULES, *networks.RULES, *files.RULES, *families.steps()]
+        rules = [*domains.RULES, *datasets.RULES, *networks.RULES, *files.RULES, *families.steps()]
     others: dict[str, Check] = {}
     others.update({r.name: Check(r, subject, others) for r in rules})
     return list(others.values())
