@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from musegen.contracts.dataset import Dataset
-from musegen.data.batches import generator_for
+from musegen.contracts.dataset import Dataset, generator_for
 from musegen.errors import BadInput, MusegenWarning
 from musegen.models.model import Model
 from musegen.plugins import registry

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from musegen.contracts.dataset import Batch, Dataset
+from musegen.contracts.dataset import Batch, Dataset, generator_for
 from musegen.contracts.domain import Auxiliary, Data, Domain, Labelled, Target
 from musegen.contracts.family import build
 from musegen.contracts.piece import save
 from musegen.data.arrays import View, balanced_subset
-from musegen.data.batches import Batches, generator_for
-from musegen.data.streaming import memory_to_stream, on_device
+from musegen.data.batches import Batches
+from musegen.data.streaming import automatic_memory
 from musegen.engine.checkpoint import newest_checkpoint, prune, save_checkpoint
 from musegen.engine.compiling import not_compiled
 from musegen.engine.devices import choose_device, keep_freed_memory
@@ -110,7 +110,7 @@ def _new_session(
     """A run folder and what is about to train in it; nothing is left behind where that fails."""
     with NewRun(out, overwrite) as new:
         opened, splits = asked.open(new.temporary / "data")
-        memory = asked.run.device_memory or memory_to_stream(splits.splits["train"], device)
+        memory = asked.run.device_memory or automatic_memory(splits.splits.values(), device)
         resolved = replace(asked, domain_config=opened.config, run=replace(asked.run, device_memory=memory))
         draft = Run(new.temporary)
         draft.write_config(resolved)
@@ -213,10 +213,10 @@ class Session:
             print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
         n = config.batch_size * family.minibatches
         wanted = resolved.family.auxiliary(resolved.family_config, domain.spec)
-        memory = config.device_memory
+        memory = None if config.device_memory is None else int(1e9 * config.device_memory)
 
         def ready(dataset: Dataset) -> Dataset:
-            return on_device(dataset, device, memory, self.engine.batch_dtype)
+            return dataset.placed(device, memory, self.engine.batch_dtype)
 
         auxiliary = {name: ready(auxiliary_dataset(resolved, data, want)) for name, want in wanted.items()}
         self.batches = Batches(ready(data.splits["train"]), n, config.seed, device, auxiliary)
@@ -357,7 +357,7 @@ class Session:
             len(self.batches.dataset), generator=generator_for(torch.device("cpu"), self.config.seed, 4)
         )[:n]
         reference = self.batches.dataset.gather(
-            index.to(self.engine.device), generator_for(self.engine.device, self.config.seed, 4)
+            index.to(self.batches.dataset.index_device), generator_for(self.engine.device, self.config.seed, 4)
         ).x
         writing = self.domain.calibrate(samples, reference.float().cpu())
         if writing != self.domain.writing:

@@ -18,7 +18,7 @@ import torch
 
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
-from musegen.testing import domains, families, files, networks
+from musegen.testing import datasets, domains, families, files, networks
 from musegen.testing.rules import Rule, Unmet
 
 __all__ = ["Check", "Outcome", "checks", "conformance"]
@@ -101,7 +101,7 @@ def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
         subject = _opened(subject)
     rules: Sequence[Rule] = families.RULES
     if isinstance(subject, Domain):
-        rules = [*domains.RULES, *networks.RULES, *files.RULES, *families.steps()]
+        rules = [*domains.RULES, *datasets.RULES, *networks.RULES, *files.RULES, *families.steps()]
     others: dict[str, Check] = {}
     others.update({r.name: Check(r, subject, others) for r in rules})
     return list(others.values())

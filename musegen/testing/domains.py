@@ -176,6 +176,10 @@ def synthetic(domain: Domain) -> None:
 
 
 def _split(domain: Domain, split: str, dataset: Dataset) -> None:
+    expect(
+        isinstance(dataset, Dataset),
+        f"{split}: {type(dataset).__name__} is no Dataset: derive it from musegen.contracts.dataset.Dataset, or RowDataset.",
+    )
     expect(len(dataset) > 0, f"the synthetic split {split} is empty.")
     index = torch.arange(min(len(dataset), N_EXAMPLES)).flip(0)
     batch = dataset.gather(index, torch.Generator().manual_seed(0))

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from toy import ToyConfig, ToyDomain, ToyPiece
 
+from musegen.contracts.dataset import Batch, Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.data.arrays import ArrayDataset
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
@@ -149,11 +150,11 @@ class Changed(Sounding):
         return self.change(super().synthetic(n, seed))
 
 
-def of_train(data: Data, **changes: Any) -> Data:
+def of_train(data: Data, kind: type[ArrayDataset] = ArrayDataset, **changes: Any) -> Data:
     train = data.splits["train"]
     assert isinstance(train, ArrayDataset)
     fields = {"x": train.x, "label": train.label, "transform": train.transform, "scale": train.scale} | changes
-    return replace(data, splits={**data.splits, "train": ArrayDataset(**fields)})
+    return replace(data, splits={**data.splits, "train": kind(**fields)})
 
 
 @broken("synthetic: out of range")
@@ -202,6 +203,91 @@ class Chance(Changed):
 class OneFingerprint(Changed):
     def change(self, data: Data) -> Data:
         return replace(data, fingerprint="toy")
+
+
+@broken("synthetic: no data set of the contract")
+class NoDataset(Changed):
+    def change(self, data: Data) -> Data:
+        class Alone:
+            label = None
+
+            def __len__(self) -> int:
+                return len(data.splits["train"])
+
+            def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
+                return data.splits["train"].gather(index, generator)
+
+        return replace(data, splits={**data.splits, "train": Alone()})
+
+
+def _with_train(kind: type[ArrayDataset], **changes: Any) -> type[Domain]:
+    class Other(Changed):
+        def change(self, data: Data) -> Data:
+            return of_train(data, kind, **changes)
+
+    return Other
+
+
+class Rolled(ArrayDataset):
+    """Streams, and is one example out of step."""
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        if memory is None:
+            return super().placed(device, memory, dtype)
+        return ArrayDataset(self.x.roll(1, 0), self.label, self.transform, self.scale).placed(device, memory, dtype)
+
+
+class Unlabelled(ArrayDataset):
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        label = self.label if memory is None else None
+        return ArrayDataset(self.x, label, self.transform, self.scale).placed(device, memory, dtype)
+
+
+class Repeating(ArrayDataset):
+    def order(self, *key: int) -> Tensor:
+        return torch.randint(len(self), (len(self),), generator=generator_for(torch.device("cpu"), *key))
+
+
+class Counting(ArrayDataset):
+    epochs = 0
+
+    def order(self, *key: int) -> Tensor:
+        self.epochs += 1
+        return super().order(*key, self.epochs)
+
+
+class Weightless(ArrayDataset):
+    @property
+    def n_bytes(self) -> int:
+        return 0
+
+
+class Moving(ArrayDataset):
+    """``placed`` as a module's ``to``: in place."""
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        if device.type == "cpu":
+            return super().placed(device, memory, dtype)
+        self.x = self.x.to(device)
+        return self
+
+
+class Settling(ArrayDataset):
+    """``placed`` as a module's ``to``: with another type, in place."""
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        self.dtype = dtype if self.binary else self.dtype
+        return super().placed(device, memory, dtype)
+
+
+BROKEN["streaming: out of step"] = _with_train(Rolled)
+BROKEN["streaming: without labels"] = _with_train(Unlabelled)
+BROKEN["order of an epoch: some examples twice"] = _with_train(Repeating)
+BROKEN["order of an epoch: from a counter"] = _with_train(Counting)
+BROKEN["types: greys that pass for binary"] = _with_train(ArrayDataset, scale=3, binary=True)
+BROKEN["memory: not counted"] = _with_train(Weightless)
+BROKEN["placing: moved in place"] = _with_train(Moving)
+BROKEN["placing: typed in place"] = _with_train(Settling, binary=True)
 
 
 @broken("metrics: infinite")
