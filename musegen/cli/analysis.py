@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from musegen.cli.app import app
 from musegen.cli.options import Draws, Files, Flag, Json, ModelName, Source, SourceOptions, TopP
-from musegen.cli.output import as_json, print_table, save_picture, write_file
+from musegen.cli.output import as_json, print_table, print_text, save_picture, write_file
 from musegen.errors import BadInput
 from musegen.options import parse_assignments
 
@@ -180,24 +180,24 @@ def evaluate(
         return
     if found.log_prob is not None:
         sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
-        print(
+        print_text(
             f"log p {sign} {found.log_prob['nats']:.2f} ± {found.log_prob['error']:.2f} nats per example, "
             f"{found.n_held_out} examples of the {found.split} split\n"
         )
     if found.metrics:
-        print(
+        print_text(
             f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
             "in parentheses: training examples against the same\n"
         )
         print_table(rows(found.metrics), False)
         close, far = found.within(2)
-        print(
+        print_text(
             f"\n{len(close)} of {len(close) + len(far)} measures are at most twice as far from held-out data as training data are."
         )
         if far:
-            print(f"Farther: {', '.join(far)}.")
+            print_text(f"Farther: {', '.join(far)}.")
     if found.copies:
-        print("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
+        print_text("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
         print_table(rows(found.copies), False)
 
 

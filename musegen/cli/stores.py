@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from musegen.cli.app import data_app
 from musegen.cli.options import Flag, Json
-from musegen.cli.output import print_table
+from musegen.cli.output import print_fields, print_table, print_text
 from musegen.errors import BadInput, did_you_mean
 from musegen.options import load_yaml
 
@@ -46,10 +45,6 @@ def build(
         mapping = load_yaml(Path(tracks))
         mapping = mapping.get("tracks", mapping)
 
-    def progress(done: int, total: int) -> None:
-        if sys.stderr.isatty() or done == total:
-            print(f"\r{done} of {total} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
     report = build_store(
         folder,
         out,
@@ -58,7 +53,6 @@ def build(
         workers=workers,
         overwrite=overwrite,
         shard=(int(index), int(of)),
-        progress=progress,
     )
     print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
     for name, reason in report.skipped[:5]:
@@ -98,11 +92,11 @@ def info(store: Path, *, json: Json = False) -> None:
     if json:
         print_table([{"store": str(store), **pieces, "reasons": dict(reasons.most_common()), "tracks": tracks}], True)
         return
-    for name, value in pieces.items():
-        print(f"{name:<15} {value}")
-        if name == "left out":
-            for reason, n in reasons.most_common():
-                print(f"{n:>6} {reason}")
+    print_fields(pieces)
+    if reasons:
+        print_text("\nLeft out:")
+        for reason, n in reasons.most_common():
+            print_text(f"{n:>6} {reason}")
     print()
     print_table(tracks, False)
 

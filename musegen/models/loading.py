@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from musegen.contracts.family import build
@@ -13,6 +14,7 @@ from musegen.engine.devices import choose_device
 from musegen.engine.engine import load_weights
 from musegen.errors import BadInput
 from musegen.models.model import Model
+from musegen.reporting import doing
 from musegen.running.runs import Run, resolve_dict
 
 __all__ = ["load"]
@@ -30,6 +32,11 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
         BadInput: nothing there, damaged, or of another version.
     """
     path, where = Path(model), choose_device(device)
+    with doing(f"Loading {path.name}"):
+        return _loaded(model, path, checkpoint, where)
+
+
+def _loaded(model: str | Path, path: Path, checkpoint: str, where: torch.device) -> Model:
     if not path.exists():
         path = shipped(str(model))
     run = None

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from musegen.contracts.domain import Autoregressive
 from musegen.probability.likelihood import Likelihood
+from musegen.reporting import each, several
 
 __all__ = ["AutoregressiveGrid", "DiagonalBiLSTM", "MaskedConv", "RowLSTM", "skew", "unskew"]
 
@@ -331,7 +332,7 @@ class AutoregressiveGrid(nn.Module):
         done, state = x[:, :, :given], None
         if given:
             _, state = self.rows(done, None, condition)
-        for _ in range(given, self.shape[1]):
+        for _ in each(range(given, self.shape[1]), f"Drawing {several(len(x), 'sample')}", "rows"):
             row = torch.zeros_like(x[:, :, :1])  # (B, C, 1, W)
             noise = _generator_state(x.device)
             for _ in range(row[0].numel() + 1):

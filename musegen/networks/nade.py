@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from musegen.networks.autoregressive import MaskedConv
 from musegen.probability.whole_batch import uneven_rows
+from musegen.reporting import each, several
 
 __all__ = ["Memory", "Recurrent", "RecurrentNADE"]
 
@@ -464,7 +465,7 @@ class RecurrentNADE(nn.Module):
         ahead, shared = self._ahead(given, memory.step, condition), self._shared()
         blocks = []
         with _threads(1 if n <= FEW else torch.get_num_threads()):
-            for i in range(n_steps):
+            for i in each(range(n_steps), f"Drawing {several(n, 'sample')}", "steps"):
                 blank = given[:, :, i : i + 1]
                 here = None if ahead is None else ahead[:, i : i + 1]
                 context, after = self._context(blank, memory, condition, here)

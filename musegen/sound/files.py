@@ -9,6 +9,7 @@ import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
 from musegen.files import write_atomically
+from musegen.reporting import doing
 
 __all__ = ["FORMATS", "encode", "write_sound"]
 
@@ -55,4 +56,5 @@ def write_sound(path: Path, clip: np.ndarray, rate_hz: int) -> None:
     Raises:
         BadInput: no such format.
     """
-    write_atomically(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))
+    with doing(f"Writing {path.name}"):
+        write_atomically(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))

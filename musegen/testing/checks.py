@@ -19,6 +19,7 @@ import torch
 
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
+from musegen.reporting import each
 
 __all__ = ["Check", "Outcome", "Rule", "Unmet", "checks", "conformance", "expect", "rule"]
 
@@ -164,7 +165,7 @@ def conformance(
         report: called with each outcome as it comes.
     """
     found = []
-    for check in checks(subject):
+    for check in each(list(checks(subject)), "Checking", "checks"):
         found.append(check.outcome)
         if report is not None:
             report(check.outcome)

@@ -24,6 +24,7 @@ from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import validate
 from musegen.probability.likelihood import Bernoulli
+from musegen.reporting import each
 from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.measures.bars import measures, onsets_of
 from musegen_pianoroll.measures.copies import longest_runs
@@ -398,7 +399,8 @@ class PianorollDomain(Domain):
         )
 
     def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
-        return [piece.audio() for piece in self.pianorolls(samples)], output.SAMPLE_RATE_HZ
+        pieces = self.pianorolls(samples)
+        return [piece.audio() for piece in each(pieces, "Playing", "pieces")], output.SAMPLE_RATE_HZ
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         """Distributions of every measure of bars, see ``metrics.measures``, of samples against the reference's."""

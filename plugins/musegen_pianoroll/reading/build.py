@@ -34,6 +34,7 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.errors import BadInput, MusegenError
+from musegen.reporting import report
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.quantise import from_keys, pack_notes
 from musegen_pianoroll.reading.roles import track_specs
@@ -270,7 +271,6 @@ def build_store(
     workers: int | None = None,
     overwrite: bool = False,
     shard: tuple[int, int] = (1, 1),
-    progress: Callable[[int, int], None] | None = None,
 ) -> BuildReport:
     """Build a packed store. When interrupted, what was read stays in ``OUT.building``, and the same call goes on from there.
 
@@ -283,7 +283,6 @@ def build_store(
         workers: reading processes; default one per processor.
         overwrite: replace an older store.
         shard: (i, n): only every n-th file, from the i-th on; ``merge_stores`` makes one store of all n.
-        progress: called with files done and files in all.
 
     Raises:
         BadInput: nothing to read, nothing that can be read, ``out`` exists, or another process is building it.
@@ -313,13 +312,11 @@ def build_store(
                     missing.append((part, at))
                 else:
                     done += len(part)
-            if progress is not None and done:
-                progress(done, len(names))
+            report("Reading", done, len(names), "files")
             tasks = [([os.path.join(base, name) for name in part], at) for part, at in missing]
             for i in crew.do(lambda w, t: w.read_part(t[0], t[1]), tasks):
                 done += len(missing[i][0])
-                if progress is not None:
-                    progress(done, len(names))
+                report("Reading", done, len(names), "files")
             with writer:
                 skipped, packing = _place(writer, parts, parts_at)
                 if not writer.pieces and of == 1:
