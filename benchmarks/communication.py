@@ -33,8 +33,8 @@ from musegen.engine.processes import Processes
 from musegen.families import FAMILIES
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
+from musegen.running.placement import auxiliary_dataset
 from musegen.running.runs import resolve
-from musegen.running.training import auxiliary_dataset
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rnn_nade": {"image": {"binarisation": "dynamic"}},

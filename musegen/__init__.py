@@ -44,7 +44,11 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         from importlib import import_module
 
-        return getattr(import_module(_HOME[name]), name)
+        from musegen.reporting import doing
+
+        with doing("Loading torch"):
+            home = import_module(_HOME[name])
+        return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from cyclopts import CycloptsError
@@ -15,6 +16,7 @@ from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
 from musegen.errors import MusegenError, MusegenWarning, ProcessLost
+from musegen.reporting import Terminal, no_color
 
 __all__ = ["app", "main"]
 
@@ -39,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, plugins = _without_plugins([argument for argument in arguments if argument != "--debug"])
 
     def run() -> None:
+        with _progress("--quiet" in arguments):
+            command()
+
+    def command() -> None:
         if plugins:
             from musegen.plugins import use_plugin
 
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 use_plugin(plugin)
         add_plugin_commands(arguments)
         if not show_help(arguments):
-            app(arguments, exit_on_error=False, print_error=False)
+            app(arguments, exit_on_error=False, print_error=False, console=_plain_console())
 
     code = _guarded(run, debug)
     if _has_joined_others():
@@ -55,6 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _progress(quiet: bool) -> AbstractContextManager[object]:
+    """A scope in which a terminal shows what is under way; of several processes the first one alone has it."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+        return nullcontext()
+    return Terminal(sys.stderr)
+
+
+def _plain_console() -> Any:
+    """For help without escape codes where nobody wants them: rich leaves out colours then, but not bold. None for its own."""
+    if not no_color():
+        return None
+    from rich.console import Console
+
+    return Console(color_system=None)
 
 
 def _has_joined_others() -> bool:

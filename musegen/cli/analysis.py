@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from musegen.cli.app import LOOK, TRAIN, app
 from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption, Source, SourceOptions, at_least
-from musegen.cli.output import as_json, check_free, print_table, save_picture
+from musegen.cli.output import as_json, check_free, print_table, print_text, save_picture
 from musegen.errors import BadInput
 from musegen.files import write_file
 from musegen.options import parse_assignments
@@ -182,24 +182,24 @@ def evaluate(
         return
     if found.log_prob is not None:
         sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
-        print(
+        print_text(
             f"log p {sign} {found.log_prob['nats']:.2f} ± {found.log_prob['error']:.2f} nats per example, "
             f"{found.n_held_out} examples of the {found.split} split\n"
         )
     if found.metrics:
-        print(
+        print_text(
             f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
             "in parentheses: training examples against the same\n"
         )
         print_table(rows(found.metrics), False)
         close, far = found.within(2)
-        print(
+        print_text(
             f"\n{len(close)} of {len(close) + len(far)} measures are at most twice as far from held-out data as training data are."
         )
         if far:
-            print(f"Farther: {', '.join(far)}.")
+            print_text(f"Farther: {', '.join(far)}.")
     if found.copies:
-        print("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
+        print_text("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
         print_table(rows(found.copies), False)
 
 

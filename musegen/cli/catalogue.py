@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 
 from musegen.cli.app import LOOK, PLUGINS, app
 from musegen.cli.options import Json
-from musegen.cli.output import print_table
+from musegen.cli.output import print_table, print_text
 from musegen.files import write_file
 from musegen.options import describe
 
@@ -22,23 +23,24 @@ def families(*, json: Json = False) -> None:
     from musegen.plugins import registry
 
     rows: list[dict[str, Any]] = []
-    titles: list[dict[str, Any]] = []
     for name in registry().families:
         try:
             family = registry().family(name)
         except BadInput as error:  # of a broken plugin; the others are listed all the same
-            titles.append({"family": name, "title": f"BROKEN: {error}"})
+            rows.append({"family": name, "title": f"BROKEN: {error}"})
         else:
-            rows.append({"family": name, **family.capabilities.table()})
-            titles.append({"family": name, "title": family.title})
+            rows.append({"family": name, **family.capabilities.table(), "title": family.title})
     if json:
-        able = {row["family"]: row for row in rows}
-        print_table([{**able.get(row["family"], {}), **row} for row in titles], True)
+        print_table(rows, True)
     else:
-        print_table(rows, False)
-        print()
-        print_table(titles, False)
+        print_table([{"family": row["family"], "title": row["title"], "can": _abilities(row)} for row in rows], False)
     _say_what_is_missing()
+
+
+def _abilities(row: Mapping[str, str]) -> str:
+    """``"sample, encode, log_prob (bound)"``: what a family can do, in words."""
+    can = {name: how for name, how in row.items() if name not in ("family", "title") and how != "–"}
+    return ", ".join(name if how == "yes" else f"{name} ({how})".replace(" ", "\u00a0") for name, how in can.items())
 
 
 @app.command(group=PLUGINS)
@@ -103,7 +105,7 @@ def plugins(*, json: Json = False) -> None:
     print_table(rows, False)
     for f in found:
         if f.problem:
-            print(f"\n{f.name} ({f.origin}) is {f.status}: {f.problem}.\n  What to do: {f.remedy}.")
+            print_text(f"\n{f.name} ({f.origin}) is {f.status}: {f.problem}.\n  What to do: {f.remedy}.")
 
 
 @app.command(group=PLUGINS)
@@ -126,13 +128,14 @@ def explain(
     module = inspect.getmodule(family_class)
     # The players are those of a real instance, so that what is printed is what trains.
     domain_class = registry().domain("image") if "image" in registry().domains else None
-    print(f"{family_class.title} ({family})\n{family_class.paper}\n\nObjective\n  {family_class.objective}\n")
+    print_text(f"{family_class.title} ({family})\n{family_class.paper}\n\nObjective\n  {family_class.objective}\n")
     if domain_class is not None:
         instance = build(family_class, config, domain_class(domain_class.Config()))
-        print("Players, in the order of their names; each moves its own networks alone")
+        print_text("Players, in the order of their names; each moves its own networks alone")
         for name, player in instance.players.items():
-            print(f"  {name}: {', '.join(player.networks)}   (Adam {player.learning_rate:g}, β {player.betas})")
-    print(f"\nGraphical model\n{graph.text()}\n")
+            adam = f"(Adam {player.learning_rate:g}, β {player.betas})"
+            print_text(f"  {name}: {', '.join(player.networks)}   {adam}")
+    print_text(f"\nGraphical model\n{graph.text()}\n")
     print_table(describe(family_class.Config), False, "Options")
     if module is not None and module.__doc__:
-        print(f"\n{inspect.cleandoc(module.__doc__)}")
+        print_text(f"\n{inspect.cleandoc(module.__doc__)}")

@@ -28,13 +28,15 @@ def new(
         Of the domain: lower-case letters, digits and underscores.
     """
     import os
+    import shlex
 
     from musegen.template import write_plugin
 
     folder = out or Path(f"musegen-{name}")
     for path in write_plugin(name, folder):
         print(os.path.relpath(path))
-    print(f"\nNext: pip install -e {folder} && musegen plugin check {name} && musegen train vae {name} --steps 500")
+    install = shlex.join(["pip", "install", "-e", str(folder)])
+    print(f"\nNext: {install} && musegen plugin check {name} && musegen train vae {name} --steps 500")
 
 
 @plugin_app.command

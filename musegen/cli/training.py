@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from musegen.cli.app import TRAIN, app
 from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
 from musegen.engine.launch import launch, wanted
 from musegen.errors import BadInput
 from musegen.options import load_yaml, parse_assignments
+
+if TYPE_CHECKING:
+    from musegen.running.runs import Run
 
 
 @app.command(group=TRAIN)
@@ -57,7 +62,7 @@ def train(
     if (n := wanted((from_file | given).get("processes"))) > 1:
         raise SystemExit(launch(n))
     run = musegen.train(family, domain, data=data, out=out, config=config, overwrite=overwrite, quiet=quiet, **given)
-    _say_next(run.path)
+    _say_next(run)
 
 
 @app.command(group=TRAIN)
@@ -77,10 +82,31 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
     known = load_yaml(recorded) if recorded.is_file() else {}
     if (n := wanted((known | given_options(options)).get("processes"))) > 1:
         raise SystemExit(launch(n))
-    _say_next(musegen.resume(run, quiet=quiet, **given_options(options)).path)
+    _say_next(musegen.resume(run, quiet=quiet, **given_options(options)))
 
 
-def _say_next(run: Path) -> None:
-    shown = os.path.relpath(run)
+def _say_next(run: Run) -> None:
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
-        print(f"The run is in {shown}. Next: musegen generate {shown} -n 8 --out out")
+        shown = os.path.relpath(run.path)
+        print(f"The run is in {shown}. Next: {_next_command(run, shown)}")
+
+
+def _next_command(run: Run, shown: str) -> str:
+    """A command for this very model, ready for the shell: what it can do depends on its family, and may on its options."""
+    from musegen.contracts.family import build
+
+    resolved = run.config()
+    can = build(resolved.family, resolved.family_config, resolved.make_domain()).capabilities
+    if can.sample:
+        words = ["generate", shown, "-n", "8", "--out", "out"]
+    elif can.reconstruct:
+        words = ["reconstruct", shown, "FILE", "--out", "out"]
+    elif can.classify:
+        words = ["classify", shown, "FILE"]
+    elif can.log_prob:
+        words = ["score", shown, "FILE"]
+    elif can.encode:
+        words = ["latent", shown]
+    else:
+        words = ["export", shown, "model.safetensors"]
+    return shlex.join(["musegen", *words])

@@ -140,7 +140,9 @@ def newest_checkpoint(
     Raises:
         BadInput: none is intact; the message is about the newest.
     """
-    problem = BadInput(f"There is no checkpoint in {folder}: train first, or point to another run.")
+    problem = BadInput(f"There is no checkpoint in {folder} yet: begin the run again with musegen resume.")
+    if parts := sorted(folder.glob("step_*")):
+        problem = BadInput(f"The checkpoint {parts[-1]} is damaged: its manifest is missing.")
     for i, path in enumerate(reversed(checkpoints(folder))):
         try:
             return load_checkpoint(path, device)

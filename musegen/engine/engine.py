@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +19,12 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.family import Family, Losses
 from musegen.engine.compiling import compile_networks, not_compiled
 from musegen.engine.config import EngineConfig
+from musegen.engine.generators import host_rng_state, set_host_rng_state
 from musegen.engine.processes import ALONE, Processes
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
 
-__all__ = ["Engine", "learning_rate_factor"]
+__all__ = ["Engine", "Snapshot", "learning_rate_factor"]
 
 SINGULAR_VECTORS = (".0._u", ".0._v")
 """How names of the buffers of ``torch.nn.utils.parametrizations.spectral_norm`` end."""
@@ -41,6 +41,26 @@ def learning_rate_factor(config: EngineConfig, step: int) -> float:
             return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         case _:
             return warm
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What an engine was between two steps, in host memory.
+
+    Args:
+        step: steps done.
+        parts: a copy of the engine's ``state``.
+        history, pending: metrics since the last log point; those pending are on the device still.
+    """
+
+    step: int
+    parts: dict[str, dict[str, Tensor]]
+    history: list[tuple[int, str, float]]
+    pending: list[tuple[int, str, Losses]]
+
+
+def _go_on() -> None:
+    """Nothing stops a step."""
 
 
 class Engine:
@@ -80,8 +100,12 @@ class Engine:
         self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
         self._history: list[tuple[int, str, float]] = []  # on the host, since the last log point
 
-    def step(self, batches: Iterable[Batch]) -> None:
-        """One step of the algorithm. Gradients of several batches are averaged (gradient accumulation)."""
+    def step(self, batches: Iterable[Batch], check: Callable[[], None] = _go_on) -> None:
+        """One step of the algorithm. Gradients of several batches are averaged (gradient accumulation).
+
+        Args:
+            check: called before every move, and between batches; what it raises leaves the step half done, for ``restore``.
+        """
         family = self.family
         if not family.training:
             family.train()
@@ -94,7 +118,7 @@ class Engine:
                 optimiser.param_groups[0]["lr"] = factor * self._base_rate[name]
         # Accumulation runs one generator per batch in lockstep, so that every player moves once on all batches.
         generators = [family.updates(batch) for batch in batches]
-        while (players := [self._differentiate(g, i, len(generators)) for i, g in enumerate(generators)])[
+        while (players := [self._differentiate(g, i, len(generators), check) for i, g in enumerate(generators)])[
             0
         ] is not None:
             if len(set(players)) > 1:
@@ -106,8 +130,11 @@ class Engine:
         if self.average is not None:
             self._update_average()
 
-    def _differentiate(self, generator: Iterator[tuple[str, Losses]], i: int, n_batches: int) -> str | None:
+    def _differentiate(
+        self, generator: Iterator[tuple[str, Losses]], i: int, n_batches: int, check: Callable[[], None]
+    ) -> str | None:
         """Run the family on batch i up to its next yield and add that loss's gradient; None at the end of the step."""
+        check()
         with self._autocast, self._shared:
             update = next(generator, None)
         if update is None:
@@ -206,28 +233,37 @@ class Engine:
                 )
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Batch], shared: bool = False, counted: bool = True) -> dict[str, float]:
+    def evaluate(
+        self,
+        batches: Iterable[Batch],
+        shared: bool = False,
+        counted: int | None = None,
+        check: Callable[[], None] = _go_on,
+    ) -> dict[str, float]:
         """Means over examples of what ``updates`` reports, with nobody moving.
 
         Args:
-            shared: every process evaluates batches of its own, and the means are over all of them.
-            counted: these batches count; where a process has none of its own, another's tell it what is reported.
+            shared: every process evaluates batches of its own, as many as the others, and the means are over all of them.
+            counted: only the first so many batches count; the others keep this process in step with those that have more.
+            check: called before every report of the family; what it raises ends the evaluation.
         """
         totals: dict[str, Tensor] = {}
         n_examples = 0
         with self.averaged() as family:
-            for batch in batches:
-                n_examples += len(batch) * counted
+            for i, batch in enumerate(batches):
+                counts = counted is None or i < counted
+                n_examples += len(batch) * counts
                 if self._compiled:
                     torch.compiler.cudagraph_mark_step_begin()
                 seen: dict[str, list[Tensor]] = {}
                 with self._autocast:
                     for player, losses in family.updates(batch):
+                        check()
                         for name, value in losses.items():
                             seen.setdefault(f"{player}/{name}", []).append(value.float())
                 for key, values in seen.items():
                     total = totals.get(key, torch.zeros((), dtype=torch.float64, device=self.device))
-                    totals[key] = total + len(batch) * counted * torch.stack(values).mean()
+                    totals[key] = total + len(batch) * torch.stack(values).mean() if counts else total
         n_seen = torch.tensor(n_examples, dtype=torch.float64, device=self.device)
         sums = torch.stack([n_seen, *totals.values()]).detach().cpu()  # in one transfer
         n, *whole = (self.processes.total(sums) if shared else sums).tolist()
@@ -241,11 +277,24 @@ class Engine:
             for i, slots in optimiser.state_dict()["state"].items()
             for name, value in slots.items()
         }
-        rng = {"cpu": torch.get_rng_state(), **_host_rng_state()}
+        rng = {"cpu": torch.get_rng_state(), **host_rng_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         parts = {"weights": self.family.state_dict(), "optimisers": optimisers, "rng": rng}
         return parts | ({"average": self.average} if self.average is not None else {})
+
+    def snapshot(self) -> Snapshot:
+        """A copy of everything that the next step depends on, in host memory."""
+        parts = {
+            part: {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
+            for part, tensors in self.state().items()
+        }
+        return Snapshot(self.step_count, parts, self._history.copy(), self._pending.copy())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be again what a snapshot is of, also from the middle of a step."""
+        self.load_state(snapshot.parts, snapshot.step, snapshot.history)
+        self._pending = snapshot.pending.copy()
 
     @property
     def history(self) -> list[tuple[int, str, float]]:
@@ -268,32 +317,12 @@ class Engine:
         if self.average is not None:
             self.average = {name: t.to(self.device, copy=True) for name, t in parts["average"].items()}
         torch.set_rng_state(parts["rng"]["cpu"].cpu())
-        _set_host_rng_state(parts["rng"])
+        set_host_rng_state(parts["rng"])
         if self.device.type == "cuda" and "cuda" in parts["rng"]:
             torch.cuda.set_rng_state(parts["rng"]["cuda"].cpu(), self.device)
         self.step_count = step
         self._history = [(int(s), str(key), float(value)) for s, key, value in history]
-
-
-def _host_rng_state() -> dict[str, Tensor]:
-    """Python's and numpy's generators as tensors: a plugin may use them."""
-    _, words, gauss = random.getstate()
-    legacy = np.random.get_state(legacy=False)  # noqa: NPY002
-    state = legacy["state"]
-    return {
-        "python": torch.tensor(words, dtype=torch.int64),
-        "python_gauss": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
-        "numpy": torch.from_numpy(state["key"].astype(np.int64)),
-        "numpy_rest": torch.tensor([state["pos"], legacy["has_gauss"], legacy["gauss"]], dtype=torch.float64),
-    }
-
-
-def _set_host_rng_state(rng: dict[str, Tensor]) -> None:
-    gauss = float(rng["python_gauss"])
-    random.setstate((3, tuple(rng["python"].tolist()), None if math.isnan(gauss) else gauss))
-    position, has_gauss, cached = rng["numpy_rest"].tolist()
-    key = rng["numpy"].cpu().numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", key, int(position), int(has_gauss), cached))  # noqa: NPY002
+        self._pending = []
 
 
 def load_weights(family: Family, weights: dict[str, Tensor]) -> None:

@@ -109,32 +109,40 @@ class Processes:
             dist.broadcast(values, 0, group=self._control)
         return dict(zip(metrics, values.tolist(), strict=True))
 
-    def agree(self, signal_number: int, stop: bool) -> tuple[int, bool]:
-        """What anybody has to say: a signal (0: none), and whether to stop.
+    def agree(self, signal_number: int, *flags: int) -> list[int]:
+        """What anybody has to say: a signal (0: none), and the largest of each of the other numbers.
 
         Several processes hear it one step later, the same step all of them: the answer travels during the next step.
         """
         if self.count == 1:
-            return signal_number, stop
+            return [signal_number, *flags]
         if self._launcher is not None and os.getppid() != self._launcher:
             signal_number = signal.SIGTERM  # whoever started us is gone: save and end
-        heard = self.finish()
-        flags = torch.tensor([signal_number, stop], dtype=torch.int32)
+        heard = self.finish() or [0] * (1 + len(flags))
+        said = torch.tensor([signal_number, *flags])
         with watched():
-            self._flags = flags, dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._control, async_op=True)
+            self._flags = said, dist.all_reduce(said, dist.ReduceOp.MAX, group=self._control, async_op=True)
         return heard
 
-    def finish(self) -> tuple[int, bool]:
+    def finish(self) -> list[int]:
         """Wait for what is under way."""
         if self._flags is None:
-            return 0, False
-        flags, work = self._flags
+            return []
+        said, work = self._flags
         self._flags = None
         with watched():
             if work is not None:
                 work.wait()
-        number, stop = flags.tolist()
-        return number, bool(stop)
+        return said.tolist()
+
+    def largest(self, number: int) -> int:
+        """The largest of everybody's numbers, heard at once: everybody waits for the last to ask."""
+        if self.count == 1:
+            return number
+        said = torch.tensor(number)
+        with watched():
+            dist.all_reduce(said, dist.ReduceOp.MAX, group=self._control)
+        return int(said)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:

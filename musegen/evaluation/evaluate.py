@@ -22,6 +22,7 @@ from musegen.errors import BadInput, MusegenWarning
 from musegen.models.model import Model
 from musegen.plugins import registry
 from musegen.plugins.checks import one_line, quiet
+from musegen.reporting import doing
 
 __all__ = ["Evaluation", "Figure", "evaluate", "rows"]
 
@@ -112,7 +113,10 @@ def evaluate(
         raise BadInput(f"There are no held-out data in {split or 'test or valid'}: train on more pieces or pictures.")
     held_out = _draw(data.splits[found[0]], n, seed)
 
-    log_prob = _log_prob(model, held_out, k, seed) if can.log_prob else None
+    log_prob = None
+    if can.log_prob:
+        with doing("Computing log p"):
+            log_prob = _log_prob(model, held_out, k, seed)
     metrics, copies = {}, {}
     if can.sample:
         takes_given = model.family.capabilities.given and domain.spec.given
@@ -120,10 +124,12 @@ def evaluate(
         samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
         train = data.splits["train"]
         real = _draw(train, n, seed)
-        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
+        with doing("Measuring samples"):
+            metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
         more = _measures_of_plugins(model, samples, real, held_out, seed)
         metrics |= {name: figure for name, figure in more.items() if name not in metrics}
-        copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
+        with doing("Looking for copies"):
+            copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
     return Evaluation(found[0], len(samples) if can.sample else 0, len(held_out), log_prob, metrics, copies)
 
 
@@ -179,7 +185,7 @@ def _beside(model: Mapping[str, float], floor: Mapping[str, float]) -> dict[str,
 def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:
     """Figures as rows of text: names alike up to the last / share a row, and each cell is "model (floor)".
 
-    A figure that is the same for both, such as the mean of the reference, is shown once.
+    A figure that is the same for both, such as the mean of the reference, is shown once. No line is broken within a cell.
     """
     table: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
@@ -187,7 +193,7 @@ def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:
         row, _, column = name.rpartition("/") if "/" in name else (name, "", "value")
         columns[column] = None
         model, floor = (_short(value) for value in (figure.model, figure.floor))
-        table.setdefault(row, {})[column] = model if column == "reference" else f"{model} ({floor})"
+        table.setdefault(row, {})[column] = model if column == "reference" else f"{model}\u00a0({floor})"
     return [{"": row, **{column: cells.get(column, "") for column in columns}} for row, cells in table.items()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from musegen.contracts.family import build
@@ -21,6 +22,7 @@ from musegen.engine.devices import choose_device
 from musegen.engine.engine import load_weights
 from musegen.errors import BadInput
 from musegen.models.model import Model
+from musegen.reporting import doing
 from musegen.running.runs import Resolved, Run, resolve_dict
 
 __all__ = ["find", "load"]
@@ -61,7 +63,12 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
     Raises:
         BadInput: nothing there, damaged, or of another version.
     """
-    path, where, run = _path(model), choose_device(device), None
+    with doing(f"Loading {Path(model).name}"):
+        return _loaded(_path(model), checkpoint, choose_device(device))
+
+
+def _loaded(path: Path, checkpoint: str, where: torch.device) -> Model:
+    run = None
     if path.is_dir():
         run = Run.open(path)
         resolved = run.config()

@@ -42,6 +42,7 @@ from musegen.networks.grid_layers import (
     channel_groups,
 )
 from musegen.probability.likelihood import Likelihood
+from musegen.reporting import each, several
 
 __all__ = ["AutoregressiveGrid"]
 
@@ -157,7 +158,7 @@ class AutoregressiveGrid(nn.Module):
         done, state = x[:, :, :given], None
         if given:
             _, state = self.rows(done, None, condition)
-        for _ in range(given, self.shape[1]):
+        for _ in each(range(given, self.shape[1]), f"Drawing {several(len(x), 'sample')}", "rows"):
             row = torch.zeros_like(x[:, :, :1])  # (B, C, 1, W)
             noise = _generator_state(x.device)
             for _ in range(row[0].numel() + 1):

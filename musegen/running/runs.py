@@ -7,6 +7,7 @@ checkpoints/       see ``musegen.engine.checkpoint``
 samples/step_N/    samples in the domain's native format, and a picture
 skipped.csv        files of the data that were left out, and why
 data/              what the domain keeps, such as a packed store
+uncalibrated       empty: all steps are done, and ``Domain.calibrate`` is not; ``resume`` does it
 """
 
 from __future__ import annotations
@@ -156,6 +157,16 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def killed_before_its_first_checkpoint(self) -> bool:
+        """Whether there is none at all, not even a damaged one."""
+        return not any(self.checkpoints.glob("step_*"))
+
+    @property
+    def uncalibrated(self) -> Path:
+        """Is there while a trained run waits for its calibration."""
+        return self.path / "uncalibrated"
 
     @property
     def metrics_path(self) -> Path:

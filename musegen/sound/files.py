@@ -9,6 +9,7 @@ import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
 from musegen.files import write_file
+from musegen.reporting import doing
 
 __all__ = ["FORMATS", "encode", "write_sound"]
 
@@ -55,4 +56,6 @@ def write_sound(path: str | Path, clip: np.ndarray, rate_hz: int) -> Path:
     Raises:
         BadInput: no such format, or a place that cannot be written to.
     """
-    return write_file(path, encode(clip, rate_hz, Path(path).suffix.lower().removeprefix(".")))
+    path = Path(path)
+    with doing(f"Writing {path.name}"):
+        return write_file(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))

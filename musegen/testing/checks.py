@@ -18,6 +18,7 @@ import torch
 
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
+from musegen.reporting import each
 from musegen.testing import datasets, domains, families, files, networks
 from musegen.testing.rules import Rule, Unmet
 
@@ -127,7 +128,7 @@ def conformance(
         report: called with each outcome as it comes.
     """
     found = []
-    for check in checks(subject):
+    for check in each(list(checks(subject)), "Checking", "checks"):
         found.append(check.outcome)
         if report is not None:
             report(check.outcome)

@@ -19,7 +19,7 @@ from musegen.errors import BadInput
 from musegen.plugins import registry
 from musegen.running.config import RunConfig
 from musegen.running.runs import Resolved, Run
-from musegen.running.training import Session
+from musegen.running.session import Session
 from musegen.testing.networks import has_autoregressive
 from musegen.testing.rules import Rule, Unmet, expect, rule
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from musegen.errors import BadInput
+from musegen.reporting import report
 from musegen_audio.backend import torchaudio
 
 __all__ = ["SUFFIXES", "Resampler", "clips_of", "lengths_of", "read_clips", "read_folder", "resample"]
@@ -209,7 +210,8 @@ def read_folder(
     skipped: list[tuple[str, str]] = []
     size = 0
     with ThreadPoolExecutor(workers) as pool:
-        for part in _portions(paths, 4 * workers):  # so that what is read ahead stays little
+        for i, part in enumerate(_portions(paths, 4 * workers)):  # so that what is read ahead stays little
+            report("Reading", 4 * workers * i, len(paths), "files")
             for path, result in zip(part, pool.map(load, part), strict=True):
                 if isinstance(result, str):
                     skipped.append((str(path), result))
@@ -221,6 +223,7 @@ def read_folder(
                     raise BadInput(
                         f"{folder} holds more than {hours:.0f} hours of sound: take a part of it, or a lower rate."
                     )
+    report("Reading", len(paths), len(paths), "files")
     if not good:
         raise BadInput(f"None of the {len(paths)} sound files in {folder} can be used; the first: {skipped[0][1]}")
     return [clips for _, clips in good], [path for path, _ in good], skipped

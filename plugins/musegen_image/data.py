@@ -20,6 +20,7 @@ from torch import Tensor
 
 from musegen.data.folders import subfolder_labels
 from musegen.errors import BadInput
+from musegen.reporting import each
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -207,7 +208,8 @@ def read_pictures(
             return str(error)
 
     with ThreadPoolExecutor(workers) as pool:
-        loaded = list(pool.map(load, paths))
+        results = pool.map(load, paths)
+        loaded = [next(results) for _ in each(paths, "Reading", "pictures")]
     skipped = [(str(path), result) for path, result in zip(paths, loaded, strict=True) if isinstance(result, str)]
     good = [(path, result) for path, result in zip(paths, loaded, strict=True) if isinstance(result, np.ndarray)]
     if not good:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,10 +47,6 @@ def build(
         mapping = load_yaml(Path(tracks))
         mapping = mapping.get("tracks", mapping)
 
-    def progress(done: int, total: int) -> None:
-        if sys.stderr.isatty() or done == total:
-            print(f"\r{done} of {total} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
     report = build_store(
         folder,
         out,
@@ -60,7 +55,6 @@ def build(
         workers=workers,
         overwrite=overwrite,
         shard=(int(index), int(of)),
-        progress=progress,
     )
     print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
     for name, reason in report.skipped[:5]:

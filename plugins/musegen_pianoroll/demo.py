@@ -6,6 +6,7 @@ python -m musegen_pianoroll.demo [--out out] [--minutes 4.5] [--seed 0]
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 import time
@@ -96,9 +97,14 @@ def main() -> None:
         "all of them in samples.png; walk.mid and walk.wav go from the first to the last of them in one longer piece;"
     )
     print("and the model is in run/. Next:")
-    print(f"  musegen generate {out}/run -n 16 --out more")
-    print(f"  musegen interpolate {out}/run {out}/{names[0]}.mid {out}/{names[1]}.mid --out between")
-    print("  musegen train vae pianoroll FOLDER_OF_MIDI_FILES --out runs/mine")
+    run = str(out / "run")
+    first, second = (str(out / f"{names[i % len(names)]}.mid") for i in range(2))
+    for words in (
+        ["generate", run, "-n", "16", "--out", "more"],
+        ["interpolate", run, first, second, "--out", "between"],
+        ["train", "vae", "pianoroll", "FOLDER_OF_MIDI_FILES", "--out", "runs/mine"],
+    ):
+        print(f"  {shlex.join(['musegen', *words])}")
 
 
 def write_walk(model: musegen.Model, domain: PianorollDomain, samples: torch.Tensor, out: Path) -> None:

@@ -22,8 +22,8 @@ from musegen.data.batches import Batches
 from musegen.data.streaming import Streamed
 from musegen.engine.engine import Engine
 from musegen.running.config import RunConfig
+from musegen.running.placement import auxiliary_dataset
 from musegen.running.runs import resolve
-from musegen.running.training import auxiliary_dataset
 from musegen_pianoroll.store.windows import WindowDataset
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16

@@ -19,7 +19,7 @@ from musegen.data.batches import Batches
 from musegen.engine.checkpoint import load_checkpoint, newest_checkpoint
 from musegen.errors import BadInput
 from musegen.running.runs import Run
-from musegen.running.training import _Seeded
+from musegen.running.samples import seeded
 
 STEPS, SAVED, CRASH = 8, 4, 6
 """Of the run; of its checkpoint; done when it is killed. Phases of families (warm-up, pretraining …) end after ``SAVED``."""
@@ -193,7 +193,7 @@ def test_the_best_checkpoint_is_what_is_calibrated(tmp_path: Path, monkeypatch: 
     drawn = {}
     for checkpoint in ("best", "last"):
         model = musegen.load(run.path, checkpoint=checkpoint)
-        with _Seeded(run.config().run.seed, torch.device("cpu")), torch.no_grad():
+        with seeded(run.config().run.seed, torch.device("cpu")), torch.no_grad():
             drawn[checkpoint] = model.family.sample(64)
     assert torch.equal(seen[0][:64], drawn["best"])
     assert not torch.equal(drawn["best"], drawn["last"])

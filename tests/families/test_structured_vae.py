@@ -30,7 +30,7 @@ from musegen.families.structured_vae import (
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
 from musegen.probability.latent import Concrete, DiagonalGaussian
 from musegen.probability.likelihood import Bernoulli
-from musegen.running import training
+from musegen.running import session
 from musegen.running.config import RunConfig
 
 TERMS = ("mutual_information", "total_correlation", "group_correlation", "dimension_kl")
@@ -397,13 +397,13 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_training_tells_the_family_the_size_of_the_data(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    kept = training.Session.__init__
+    kept = session.Session.__init__
 
-    def watching(self: training.Session, *args: Any) -> None:
+    def watching(self: session.Session, *args: Any) -> None:
         kept(self, *args)
         seen.append(self.engine.family.n_examples)
 
-    monkeypatch.setattr(training.Session, "__init__", watching)
+    monkeypatch.setattr(session.Session, "__init__", watching)
     options = {"device": "cpu", "quiet": True, "batch_size": 8, "validate_every": 0, "sample_every": 0}
     run = musegen.train("structured_vae", "toy", out=tmp_path / "run", steps=2, examples=48, **options)
     musegen.resume(run.path, steps=3, quiet=True)

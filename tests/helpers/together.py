@@ -29,8 +29,8 @@ from musegen.engine.processes import ALONE, Processes, joined
 from musegen.plugins import registry
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
+from musegen.running.placement import auxiliary_dataset
 from musegen.running.runs import resolve
-from musegen.running.training import auxiliary_dataset
 from musegen_audio import notes
 
 STEPS, BATCH = 3, 12

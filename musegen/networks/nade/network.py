@@ -23,6 +23,7 @@ from musegen.networks.nade.recurrent import (
 )
 from musegen.networks.nade.relative import Relative
 from musegen.networks.nade.terms import Block, Cells, State, Term
+from musegen.reporting import each, several
 
 __all__ = ["Memory", "RecurrentNADE"]
 
@@ -154,7 +155,7 @@ class RecurrentNADE(nn.Module):
         ahead = self._ahead(given, memory.step, condition)
         terms, rows = [term.drawing() for term in self.terms], [given[:, :, :0]]
         with _threads(1 if len(given) <= FEW else torch.get_num_threads()):
-            for i in range(n_steps):
+            for i in each(range(n_steps), f"Drawing {several(len(given), 'sample')}", "steps"):
                 row = given[:, :, i : i + 1]
                 context, state = self._context(row, memory, condition, [part[:, i : i + 1] for part in ahead])
                 step = Block(memory.step, row, given[:, :, i:], context[:, 0])

@@ -14,13 +14,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from musegen.errors import BadInput
+from musegen.reporting import report
 from musegen_pianoroll.reading.crew import Crew, Worker
 from musegen_pianoroll.reading.folder import find_files
 from musegen_pianoroll.reading.parts import BuildingFolder, Part, parts_of
@@ -31,8 +32,6 @@ from musegen_pianoroll.store.tally import Tally
 from musegen_pianoroll.store.writer import StoreWriter
 
 __all__ = ["BuildReport", "build_store"]
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ def build_store(
     workers: int | None = None,
     overwrite: bool = False,
     shard: tuple[int, int] = (1, 1),
-    progress: Progress | None = None,
 ) -> BuildReport:
     """Build a packed store. When interrupted, what was read stays in ``OUT.building``, and the same call goes on from there.
 
@@ -71,7 +69,6 @@ def build_store(
         workers: reading processes; default one per processor.
         overwrite: replace an older store.
         shard: (i, n): only every n-th file, from the i-th on; ``merge_stores`` makes one store of all n.
-        progress: called with files done and files in all.
 
     Raises:
         BadInput: nothing to read, nothing that can be read, ``out`` exists, or another process is building it.
@@ -85,7 +82,7 @@ def build_store(
         parts = parts_of(base, names, [version("musegen"), tracks, steps_per_beat], building)
         n_workers = max(1, min(workers or os.cpu_count() or 1, len(parts)))
         with Crew([Worker(tracks, steps_per_beat, building) for _ in range(n_workers)]) as crew:
-            _read(parts, crew, progress)
+            _read(parts, crew)
             with writer:
                 skipped, places = _place(parts, writer)
                 if not writer.pieces and not share:
@@ -107,17 +104,15 @@ def _share(folder: Path, index: int, of: int) -> tuple[Path, list[str], Shard | 
     return base, names[index - 1 :: of], Shard(index, of, digest) if of > 1 else None
 
 
-def _read(parts: Sequence[Part], crew: Crew, progress: Progress | None) -> None:
+def _read(parts: Sequence[Part], crew: Crew) -> None:
     """Read the parts that are not there yet."""
     missing = [part for part in parts if part.entries() is None]
     total = sum(len(part.names) for part in parts)
     done = total - sum(len(part.names) for part in missing)
-    if progress is not None and done:
-        progress(done, total)
+    report("Reading", done, total, "files")
     for i in crew.do(lambda worker, part: worker.read_part(part.files, part.at), missing):
         done += len(missing[i].names)
-        if progress is not None:
-            progress(done, total)
+        report("Reading", done, total, "files")
 
 
 Places = list[list[Any]]

@@ -1,0 +1,72 @@
+"""Samples of a run: drawn while it trains, written, and shown to the domain in the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from musegen.contracts.dataset import generator_for
+from musegen.contracts.domain import Domain
+from musegen.contracts.family import Family
+from musegen.contracts.piece import Piece, save
+from musegen.data.batches import Batches
+from musegen.models.loading import load
+from musegen.reporting import each
+from musegen.running.runs import Run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["calibrated", "drawn", "seeded", "write"]
+
+CALIBRATION_EXAMPLES = 1024
+"""Samples and training examples that ``Domain.calibrate`` gets to see."""
+AT_ONCE = 64
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """A scope in which draws follow from the seed; torch's generators are left as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(generator_for(torch.device("cpu"), seed, 3).initial_seed())
+        yield
+
+
+@torch.no_grad()
+def drawn(family: Family, n: int, source: Batches) -> Tensor | None:
+    """n samples on the CPU; reconstructions of examples where a family cannot sample; None where it can do neither."""
+    can = family.capabilities
+    if can.sample:
+        return family.sample(n).float().cpu()
+    if can.reconstruct:
+        return family.reconstruct(next(source.once()).x[:n].float()).float().cpu()
+    return None
+
+
+def write(pieces: Sequence[Piece], domain: Domain, folder: Path) -> Image:
+    """Pieces in their native format, and all in one picture, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save(pieces, folder, [f"sample_{i:03d}" for i in range(len(pieces))])
+    picture = domain.sheet(pieces)
+    picture.save(folder / "picture.png")
+    return picture
+
+
+@torch.no_grad()
+def calibrated(run: Run, domain: Domain, batches: Batches) -> Any:
+    """The domain's options of writing, adjusted to samples of the best checkpoint.
+
+    They are drawn with the weights that a user's samples will be drawn with, which may lie far behind the last ones.
+    """
+    n, device, seed = CALIBRATION_EXAMPLES, batches.device, batches.seed
+    family = load(run.path, device=str(device)).family
+    samples = torch.cat([family.sample(AT_ONCE).float().cpu() for _ in each(range(n // AT_ONCE), "Calibrating")])
+    dataset = batches.dataset
+    index = torch.randperm(len(dataset), generator=generator_for(torch.device("cpu"), seed, 4))[:n]
+    reference = dataset.gather(index.to(dataset.index_device), generator_for(device, seed, 4)).x
+    return domain.calibrate(samples, reference.float().cpu())

@@ -1,0 +1,335 @@
+"""What training holds in memory: engine, data, checkpoints, validation, samples, interruption."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from musegen.contracts.dataset import Batch, generator_for
+from musegen.contracts.domain import Data, Domain
+from musegen.contracts.family import build
+from musegen.engine.checkpoint import prune, save_checkpoint
+from musegen.engine.compiling import not_compiled
+from musegen.engine.devices import keep_freed_memory
+from musegen.engine.engine import Engine, Snapshot
+from musegen.engine.generators import seed_everything
+from musegen.engine.processes import ALONE, Processes
+from musegen.errors import BadInput, TrainingDiverged
+from musegen.probability.whole_batch import SharedBatch
+from musegen.reporting import listening
+from musegen.running.placement import placed_batches
+from musegen.running.progress import Record
+from musegen.running.runs import Resolved, Run
+from musegen.running.samples import calibrated, drawn, seeded, write
+from musegen.running.signals import CutShort, Interrupted, Signals
+
+__all__ = ["Session"]
+
+KEEP_EVERY_S, KEEP_SHARE = 1.0, 0.01
+"""Seconds between copies of the state in memory, at least, and the share of the time that they may take, at most."""
+ASK_EVERY_S = 0.25
+"""Seconds between two questions of several processes to each other, within a step, whether to cut it short."""
+
+
+class Session:
+    """What training holds in memory.
+
+    A step that a signal cuts short must be done again, bit for bit, so what is saved then is a state from between two steps: the
+    newest copy of it in memory (``keep``), or the newest checkpoint if that is newer. Copies follow the clock and not a forecast
+    of how long a step will take: a step of a second or more always has one from its very beginning, no run spends more than 1 % of
+    its time on them, and at most about a second of short steps is done again. They cost memory on the host, of the size of a
+    checkpoint.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        resolved: Resolved,
+        domain: Domain,
+        data: Data,
+        device: torch.device,
+        quiet: bool,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.run, self.resolved, self.domain, self.processes = run, resolved, domain, processes
+        self.quiet = quiet or not processes.main
+        config = self.config = resolved.run
+        if config.early_stop and resolved.family.monitor is None:
+            raise BadInput(
+                f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.'
+            )
+        if device.type == "cpu":
+            keep_freed_memory()
+        # Weights, like everything random, follow from the seed.
+        seed_everything(config.seed)
+        if config.precision == "float32":
+            torch.set_float32_matmul_precision("highest")
+        family = build(resolved.family, resolved.family_config, domain).to(device)
+        family.sampling, family.n_examples = resolved.sampling, len(data.splits["train"])
+        self.engine = Engine(family, config, processes)
+        if self.engine.left_uncompiled and not self.quiet:
+            left = " and ".join(self.engine.left_uncompiled)
+            print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
+        self.batches, self.valid = placed_batches(resolved, domain.spec, data, family, self.engine.batch_dtype)
+        self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
+        self.signals = Signals()
+        self._kept: tuple[Snapshot, dict[str, Any]] | None = None
+        self._kept_at, self._keep_every = time.monotonic(), KEEP_EVERY_S
+        self._checks, self._ask_every = 0, 1
+        self.trained = False  # the last step is done, or the time is up, or nothing gets better any more
+
+    def prepare(self) -> None:
+        """Everything that can fail for a new run fails here, before the run folder gets its name."""
+        try:
+            self.engine.family.prepare(self.batches[0].float())
+            # One dry evaluation finds sizes that do not fit before anything is written.
+            example = self.batches[0]
+            with self.seeded():
+                metrics = self.engine.evaluate([example[: len(example) // self.processes.count]])
+        except RuntimeError as error:
+            if self.config.compile != "none" and (problem := not_compiled(error)) is not None:
+                raise problem from error
+            if "shape" in str(error) or "size" in str(error):
+                raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
+            raise
+        for key, value in metrics.items():
+            if not math.isfinite(value):
+                player, name = key.split("/", 1)
+                raise TrainingDiverged(
+                    f"{name} of the player {player} is {value} before the first step: look at the data and the options."
+                )
+
+    def seeded(self) -> AbstractContextManager[None]:
+        """A scope in which draws follow from the seed and leave the training's generators alone."""
+        return seeded(self.config.seed, self.engine.device)
+
+    def fit(self) -> None:
+        """Train until the last step, the time limit, early stopping or a signal; the first process alone writes.
+
+        Raises:
+            Interrupted: by a signal; the run is saved.
+        """
+        self.processes.spread(self.engine.family.state_dict().values())  # other machines may have rounded otherwise
+        self._saved = self.engine.step_count
+        if self.engine.step_count == 0:
+            self.save()
+        with self.signals:
+            interrupted = self._train()
+            with self.processes.together():  # nobody is done before the run folder is
+                if self.processes.main:
+                    self._finish()
+        if self.signals.number and self.trained:
+            done = f"Interrupted, but the run {self.run.path} was done by then: all its steps are saved."
+            interrupted = Interrupted(self.signals.number, done)
+        if interrupted is not None:
+            raise interrupted
+
+    def _train(self) -> Interrupted | None:
+        """Train on, with progress; how a signal ended it, if one did."""
+        try:
+            with Record(self.run, self.config, self.engine.step_count, self.quiet, self.processes.main) as record:
+                number = self._steps(record)
+        except CutShort as cut:
+            return self._go_back(cut.number)
+        if not number:
+            return None
+        return Interrupted(number, f"Interrupted at step {self._saved}; saved. {self._how_to_go_on()}")
+
+    def _steps(self, record: Record) -> int:
+        """The steps; the signal that ended them, 0 if none did."""
+        engine, config, processes = self.engine, self.config, self.processes
+        stop_at = time.monotonic() + 60 * config.minutes if config.minutes else math.inf
+        number = 0
+        while not (self.trained or number):
+            self._under_way = engine.step_count + 1
+            begun, checks = time.monotonic(), self._checks
+            first = engine.step_count * config.accumulate
+            engine.step((self.batch(i) for i in range(first, first + config.accumulate)), self.check)
+            record.advance()
+            now = time.monotonic()
+            pace = round(1e6 * (now - begun) / (self._checks - checks))  # µs from one check to the next
+            number, stop, keep, pace = processes.agree(
+                self.signals.number, now > stop_at, now - self._kept_at > self._keep_every, pace
+            )
+            if processes.count > 1 and pace:
+                self._ask_every = max(1, round(1e6 * ASK_EVERY_S / pace))
+            self.trained = engine.step_count >= config.steps or bool(stop)
+            if not self._after_step(record, number > 0) and keep:
+                self.keep()
+        processes.finish()
+        return number
+
+    def _after_step(self, record: Record, signalled: bool) -> bool:
+        """What is due after a step; whether a checkpoint was."""
+        engine, config = self.engine, self.config
+
+        def due(every: int) -> bool:
+            return bool(every) and (engine.step_count % every == 0 or self.trained)
+
+        if due(config.log_every):
+            record("train", engine.step_count, engine.collect(), steps_per_s=record.rate)
+        improved = False
+        if self.valid is not None and due(config.validate_every):
+            improved = self.validate(record)
+            self.trained |= bool(config.early_stop) and self.best["since"] >= config.early_stop
+        if due(config.sample_every):
+            self._write_samples_together(record)
+        # Last of all: whatever is cut short before is done again with its step.
+        save = self.trained or signalled or improved or due(config.checkpoint_every)
+        if save:
+            self.save()
+        return save
+
+    def check(self) -> None:
+        """Between two moves, and between two batches: stop here if a signal has waited for too long.
+
+        Several processes stop at the same place, so they ask each other, a few times a second: all of them check equally often.
+
+        Raises:
+            CutShort: one has.
+        """
+        self._checks += 1
+        if self._checks % self._ask_every == 0 and (number := self.processes.largest(self.signals.overdue())):
+            raise CutShort(number)
+
+    def keep(self) -> None:
+        """Copy the state, between two steps."""
+        begun = time.monotonic()
+        self._kept = None  # so that there are never two copies
+        self._kept = self.engine.snapshot(), self.best
+        self._kept_at = time.monotonic()
+        self._keep_every = max(KEEP_EVERY_S, (self._kept_at - begun) / KEEP_SHARE)
+
+    def _go_back(self, number: int) -> Interrupted:
+        """Save the newest state from between two steps, after one that was cut short."""
+        self.processes.finish()
+        self.trained = False
+        if self._kept is not None:
+            snapshot, self.best = self._kept
+            self.engine.restore(snapshot)
+            self.save()
+        if self.processes.main:
+            self.run.rewind_metrics(self._saved)
+        how = f"Interrupted in the middle of step {self._under_way}; saved at step {self._saved}."
+        return Interrupted(number, f"{how} {self._how_to_go_on()}")
+
+    def _how_to_go_on(self) -> str:
+        return f"Go on with: {shlex.join(['musegen', 'resume', str(self.run.path)])}"
+
+    def _finish(self) -> None:
+        """Calibrate, if a signal leaves the time to.
+
+        Raises:
+            Interrupted: by a signal, after the last step.
+        """
+        try:
+            with listening(self.signals.check):
+                self.calibrate()
+        except CutShort as cut:
+            if self.trained:  # else it is done at the end of the run
+                how = "Interrupted after the last step, before samples were calibrated; saved."
+                raise Interrupted(cut.number, f"{how} {self._how_to_go_on()}") from None
+
+    def batch(self, i: int) -> Batch:
+        """This process's part of batch i."""
+        part = self.processes.part(self.config.batch_size)
+        if part is None:
+            return self.batches[i]
+        with SharedBatch(part, self.engine.device):  # augmentation draws for the whole batch too
+            return self.batches.rows(i, part.own)
+
+    def to_validate(self, numbers: Sequence[int]) -> Iterator[Batch]:
+        """Batches of the validation data. What is drawn for one follows from its number, whoever evaluates it."""
+        assert self.valid is not None
+        for number in numbers:
+            self.check()
+            torch.manual_seed(generator_for(torch.device("cpu"), self.config.seed, 3, number).initial_seed())
+            yield next(self.valid.once(self.config.validate_examples, number))
+
+    def validate(self, record: Record) -> bool:
+        """Evaluate; whether this is the best so far."""
+        assert self.valid is not None
+        n = min(self.config.validate_examples, len(self.valid.dataset))
+        n_batches, count = -(-n // self.valid.batch_size), self.processes.count
+        share = self.processes.share(n_batches)
+        # As many batches for all: whoever has fewer evaluates one that does not count.
+        numbers = [*share, *[0] * (-(-n_batches // count) - len(share))]
+        between = {"check": self.signals.check} if count == 1 else {}  # others may report less often within a batch
+        with self.seeded():
+            metrics = self.engine.evaluate(self.to_validate(numbers), shared=True, counted=len(share), **between)
+        record("valid", self.engine.step_count, metrics)
+        monitor = self.resolved.family.monitor
+        if monitor is None:
+            return False
+        value = next(value for key, value in metrics.items() if key.endswith(f"/{monitor}"))
+        if self.best["value"] is None or value < self.best["value"]:
+            self.best = {"value": value, "step": self.engine.step_count, "since": 0}
+            return True
+        self.best = {**self.best, "since": self.best["since"] + 1}
+        return False
+
+    def calibrate(self) -> None:
+        """Let the domain adjust how samples of the best checkpoint are written, and keep that in the run's config."""
+        if not self.resolved.family.capabilities.sample or self.engine.family.draws:
+            return
+        if type(self.domain).calibrate is Domain.calibrate:  # which changes nothing
+            return
+        if self.trained:
+            self.run.uncalibrated.touch()
+        with self.seeded():
+            writing = calibrated(self.run, self.domain, self.batches)
+        if writing != self.domain.writing:
+            self.resolved = replace(self.resolved, writing=writing)
+            self.run.write_config(self.resolved)
+        self.run.uncalibrated.unlink(missing_ok=True)
+
+    def _write_samples_together(self, record: Record) -> None:
+        """The first process writes samples; a signal that cuts it short does so for all."""
+        number = 0
+        if self.processes.main:
+            try:
+                self.write_samples(record)
+            except CutShort as cut:
+                number = cut.number
+        if number := self.processes.largest(number):
+            raise CutShort(number)
+
+    def write_samples(self, record: Record) -> None:
+        """Samples in the native format and as a picture, in the run folder and for TensorBoard."""
+        step = self.engine.step_count
+        source = self.valid if self.valid is not None else self.batches
+        with listening(self.signals.check), self.seeded(), self.engine.averaged() as family:
+            samples = drawn(family, self.config.samples, source)
+            self.signals.check()
+        if samples is not None:
+            pieces = self.domain.pieces(samples)
+            picture = write(pieces, self.domain, self.run.path / "samples" / f"step_{step}")
+            record.media(picture, lambda: [piece.audio() for piece in pieces[:4]], step)
+
+    def save(self) -> None:
+        """Write a checkpoint, the first process alone; then drop those that nobody needs.
+
+        Raises:
+            TrainingDiverged: something is not finite; nothing is written.
+            BadInput: the disk is full or read-only; earlier checkpoints are intact.
+        """
+        self.engine.check()
+        state = {"history": self.engine.history, "best": self.best, "config": self.resolved.as_dict()}
+        if self.processes.main:
+            try:
+                save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
+            except OSError as error:
+                raise BadInput(
+                    f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
+                    f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
+                ) from error
+            prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
+        self._saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()
