@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from musegen.cli.app import data_app
 from musegen.cli.options import Assignments, Json
-from musegen.cli.output import as_json, print_table
+from musegen.cli.output import as_json, print_fields, print_table, print_text
 from musegen.errors import BadInput
 from musegen.options import parse_assignments, validate
 
@@ -75,11 +75,11 @@ def _show(found: Survey, source: Path | None, domain: type[Domain], json: bool) 
         return
     shown = {name.replace("_", " "): value for name, value in facts.items() if value is not None}
     shown["left out"] = len(found.left_out)
-    width = max(map(len, shown)) + 1
-    for name, value in shown.items():
-        print(f"{name:<{width}} {value}")
-    for reason, n in found.reasons.items():
-        print(f"{n:>{width}} {reason}")
+    print_fields(shown)
+    if found.reasons:
+        print_text("\nLeft out:")
+        for reason, n in found.reasons.items():
+            print_text(f"{n:>6} {reason}")
     for title, rows in found.tables.items():
         print()
         print_table(rows, False, title.replace("_", " ").capitalize())

@@ -8,7 +8,7 @@ from typing import Any
 
 from musegen.cli.app import app
 from musegen.cli.options import MODEL_COMMANDS
-from musegen.cli.output import print_table
+from musegen.cli.output import print_table, print_text
 from musegen.options import describe
 from musegen.running.config import RunConfig
 
@@ -39,7 +39,7 @@ def _pair_help(family: str, domain: str) -> None:
     from musegen.plugins import registry
 
     family_class, domain_class = registry().family(family), registry().domain(domain)
-    print(f"Usage: musegen train {family} {domain} [DATA] --out RUN [OPTIONS] [--set key=value …]\n")
+    print_text(f"Usage: musegen train {family} {domain} [DATA] --out RUN [OPTIONS] [--set key=value …]\n")
     print_table(
         _flags(describe(RunConfig)), False, "Options of the run (also --config FILE.yaml, --overwrite, --quiet)"
     )
