@@ -118,14 +118,14 @@ class Worker:
         return at, n_together
 
     def look(self) -> None:
-        """Kill the process if a file takes too long."""
+        """Kill the process if a file takes too long. To start takes what it takes: on a busy machine, no file's fault."""
         since, process = self.since, self.process
         if since is None or process is None:
             return
         at = self.at()
         if at != self._seen:
             self._seen, self.since = at, time.monotonic()
-        elif time.monotonic() - since > TIMEOUT_S:
+        elif at != (0, 0) and time.monotonic() - since > TIMEOUT_S:
             self.late = True
             process.kill()
 
