@@ -14,10 +14,10 @@ grid of binary cells, so the family builds it itself. Options:
 * ``recurrent``, ``units``, ``layers``: the network over time; ``dropout`` on its inputs and outputs and before V.
 * ``hidden``, ``depth``: units of the NADE, and residual layers after its first, and after that of the next term.
 * ``features``, ``reach``, ``interval``: a term that is the same at every column: a masked convolution over the step so far
-  and ``reach`` steps before it, ``interval`` columns to either side. Intervals and a voice's steps are learnt once for
-  all pitches, as in Johnson's tied parallel networks (2017, EvoMUSART).
+  and ``reach`` steps before it, ``interval`` columns to either side. Distances and steps are learnt once for all columns,
+  as in Johnson's tied parallel networks (2017, EvoMUSART).
 * ``lags``, ``harmony``: what else this term sees: the steps so many bars back, where what returns stands already; and, where
-  columns are pitches, how often each pitch class has sounded in the last bar and the last eight, so that a key is kept.
+  columns have classes (``Spec.octave``), how often each has sounded in the last bar and the last eight, so that a key is kept.
 * ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
   as likely as another.
 
@@ -76,7 +76,10 @@ class RNNNADEConfig:
     lags: list[int] = option(
         [1, 2, 4], "bars back that this term also sees, where the data have bars and a sample is longer"
     )
-    harmony: bool = option(True, "the term also knows which pitch classes have sounded, where the columns are pitches")
+    harmony: bool = option(
+        True,
+        "the term also knows which classes of columns have sounded, as notes of a key, if there are any",
+    )
     conditional: bool = option(False, "condition on the class label, where the data have classes")
 
 

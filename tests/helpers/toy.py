@@ -33,6 +33,11 @@ class ToyConfig:
     fault: Literal["none", "nan"] = option("none", "nan: examples that break every loss")
 
 
+@dataclass(frozen=True)
+class ToyWriting:
+    level: float = option(0.5, "grey level, which calibration may set; nothing reads it", ge=0, le=1)
+
+
 class ToyPiece(Piece):
     suffix = ".npy"
 
@@ -52,7 +57,7 @@ class ToyPiece(Piece):
 class ToyDomain(Domain):
     name = "toy"
     summary = "4 × 4 pictures, for tests"
-    Config = ToyConfig
+    Config, Writing = ToyConfig, ToyWriting
     config: ToyConfig
 
     @classmethod

@@ -24,7 +24,7 @@ def test_plain_lines_when_not_a_terminal(capsys: pytest.CaptureFixture[str], mon
     assert len(lines) == 4
     assert lines[0].startswith("step 1/3")
     assert "steps/s" in lines[0]
-    assert "s left" in lines[0]
+    assert " left" in lines[0]
     assert "autoencoder 3  kl 0.5" in lines[0]
 
 

@@ -10,10 +10,10 @@ network after the steps before t:
 * absolute, a NADE with one hidden layer or more (Larochelle & Murray 2011, AISTATS), whose biases follow h_t (Boulanger-
   Lewandowski et al. 2012, 1206.6392): b_d + B_d h_t + V_d φ(c_t + Σ_{k<d} x_k W_k) with c_t = c + C h_t;
 * relative, the same for all columns: a masked convolution over the cells of the step that come before d and earlier steps
-  on both sides, with a bias that follows h_t, a ReLU, and 1×1 convolutions. Intervals and steps of a voice look the same at
-  every pitch. Of earlier steps it sees those just before t, and any "lags" before t: music repeats itself after bars, and
-  what is to come then stands there. Where columns are pitches, how often each pitch class has sounded (``Harmony``) adds to that
-  bias.
+  on both sides, with a bias that follows h_t, a ReLU, and 1×1 convolutions. Distances and steps look the same at every
+  column. Of earlier steps it sees those just before t, and any "lags" before t: music repeats itself after bars, and
+  what is to come then stands there. Where columns have classes, as notes have names, how often each class has sounded
+  (``Harmony``) adds to that bias.
 
 **Given channels.** Some channels G may be given for all steps: p(x_rest | x_G). Their cells come first in every step and have no
 logit of their own. A second recurrent network runs over them from the last step back to t; its state stands beside h_t and

@@ -1,4 +1,4 @@
-"""Pitch classes so far."""
+"""Which classes of columns have sounded so far."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ __all__ = ["Harmony", "NoHarmony"]
 
 
 class Harmony(nn.Module):
-    """What has sounded so far, by pitch class, as a bias of features that is the same in every key.
+    """What has sounded so far, by class of columns, as a bias of features that is the same in every key. Columns an octave apart
+    are of one class, as notes of one name are.
 
-    m_t[c, j] is the mean number of cells on in pitch class j of channel c per step before t, in which older steps count less:
+    m_t[c, j] is the mean number of cells on in class j of channel c per step before t, in which older steps count less:
     a step s before t has weight λ^(t−1−s), for two values of λ, of which one forgets within a bar or so and one within
     eight. Feature f at a column of class j is a circular correlation, Σ_{c,i} K[f, c, i] m_t[c, (j + i) mod 12].
 
@@ -72,7 +73,7 @@ class Harmony(nn.Module):
 
 
 class NoHarmony:
-    """In place of ``Harmony`` where columns are no pitches: it remembers nothing and adds 0."""
+    """In place of ``Harmony`` where columns have no classes: it remembers nothing and adds 0."""
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells

@@ -64,7 +64,7 @@ class RecurrentNADE(nn.Module):
         n_condition: length of a condition vector.
         period: length of a cycle (a bar) in steps, in which the network is told the position; 0: none.
         lags: further steps back that the convolution sees. (As inputs of the recurrent network they were learnt by heart.)
-        octave: columns after which a pitch class returns, where the columns are pitches: the relative term also knows how
+        octave: columns after which columns of one class return, as notes of one name do: the relative term also knows how
             often each class has sounded. Divides ``SPAN``; 0: it does not.
         given: channels that are given; their logits mean nothing.
     """

@@ -34,7 +34,7 @@ class Relative(Term):
         features: F; rounded up to a multiple of C, so that no channel is without features of its own.
         depth: further hidden layers, residual.
         reach, lags, interval: what the convolution sees.
-        octave: columns after which a pitch class returns; 0: columns are no pitches.
+        octave: columns after which columns of one class return; 0: there are no classes.
         span: steps that harmony remembers.
     """
 

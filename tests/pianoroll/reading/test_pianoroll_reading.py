@@ -378,14 +378,14 @@ def test_a_crash_or_a_hang_costs_one_file(folder: Path, tmp_path: Path, monkeypa
 
 
 def test_a_process_that_starts_slowly_is_waited_for(tmp_path: Path) -> None:
-    worker = build.Worker("band", 4, tmp_path)
+    worker = crew.Worker("band", 4, tmp_path)
     ended: list[bool] = []
     worker.process = SimpleNamespace(kill=lambda: ended.append(True))  # type: ignore[assignment]
     for at, late in (((0, 0), False), ((0, 1), True)):
         worker.progress.write_bytes(AT.pack(*at))
         worker.since = time.monotonic()
         worker.look()
-        worker.since -= 10 * build.TIMEOUT_S
+        worker.since -= 10 * crew.TIMEOUT_S
         worker.look()
         assert (worker.late, bool(ended)) == (late, late)
 
