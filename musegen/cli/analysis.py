@@ -18,6 +18,7 @@ from musegen.options import parse_assignments
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from musegen.evaluation.evaluate import Evaluation
     from musegen.models.model import Model
 
 Reference = Annotated[
@@ -165,7 +166,7 @@ def evaluate(
     **options: ModelOption,
 ) -> None:
     """Compare a model with held-out data: log p, measures of samples, bars copied; and real examples in parentheses."""
-    from musegen.evaluation.evaluate import evaluate, rows
+    from musegen.evaluation.evaluate import evaluate
 
     at_least(2, n=n)
     at_least(1, k=k)
@@ -179,7 +180,13 @@ def evaluate(
         write_file(out, content.encode())
     if json:
         print(content)
-        return
+    else:
+        _print_evaluation(found)
+
+
+def _print_evaluation(found: Evaluation) -> None:
+    from musegen.evaluation.evaluate import rows
+
     if found.log_prob is not None:
         sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
         print_text(

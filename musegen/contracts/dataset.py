@@ -109,6 +109,10 @@ class Dataset(ABC):
         """All examples, in the order of the epoch ``key[-1]``: ``(N,)`` int64, on the host; a function of the key alone."""
         return torch.randperm(len(self), generator=generator_for(CPU, *key))
 
+    def count(self, label: int) -> int:
+        """How many examples are of a class."""
+        return 0 if self.label is None else int((self.label == label).sum())
+
 
 class _FromHost(Dataset):
     """Batches of a data set that stays on the host, made there and copied to ``device``."""

@@ -122,8 +122,7 @@ def evaluate(
         takes_given = model.family.capabilities.given and domain.spec.given
         given = held_out if takes_given else None
         samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
-        train = data.splits["train"]
-        real = _draw(train, n, seed)
+        real = _draw(train := data.splits["train"], n, seed)
         with doing("Measuring samples"):
             metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
         more = _measures_of_plugins(model, samples, real, held_out, seed)

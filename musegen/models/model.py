@@ -3,6 +3,8 @@
 model = musegen.load("runs/band")
 x = model.sample(8, seed=0)
 model.write(x, "out/")
+
+``Model`` is the whole of what a user does with a trained model, one documented method each; hence the length of this file.
 """
 
 from __future__ import annotations

@@ -30,8 +30,7 @@ def spectrograms(
     from PIL import Image as Pictures
 
     n = len(levels_db)
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = -(-n // columns)
+    rows = -(-n // (columns := columns or math.ceil(math.sqrt(n))))
     width, height = 1.2 + 1.7 * columns, 0.8 + 1.5 * rows
     # Margins in inches: what labels and a colour bar take is known, and having it measured takes as long as drawing.
     left, right, bottom, top = 0.55 / width, 1 - 0.95 / width, 0.45 / height, 1 - 0.1 / height
