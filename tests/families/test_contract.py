@@ -92,7 +92,9 @@ def test_train_crash_resume_sample_save_load(
     assert same_parts(ours, theirs) == []
     assert manifest["state"]["best"] == their_manifest["state"]["best"]
     assert logged(resumed) == logged(whole)
-    assert resumed.config() == whole.config()  # and what is calibrated in the end
+    (ours_in_the_end, theirs_in_the_end) = (run.config() for run in (resumed, whole))
+    assert ours_in_the_end.domain_config == theirs_in_the_end.domain_config
+    assert ours_in_the_end.writing == theirs_in_the_end.writing  # what is calibrated in the end
     model = musegen.load(whole.path)
     can = model.family.capabilities
     written = {path.name for path in (whole.path / "samples").glob(f"step_{STEPS}/*")}
