@@ -43,6 +43,8 @@ NOT_RUN = {
     "make test": "runs this test",
 }
 PAGES = ["README.md", "docs/guide.md", "docs/plugins.md"]
+WRITTEN = {"benchmarks/results/h200.json": "by benchmarks/gpu.py, which needs a GPU"}
+"""Files that a page names, and that are not there yet."""
 TEXTS = sorted(
     str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/*/*.md") for path in ROOT.glob(pattern)
 )
@@ -182,6 +184,7 @@ def test_a_page_works_as_it_is_printed(page: str, reader: Reader) -> None:
 
 
 def test_what_is_not_run_is_still_printed() -> None:
+    """Exceptions that nobody needs any more go."""
     printed = {part.text for page in PAGES for part in shown(page)}
     assert not set(NOT_RUN) - printed, "leave these out of NOT_RUN"
 
@@ -201,7 +204,7 @@ def test_files_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"`((?:musegen|plugins|tests|benchmarks|docs|data)/[^`\s]*)`", text))
     linked = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
-    missing = [name for name in named if not list(ROOT.glob(name.replace("NAME", "*").rstrip("/")))]
+    missing = [name for name in named - set(WRITTEN) if not list(ROOT.glob(name.replace("NAME", "*").rstrip("/")))]
     missing += [name for name in linked if name and not ((ROOT / page).parent / name).exists()]
     assert not missing, f"{page}: {missing}"
 
