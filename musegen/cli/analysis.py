@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 Reference = Annotated[
     Path | None,
-    Parameter(
-        help="Data to compare with, as for training, or bundled: those that ship; those of the run if not given."
-    ),
+    Parameter(help="Data to compare with, as for training, or bundled: those that ship (default: those of the run)."),
 ]
 
 
@@ -39,7 +37,7 @@ def traverse(
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
 ) -> None:
-    """Draw what each coordinate of the code does: a row per coordinate, or per class of InfoGAN and structured codes."""
+    """Draw what each coordinate of the code does: a row per coordinate, or per class for InfoGAN and structured codes."""
     at_least(2, steps=steps)
     check_free(out, overwrite)
     loaded = source.load(model)
@@ -57,7 +55,7 @@ def latent(
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
 ) -> None:
-    """Draw the codes of validation examples, coloured by class, and the density that they add up to."""
+    """Draw the codes of validation examples, coloured by class, and their density."""
     from musegen.evaluation.latent import draw
 
     check_free(out, overwrite)
@@ -97,7 +95,7 @@ def score(
     source: SourceOptions = Source(),  # noqa: B008
     json: Json = False,
 ) -> None:
-    """log p of files, exact or a lower bound; outliers lie below all but 1 % of the validation examples."""
+    """log p of files, exact or a lower bound. Outliers are less probable than 99 % of the validation examples."""
     import math
 
     from musegen.evaluation.outliers import outlier_threshold
@@ -132,7 +130,7 @@ def classify(
     source: SourceOptions = Source(),  # noqa: B008
     json: Json = False,
 ) -> None:
-    """The class of files and its probability; outliers (see score) are rejected."""
+    """Classify files, with the probability of each class found; outliers (see score) are rejected."""
     from musegen.evaluation.outliers import outlier_threshold, typicality
 
     loaded = source.load(model)
@@ -165,7 +163,7 @@ def evaluate(
     json: Json = False,
     **options: ModelOption,
 ) -> None:
-    """Compare a model with held-out data: log p, measures of samples, bars copied; and real examples in parentheses."""
+    """Compare a model with held-out data: log p, measures of samples, and how much they copy; real examples in parentheses."""
     from musegen.evaluation.evaluate import evaluate
 
     at_least(2, n=n)
@@ -196,17 +194,21 @@ def _print_evaluation(found: Evaluation) -> None:
     if found.metrics:
         print_text(
             f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
-            "in parentheses: training examples against the same\n"
+            "in parentheses, as many training examples\n"
         )
         print_table(rows(found.metrics), False)
         close, far = found.within(2)
-        print_text(
-            f"\n{len(close)} of {len(close) + len(far)} measures are at most twice as far from held-out data as training data are."
-        )
+        if close or far:
+            n = len(close) + len(far)
+            print_text(
+                f"\n{len(close)} of {n} measures are at most twice as far from held-out data as training data are."
+            )
         if far:
             print_text(f"Farther: {', '.join(far)}.")
     if found.copies:
-        print_text("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
+        print_text(
+            "\nWhat samples share with the training data; in parentheses, what held-out examples share with them\n"
+        )
         print_table(rows(found.copies), False)
 
 
@@ -218,12 +220,14 @@ def export(
     set_: Annotated[
         list[str],
         Parameter(
-            name="--set", negative="", help="How it draws and writes from now on, as key=value: temperature=0.9."
+            name="--set",
+            negative="",
+            help="A default of drawing or writing, as key=value: temperature=0.9; repeatable.",
         ),
     ] = [],  # noqa: B006
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
-    """Write a model as one file, which every command takes in place of the run folder."""
+    """Write a model as one file, which every command accepts in place of the run folder."""
     loaded = source.load(model)
     loaded.configure(**parse_assignments(set_))
     loaded.save(file)

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @data_app.command
 def info(
     source: Annotated[
-        Path | None, Parameter(help="A file, a folder or a store; the data that ship with the domain if not given.")
+        Path | None, Parameter(help="A file, a folder or a store (default: the data that ship with the domain).")
     ] = None,
     *,
     domain: Annotated[
-        str | None, Parameter(help="Which domain reads them; if not given, the one that knows most of the files.")
+        str | None, Parameter(help="The domain that reads them (default: the one that most of the files are for).")
     ] = None,
     set_: Assignments = [],  # noqa: B006
     json: Json = False,
 ) -> None:
-    """Show what musegen understands of data, and what it leaves out and why: the same as training would see."""
+    """Show what training would see of data, and which files are left out and why."""
     from musegen.plugins import registry
 
     if source is None and domain is None:
@@ -47,10 +47,10 @@ def info(
 
 
 def _guessed(source: Path | None) -> str:
-    """The domain that knows most of the files.
+    """The domain that most of the files are for.
 
     Raises:
-        BadInput: none knows any.
+        BadInput: none reads any.
     """
     from musegen.plugins import registry
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from musegen.models.model import Model
 
 Given = Annotated[Path, Parameter(help="The piece, as a file.")]
-Seed = Annotated[int, Parameter(help="Of everything random: the same seed gives the same files.")]
+Seed = Annotated[int, Parameter(help="Random seed: the same seed gives the same files.")]
 
 
 @app.command(group=MAKE)
@@ -37,15 +37,18 @@ def generate(
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many samples.")] = 8,
     seed: Seed = 0,
     label: Label = None,
-    given: Annotated[Path | None, Parameter(help="A file whose given part every sample keeps.")] = None,
+    given: Annotated[
+        Path | None, Parameter(help="A file; every sample keeps the part of it that the model is trained to be given.")
+    ] = None,
     bars: Annotated[
-        int | None, Parameter(help="Length of each sample in bars; longer than trained on: families that continue.")
+        int | None,
+        Parameter(help="Length of each sample in bars; longer than in training only with families that can continue."),
     ] = None,
     folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Write new samples: files in the domain's native format, sound where there is sound, and one picture of all."""
+    """Write new samples: files in the domain's native format, sound if there is any, and one picture of all."""
     at_least(1, n=n)
     names = [f"sample_{i:03d}" for i in range(n)]
     folder.check(names)
@@ -78,7 +81,7 @@ def continue_(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Write how a piece may go on: its own bars, unchanged, and new ones after them."""
+    """Continue a piece: its own bars, unchanged, and new ones after them."""
     import torch
 
     from musegen.models import unfolding
@@ -104,13 +107,13 @@ def accompany(
     seed: Seed = 0,
     tracks: Annotated[
         str | None,
-        Parameter(help="The tracks that are given, as Piano,Drums; a model takes those it was trained with."),
+        Parameter(help="The given tracks, as Piano,Drums; they must be those that the model was trained with."),
     ] = None,
     folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Write new tracks to given ones, which come back unchanged; the whole piece, however long."""
+    """Write new tracks to given ones, which come back unchanged, for a piece of any length."""
     from musegen.models import unfolding
 
     at_least(1, n=n)
@@ -138,7 +141,7 @@ def reconstruct(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Pass files through a model's code and back; the picture shows each original beside its reconstruction."""
+    """Encode and decode files; the picture shows each original beside its reconstruction."""
     import torch
 
     loaded = source.load(model, "reconstruct", options)
@@ -190,7 +193,7 @@ def arithmetic(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Write the sample whose code is that of A − B + C; each is a file, or a folder of files whose mean code counts."""
+    """Write the sample whose code is that of A − B + C; each is a file, or a folder, whose mean code is used."""
     names = ["a_minus_b_plus_c"]
     folder.check(names)
     loaded = source.load(model, "arithmetic", options)

@@ -30,24 +30,24 @@ def train(
     quiet: Flag = False,
     options: Options = RunOptions(),  # noqa: B008
 ) -> None:
-    """Train a family on a domain. With FAMILY and DOMAIN given, --help lists exactly their options.
+    """Train a family on a domain. With FAMILY and DOMAIN, --help lists the options of the two.
 
     Parameters
     ----------
     family
-        What to train; see musegen families. May come from --config.
+        What to train; see musegen families. It may also be in --config.
     domain
-        On what; see musegen domains. May come from --config.
+        The kind of data; see musegen domains. It may also be in --config.
     data
         A file or folder; without it, the data that ship with musegen.
     out
         The run folder to create; runs/FAMILY-DOMAIN if not given.
     config
-        A YAML file of options; those on the command line win.
+        A YAML file of options; those on the command line take precedence.
     overwrite
         Replace an older run of that name.
     quiet
-        No progress.
+        Show no progress.
     """
     import musegen
 
@@ -74,7 +74,7 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
     run
         The run folder.
     quiet
-        No progress.
+        Show no progress.
     """
     import musegen
 
