@@ -35,7 +35,7 @@ NEEDS_THE_NETWORK = (
     "needs the package index; tests/testing/test_template.py and `make test` itself install musegen and a plugin"
 )
 NOT_RUN = {
-    "pip install torch --index-url https://download.pytorch.org/whl/cpu": NEEDS_THE_NETWORK,
+    "pip install uv && uv pip install torch --torch-backend cpu": NEEDS_THE_NETWORK,
     "pip install torch": NEEDS_THE_NETWORK,
     "pip install .": NEEDS_THE_NETWORK,
     "pip install musegen-0.1.0-py3-none-any.whl": NEEDS_THE_NETWORK,
