@@ -21,6 +21,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent / "helpers"), os.environ.get("PYTHONPATH")])
 )
 
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets; pipes have no width
+
 import torch
 from commands import Result
 from hypothesis import HealthCheck, settings

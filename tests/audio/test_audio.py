@@ -312,7 +312,7 @@ def test_chroma_of_a_tone_is_its_pitch_class() -> None:
     [
         ({"widths": [0]}, "widths"),
         ({"n_fft": 1023}, "even n_fft"),
-        ({"hop": 600}, "a hop of half"),
+        ({"hop": 600}, "at most half"),
         ({"seconds": 0.01, "n_fft": 4096}, "too short for n_fft=4096"),
     ],
 )

@@ -396,7 +396,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, popen: Popen, numb
     _, err = process.communicate()
     assert process.returncode == code
     assert "Traceback" not in err
-    assert f'musegen resume "{folder}"' in err
+    assert f"musegen resume {folder}" in err
     _, manifest = newest_checkpoint(folder / "checkpoints")
     assert f"Interrupted at step {manifest['step']}" in err
     musegen.resume(folder, steps=manifest["step"] + 5, quiet=True)

@@ -27,7 +27,7 @@ from strangers import install
 from musegen.cli.app import app, data_app, plugin_app
 from musegen.data.bundled import bundled, models
 from musegen.plugins import registry
-from musegen.running import training
+from musegen.running import samples
 from musegen_audio import notes
 from musegen_image.data import read_mnist
 
@@ -35,7 +35,8 @@ NEEDS_THE_NETWORK = (
     "needs the package index; tests/testing/test_template.py and `make test` itself install musegen and a plugin"
 )
 NOT_RUN = {
-    "pip install uv && uv pip install torch --torch-backend cpu": NEEDS_THE_NETWORK,
+    "pip install uv": NEEDS_THE_NETWORK,
+    "uv pip install torch --torch-backend cpu": NEEDS_THE_NETWORK,
     "pip install torch": NEEDS_THE_NETWORK,
     "pip install .": NEEDS_THE_NETWORK,
     "pip install musegen-0.1.0-py3-none-any.whl": NEEDS_THE_NETWORK,
@@ -138,7 +139,7 @@ def reader(
 ) -> Reader:
     """A reader with a clone (its data), and files of his own, made from the data that ship."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(training, "CALIBRATION_EXAMPLES", 64)
+    monkeypatch.setattr(samples, "CALIBRATION_EXAMPLES", 64)
     monkeypatch.setattr(notes, "cached", lambda rate, n: notes.render(rate, n, programs=1, pitches=3))
     home = tmp_path / "home"
     home.mkdir()
