@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from musegen.errors import BadInput
 from musegen.families.gan import GAN
 from musegen.families.vae import VAE
 from musegen.running import session, signals
+from musegen.running.launch import MEETING
 from musegen.running.runs import Run
 
 UPDATES = 201
@@ -357,3 +361,32 @@ def test_what_is_saved_from_a_copy_is_the_checkpoint_of_its_step(
     )
     assert mine["state"]["history"] == other["state"]["history"] != []
     assert [name for part in ours for name in ours[part] if not _same(ours[part][name], theirs[part][name])] == []
+
+
+@pytest.mark.distributed
+def test_two_processes_stop_at_the_same_update_and_go_on_alike(tmp_path: Path) -> None:
+    """The signal reaches the second alone."""
+    script = Path(__file__).parents[1] / "helpers" / "interrupted_together.py"
+    own = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", MEETING: str(tmp_path / "meeting")}
+    both = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | own | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        for process in both:
+            _, err = process.communicate(timeout=250)
+            assert process.returncode == 0, err
+    finally:
+        for process in both:
+            process.kill()
+    first, second = (json.loads((tmp_path / f"found.{rank}").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["said"].startswith("Interrupted in the middle of step 3; saved at step 2.")
+    assert 602 < first["seen"] < 903  # of 301 in a step
+    assert first["differences"] == []
+    assert first["steps"] == [1, 2, 3, 4]
