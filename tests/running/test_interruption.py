@@ -197,6 +197,15 @@ def test_a_validation_is_cut_short_and_done_again_with_its_step(
     assert differences(Run.open(tmp_path / "run"), whole) == []
 
 
+def test_a_long_validation_of_one_batch_is_cut_short_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = LONG_STEPS | {"critic_steps": 50, "validate_every": 2, "steps": 2, "batch_size": 64}
+    caller = Caller(51 + 20)  # after a dry evaluation
+    watch(monkeypatch, GAN, caller, in_evaluation)
+    with pytest.raises(signals.Interrupted, match="middle of step 2; saved at step 0"):
+        musegen.train("gan", "toy", out=tmp_path / "run", **options)
+    assert caller.late == 0
+
+
 def test_drawing_samples_is_cut_short_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family without yields while it samples: its drawing loop reports, and that is where it ends."""
     options: dict[str, Any] = {"units": 4, "hidden": 3, "features": 0, "interval": 1, "depth": 1, "steps": 4}
@@ -301,9 +310,12 @@ def test_copies_follow_the_clock_and_cost_no_more_than_their_share(
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
-    tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by kill -9 while that is written: its temporary folder stays."""
+    """As by kill -9 while that is written: its temporary folder stays. The family looks at data before its first step."""
+    options: dict[str, Any] = {"units": 4, "hidden": 3, "features": 0, "interval": 1, "depth": 1, "steps": 4}
+    options |= {"batch_size": 8, "sample_every": 0, "validate_every": 2, "quiet": True, "device": "cpu"}
+    whole = musegen.train("rnn_nade", "toy", out=tmp_path / "whole", **options)
 
     class Killed(BaseException):
         pass
@@ -315,7 +327,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
     with monkeypatch.context() as context:
         context.setattr(session, "save_checkpoint", killed)
         with pytest.raises(Killed):
-            musegen.train("gan", "toy", out=tmp_path / "run", **LONG_STEPS)
+            musegen.train("rnn_nade", "toy", out=tmp_path / "run", **options)
     torch.randn(7)  # whatever the next process has drawn
     with pytest.raises(BadInput, match="begin the run again with musegen resume"):
         musegen.load(tmp_path / "run")
