@@ -7,9 +7,12 @@ model.write(model.sample(8, seed=0), "out/")
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput, MusegenError, TrainingDiverged
+from musegen.reporting import doing
 
 if TYPE_CHECKING:
     from musegen.models.loading import load
@@ -42,13 +45,10 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; what needs it is imported on first use, so that `musegen --help` answers at once.
     if name in _HOME:
-        from importlib import import_module
-
-        from musegen.reporting import doing
-
-        with doing("Loading torch"):
-            home = import_module(_HOME[name])
-        return getattr(home, name)
+        if _HOME[name] not in sys.modules:
+            with doing("Loading torch"):
+                import_module(_HOME[name])
+        return getattr(sys.modules[_HOME[name]], name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -55,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             app(arguments, exit_on_error=False, print_error=False, console=_plain_console())
 
     code = _guarded(run, debug)
-    if _has_joined_others():
-        # gloo's threads may abort a process while Python takes itself apart, after everything is done; nothing is left to do here.
+    if _has_joined_others() or (argv is None and code > 128):
+        # gloo's threads may abort a process while Python takes itself apart, after everything is done. And whoever sent a signal
+        # waits: with torch that takes a second or two. Nothing is left to do here.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -22,8 +22,9 @@ GAP = 2
 """Columns between two columns of a table."""
 FILLED = 90
 """Characters of a line of prose that its author had filled."""
-NARROW = 16
-"""A cell that is broken into lines gets so many columns or more: a column of single words cannot be read."""
+NARROW, FEW_WORDS = 16, 3
+"""Columns that a cell of many words gets at least: prose of one word per line cannot be read. Few words may stand one below the
+other."""
 
 
 def as_json(value: Any) -> str:
@@ -70,7 +71,8 @@ def _column_widths(cells: Sequence[Sequence[str]], width: int) -> list[int] | No
     columns = list(zip(*cells, strict=True))
     widths = [max(map(_length, column)) for column in columns]
     words = [max(_length(word) for cell in column for word in cell.split(" ")) for column in columns]
-    least = [min(whole, max(word, NARROW)) for whole, word in zip(widths, words, strict=True)]
+    prose = [any(cell.count(" ") >= FEW_WORDS for cell in column) for column in columns]
+    least = [min(w, max(word, NARROW * p)) for w, word, p in zip(widths, words, prose, strict=True)]
     room = width - GAP * (len(columns) - 1)
     if sum(least) > room:
         return None

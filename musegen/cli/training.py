@@ -88,7 +88,7 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
 def _say_next(run: Run) -> None:
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
         shown = os.path.relpath(run.path)
-        print(f"The run is in {shown}. Next: {_next_command(run, shown)}")
+        print(f"The run is in {shown}.\nNext: {_next_command(run, shown)}")
 
 
 def _next_command(run: Run, shown: str) -> str:

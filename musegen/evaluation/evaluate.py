@@ -184,7 +184,7 @@ def _beside(model: Mapping[str, float], floor: Mapping[str, float]) -> dict[str,
 def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:
     """Figures as rows of text: names alike up to the last / share a row, and each cell is "model (floor)".
 
-    A figure that is the same for both, such as the mean of the reference, is shown once. No line is broken within a cell.
+    A figure that is the same for both, such as the mean of the reference, is shown once.
     """
     table: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
@@ -192,7 +192,7 @@ def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:
         row, _, column = name.rpartition("/") if "/" in name else (name, "", "value")
         columns[column] = None
         model, floor = (_short(value) for value in (figure.model, figure.floor))
-        table.setdefault(row, {})[column] = model if column == "reference" else f"{model}\u00a0({floor})"
+        table.setdefault(row, {})[column] = model if column == "reference" else f"{model} ({floor})"
     return [{"": row, **{column: cells.get(column, "") for column in columns}} for row, cells in table.items()]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from musegen.errors import BadInput
-from musegen.reporting import listening, styled
+from musegen.reporting import listening, styled, width_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -109,7 +109,9 @@ class Progress:
         return f"{self.done}/{self.total}  {pace}  {_clock((self.total - self.done) / rate)} left"
 
     def _line(self) -> None:
-        print("  ".join([f"step {self._state()}", *self.metrics]), file=sys.stderr, flush=True)
+        parts = [f"step {self._state()}", *self.metrics]
+        line = fitting(parts, width_of(sys.stderr, 80) - 1) if sys.stderr.isatty() else "  ".join(parts)
+        print(line, file=sys.stderr, flush=True)
 
 
 def fitting(parts: list[str], width: int) -> str:

@@ -13,7 +13,7 @@ from musegen.errors import MusegenError
 
 __all__ = ["CutShort", "Interrupted", "Signals"]
 
-GRACE_S = 1.0
+GRACE_S = 0.5
 """Seconds that what is under way has to end by itself. Most steps end in time, and nothing is done twice; longer ones are cut
 short, and what is saved is the state before them. Waiting needs no guess at how long a step will take, which may be wrong: a
 family may have many more updates in one step than in the one before (``critic_boost``)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -396,7 +397,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, popen: Popen, numb
     _, err = process.communicate()
     assert process.returncode == code
     assert "Traceback" not in err
-    assert f"musegen resume {folder}" in err
+    assert shlex.join(["musegen", "resume", str(folder)]) in err
     _, manifest = newest_checkpoint(folder / "checkpoints")
     assert f"Interrupted at step {manifest['step']}" in err
     musegen.resume(folder, steps=manifest["step"] + 5, quiet=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import toy
+from musegen.running.launch import MEETING
 from torch import Tensor
 
 import musegen
@@ -194,6 +198,15 @@ def test_a_validation_is_cut_short_and_done_again_with_its_step(
     assert differences(Run.open(tmp_path / "run"), whole) == []
 
 
+def test_a_long_validation_of_one_batch_is_cut_short_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = LONG_STEPS | {"critic_steps": 50, "validate_every": 2, "steps": 2, "batch_size": 64}
+    caller = Caller(51 + 20)  # after a dry evaluation
+    watch(monkeypatch, GAN, caller, in_evaluation)
+    with pytest.raises(signals.Interrupted, match="middle of step 2; saved at step 0"):
+        musegen.train("gan", "toy", out=tmp_path / "run", **options)
+    assert caller.late == 0
+
+
 def test_drawing_samples_is_cut_short_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family without yields while it samples: its drawing loop reports, and that is where it ends."""
     options: dict[str, Any] = {"units": 4, "hidden": 3, "features": 0, "interval": 1, "depth": 1, "steps": 4}
@@ -297,9 +310,12 @@ def test_copies_follow_the_clock_and_cost_no_more_than_their_share(
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
-    tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by kill -9 while that is written: its temporary folder stays."""
+    """As by kill -9 while that is written: its temporary folder stays. The family looks at data before its first step."""
+    options: dict[str, Any] = {"units": 4, "hidden": 3, "features": 0, "interval": 1, "depth": 1, "steps": 4}
+    options |= {"batch_size": 8, "sample_every": 0, "validate_every": 2, "quiet": True, "device": "cpu"}
+    whole = musegen.train("rnn_nade", "toy", out=tmp_path / "whole", **options)
 
     class Killed(BaseException):
         pass
@@ -311,7 +327,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
     with monkeypatch.context() as context:
         context.setattr(session, "save_checkpoint", killed)
         with pytest.raises(Killed):
-            musegen.train("gan", "toy", out=tmp_path / "run", **LONG_STEPS)
+            musegen.train("rnn_nade", "toy", out=tmp_path / "run", **options)
     torch.randn(7)  # whatever the next process has drawn
     with pytest.raises(BadInput, match="begin the run again with musegen resume"):
         musegen.load(tmp_path / "run")
@@ -357,3 +373,32 @@ def test_what_is_saved_from_a_copy_is_the_checkpoint_of_its_step(
     )
     assert mine["state"]["history"] == other["state"]["history"] != []
     assert [name for part in ours for name in ours[part] if not _same(ours[part][name], theirs[part][name])] == []
+
+
+@pytest.mark.distributed
+def test_two_processes_stop_at_the_same_update_and_go_on_alike(tmp_path: Path) -> None:
+    """The signal reaches the second alone."""
+    script = Path(__file__).parents[1] / "helpers" / "interrupted_together.py"
+    own = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", MEETING: str(tmp_path / "meeting")}
+    both = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | own | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        for process in both:
+            _, err = process.communicate(timeout=250)
+            assert process.returncode == 0, err
+    finally:
+        for process in both:
+            process.kill()
+    first, second = (json.loads((tmp_path / f"found.{rank}").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["said"].startswith("Interrupted in the middle of step 3; saved at step 2.")
+    assert 602 < first["seen"] < 903  # of 301 in a step
+    assert first["differences"] == []
+    assert first["steps"] == [1, 2, 3, 4]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from terminal import MODULE, in_terminal
 
 import musegen
-from musegen.running.progress import Progress
+from musegen.running.progress import Progress, fitting
 
 
 def test_plain_lines_when_not_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_plain_lines_when_not_a_terminal(capsys: pytest.CaptureFixture[str], mon
     assert len(lines) == 4
     assert lines[0].startswith("step 1/3")
     assert "steps/s" in lines[0]
-    assert " left" in lines[0]
+    assert "0:00:00 left" in lines[0]
     assert "autoencoder 3  kl 0.5" in lines[0]
 
 
@@ -34,32 +34,68 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_on_a_terminal() -> None:
-    code = (
-        "from musegen.running.progress import Progress\n"
-        "import time\n"
-        "with Progress(4) as p:\n"
-        "    for i in range(4):\n"
-        "        p.show({'autoencoder/loss': 7.25}); p.advance(); time.sleep(0.3)\n"
-    )
-    master, slave = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=slave, env=environment)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            part = os.read(master, 4096)
-        except OSError:  # the terminal's other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    assert process.wait() == 0
-    text = shown.decode()
-    assert "4/4" in text
-    assert "steps/s" in text
-    assert "autoencoder 7.25" in text
+TRAIN = ["train", "vae", "toy", "--out", "run", "--steps", "40", "--log-every", "1", "--sample-every", "0"]
+TRAIN += ["--device", "cpu", "--validate-every", "20", "--set", "latent_dim=2"]
+
+
+@pytest.mark.parametrize("columns", [80, 46])
+def test_a_bar_and_below_it_metrics(tmp_path: Path, columns: int) -> None:
+    """Two lines that stay in place, each shorter than the terminal, and no number is cut."""
+    seen = in_terminal(TRAIN, columns, tmp_path)
+    assert seen.code == 0, seen.raw
+    assert [line for line in seen.screen.wrapped if not line.startswith("Next")] == []
+    bar, metrics = seen.screen.lines[:2]
+    assert re.fullmatch(r"━+ 40/40  [\d.]+ steps/s  0:00:00 left", bar)
+    assert len(bar) == columns - 1
+    parts = metrics.split("  ")
+    assert all(re.fullmatch(r"(valid )?[a-z]+ -?[\d.]+", part) for part in parts), metrics
+    assert len(parts) == (4 if columns == 80 else 2)
+    assert seen.screen.lines[2:4] == ["The run is in run.", "Next: musegen generate run -n 8 --out out"]
+
+
+def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MODULE, *TRAIN]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert re.fullmatch(r"step 40/40  [\d.]+ steps/s  0:00:00 left  (valid )?autoencoder .*\n", done.stderr)
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "environment"),
+    [
+        (TRAIN, {"NO_COLOR": "1"}),
+        (["train", "--help"], {"NO_COLOR": "1"}),
+        (["domains"], {"NO_COLOR": "1"}),
+        (TRAIN, {"TERM": "dumb"}),
+    ],
+)
+def test_no_escape_codes_where_nobody_wants_them(
+    tmp_path: Path, command: list[str], environment: dict[str, str]
+) -> None:
+    seen = in_terminal(command, 80, tmp_path, **environment)
+    assert seen.code == 0, seen.raw
+    assert "\x1b" not in seen.raw
+    assert seen.screen.wrapped == []
+
+
+def test_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of steps of minutes too, and before the first is done."""
+    now = 100.0
+    monkeypatch.setattr("musegen.running.progress.time.monotonic", lambda: now)
+    progress = Progress(1000, 10, quiet=True)
+    now += 75
+    assert progress._state() == "10/1000  0:01:15 so far"
+    now += 25
+    progress.advance()
+    assert progress._state() == "11/1000  100.0 s/step  27:28:20 left"
+    progress.done += 399
+    assert progress._state() == "410/1000  4.0 steps/s  0:02:28 left"
+
+
+def test_metrics_that_fit() -> None:
+    assert fitting(["loss 1", "kl 2.5", "x 3"], 14) == "loss 1  kl 2.5"
+    assert fitting(["loss 1", "kl 2.5", "x 3"], 13) == "loss 1"
+    assert fitting(["loss 1"], 3) == ""
 
 
 def test_tensorboard_gets_scalars_pictures_and_sound(tmp_path: Path, band_store: Path) -> None:
