@@ -205,7 +205,9 @@ def export(
     set_: Annotated[
         list[str],
         Parameter(
-            name="--set", negative="", help="A default of drawing or writing, as key=value: temperature=0.9; repeatable."
+            name="--set",
+            negative="",
+            help="A default of drawing or writing, as key=value: temperature=0.9; repeatable.",
         ),
     ] = [],  # noqa: B006
     source: SourceOptions = Source(),  # noqa: B008

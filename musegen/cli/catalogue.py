@@ -134,7 +134,8 @@ def explain(
             print(f"  {name}: {', '.join(player.networks)}   (Adam {player.learning_rate:g}, β {player.betas})")
     print(f"\nGraphical model\n{graph.text()}\n")
     print_table(describe(family_class.Config), False, "Options")
-    print()
-    print_table(describe(family_class.Sampling), False, "Options of drawing, which may also be set after training")
+    if family_class.capabilities.sample:
+        print()
+        print_table(describe(family_class.Sampling), False, "How samples are drawn, also after training")
     if module is not None and module.__doc__:
         print(f"\n{inspect.cleandoc(module.__doc__)}")

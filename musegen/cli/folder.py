@@ -28,7 +28,8 @@ class Folder:
 
     out: Annotated[Path, Parameter(help="Folder to write to.")] = Path("out")
     audio: Annotated[
-        Literal["wav", "flac", "ogg", "mp3", "none"], Parameter(help="Format of the sound files, for domains with sound.")
+        Literal["wav", "flac", "ogg", "mp3", "none"],
+        Parameter(help="Format of the sound files, for domains with sound."),
     ] = "wav"
     overwrite: Annotated[Flag, Parameter(help="Replace files of the same names.")] = False
 

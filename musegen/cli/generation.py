@@ -37,9 +37,12 @@ def generate(
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many samples.")] = 8,
     seed: Seed = 0,
     label: Label = None,
-    given: Annotated[Path | None, Parameter(help="A file; every sample keeps the part of it that the model is trained to be given.")] = None,
+    given: Annotated[
+        Path | None, Parameter(help="A file; every sample keeps the part of it that the model is trained to be given.")
+    ] = None,
     bars: Annotated[
-        int | None, Parameter(help="Length of each sample in bars; longer than in training only with families that can continue.")
+        int | None,
+        Parameter(help="Length of each sample in bars; longer than in training only with families that can continue."),
     ] = None,
     folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008

@@ -46,7 +46,9 @@ ModelOption = Annotated[str, Parameter(show=False)]
 """Of ``**options``: options of the model in hand, as text; ``--help`` shows those of a model that is named."""
 Files = Annotated[list[Path], Parameter(negative="", consume_multiple=True)]
 Label = Annotated[str | None, Parameter(help="A class, by name or number, for families that take one.")]
-Draws = Annotated[int, Parameter(name=["-k", "--k"], help="Draws per example for a lower bound; not used where log p is exact.")]
+Draws = Annotated[
+    int, Parameter(name=["-k", "--k"], help="Draws per example for a lower bound; not used where log p is exact.")
+]
 
 Owner = Literal["sampling", "writing"]
 MODEL_COMMANDS: dict[str, tuple[Owner, ...]] = {
@@ -82,7 +84,9 @@ def at_least(least: int, **numbers: int) -> None:
 class Source:
     """Which weights of a model, and where they work."""
 
-    checkpoint: Annotated[str, Parameter(help="Which checkpoint of a run: best, last, or the number of a step.")] = "best"
+    checkpoint: Annotated[str, Parameter(help="Which checkpoint of a run: best, last, or the number of a step.")] = (
+        "best"
+    )
     device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto"
 
     def load(self, model: str, command: str = "", options: Mapping[str, str] | None = None) -> Model:

@@ -60,6 +60,11 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
 
     Raises:
         BadInput: nothing there, damaged, or of another version.
+
+    >>> import musegen
+    >>> model = musegen.load("notes", device="cpu")
+    >>> model.family.name, model.domain.name
+    ('conditional_gan', 'audio')
     """
     path, where, run = _path(model), choose_device(device), None
     if path.is_dir():

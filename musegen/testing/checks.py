@@ -131,6 +131,11 @@ def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
 
     Args:
         subject: a domain; its class stands for the domain with default options.
+
+    >>> from musegen.families.vae import VAE
+    >>> from musegen.testing import checks
+    >>> str(checks(VAE)[0])
+    'declaration'
     """
     from musegen.testing import domains, families, files, networks
 
@@ -162,6 +167,11 @@ def conformance(
     Args:
         subject: as for ``checks``.
         report: called with each outcome as it comes.
+
+    >>> from musegen.families.vae import VAE
+    >>> from musegen.testing import conformance
+    >>> [outcome.check for outcome in conformance(VAE) if outcome.status == "FAILED"]
+    []
     """
     found = []
     for check in checks(subject):
