@@ -44,6 +44,14 @@ def option(
         meaning: one sentence for ``--help``.
         gt, ge, lt, le: bounds; pydantic checks them.
         unit: shown behind the meaning.
+
+    >>> from dataclasses import dataclass
+    >>> from musegen.options import describe, option
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     seconds: float = option(1.0, "length of a clip", gt=0, unit="s")
+    >>> describe(Config)
+    [{'option': 'seconds', 'type': 'float', 'default': '1.0', 'meaning': 'length of a clip [s]'}]
     """
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
     metadata = {"meaning": meaning, "bounds": bounds, "unit": unit}
@@ -70,6 +78,14 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
 
     Raises:
         BadInput: an unknown option, a wrong type or a value out of bounds, in one sentence.
+
+    >>> from musegen.families.vae import VAEConfig
+    >>> from musegen.options import validate
+    >>> validate(VAEConfig, {"latent_dim": "8"}, 'the family "vae"').latent_dim
+    8
+    >>> validate(VAEConfig, {"latent_dims": 8}, 'the family "vae"')
+    Traceback (most recent call last):
+    musegen.errors.BadInput: The family "vae" has no option "latent_dims". Did you mean "latent_dim"?
     """
     import pydantic
 

@@ -137,7 +137,8 @@ def explain(
             print_text(f"  {name}: {', '.join(player.networks)}   {adam}")
     print_text(f"\nGraphical model\n{graph.text()}\n")
     print_table(describe(family_class.Config), False, "Options")
-    print()
-    print_table(describe(family_class.Sampling), False, "Options of drawing, which may also be set after training")
+    if family_class.capabilities.sample:
+        print()
+        print_table(describe(family_class.Sampling), False, "How samples are drawn, also after training")
     if module is not None and module.__doc__:
         print_text(f"\n{inspect.cleandoc(module.__doc__)}")

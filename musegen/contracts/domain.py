@@ -60,6 +60,14 @@ class Spec:
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
         octave: columns after which columns of one class return, as notes of one name do; 0: there are no such classes.
+
+    >>> from musegen.contracts.domain import Spec
+    >>> from musegen.probability.likelihood import Bernoulli
+    >>> spec = Spec((1, 16, 9), ("bar", "sixteenth", "drum"), Bernoulli(), given=((2, 0, 1),), bar=16)
+    >>> spec.params_shape
+    (1, 16, 9)
+    >>> int(spec.given_mask().sum())  # the first drum is given
+    16
     """
 
     shape: tuple[int, ...]
@@ -196,6 +204,15 @@ class Domain(ABC):
         Config: what a sample is and which networks suit it, a frozen dataclass of ``option`` fields.
         Writing: how samples become pieces and files, another one; its options may be set after training.
         config, writing: instances of the two.
+
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> domain = ImageDomain(ImageConfig(size=8))
+    >>> data = domain.synthetic(16)
+    >>> {split: len(dataset) for split, dataset in data.splits.items()}
+    {'train': 16, 'valid': 4, 'test': 4}
+    >>> example = data.splits["train"].x[:1] / 255
+    >>> domain.pieces(example)[0].save("one.png").name
+    'one.png'
     """
 
     name: ClassVar[str]

@@ -79,7 +79,16 @@ class Player:
 class Sampling:
     """How samples are drawn. None of these options changes the model, so all of them may be set after training.
 
-    A family with more options derives its own class, and ``--help`` and the Python API show them by themselves.
+    A family with more options derives its own class, and ``--help`` and the Python API show them by themselves:
+
+    >>> from dataclasses import dataclass
+    >>> from musegen.contracts.family import Sampling
+    >>> from musegen.options import option
+    >>> @dataclass(frozen=True)
+    ... class SharpSampling(Sampling):
+    ...     sharpness: float = option(0.0, "how far cells move towards 0 or 1", ge=0, le=1)
+    >>> SharpSampling(sharpness=0.5)
+    SharpSampling(temperature=1.0, sharpness=0.5)
     """
 
     temperature: float = option(
@@ -107,6 +116,19 @@ class Family(nn.Module, ABC):
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
         n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
             the data's average posterior from a minibatch read it.
+
+    >>> import torch
+    >>> from musegen.contracts.dataset import Batch
+    >>> from musegen.contracts.family import build
+    >>> from musegen.families.vae import VAE, VAEConfig
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> vae = build(VAE, VAEConfig(latent_dim=2), ImageDomain(ImageConfig(size=8, widths=[16])))
+    >>> batch = Batch(torch.rand(4, 1, 8, 8).round(), index=torch.arange(4))
+    >>> for player, losses in vae.updates(batch):  # the engine moves this player before it goes on
+    ...     print(player, list(losses))
+    autoencoder ['loss', 'nelbo', 'reconstruction', 'kl']
+    >>> vae.sample(3).shape
+    torch.Size([3, 1, 8, 8])
     """
 
     name: ClassVar[str]

@@ -22,6 +22,24 @@ class Piece(ABC):
 
     Attributes:
         suffix: of its native format, such as ``.png``.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from musegen.contracts.piece import Piece
+    >>> from musegen.errors import BadInput
+    >>> class Word(Piece):
+    ...     suffix = ".txt"
+    ...     def __init__(self, text):
+    ...         self.text = text
+    ...     def save(self, path):
+    ...         if Path(path).suffix != self.suffix:
+    ...             raise BadInput(f"{path} cannot be written: use the suffix .txt.")
+    ...         Path(path).write_text(self.text)
+    ...         return Path(path)
+    ...     def picture(self):
+    ...         return Image.new("L", (8 * len(self.text), 12))
+    >>> Word("hello").save("word.txt").read_text()
+    'hello'
     """
 
     suffix: ClassVar[str]

@@ -20,6 +20,11 @@ class Survey:
         facts: by name, with underscores: numbers and short texts.
         tables: rows by title.
         left_out: files, and why.
+
+    >>> from musegen.contracts.survey import Survey
+    >>> found = Survey({"curves": 40}, left_out=[("a.csv", "no numbers"), ("b.csv", "same as c.csv"), ("d.csv", "no numbers")])
+    >>> found.reasons
+    {'no numbers': 2, 'same as another file': 1}
     """
 
     facts: Mapping[str, Any]

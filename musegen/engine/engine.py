@@ -70,6 +70,21 @@ class Engine:
         family: on its device already.
         config: how to move.
         processes: that train it together; each steps on its part of every batch.
+
+    >>> import torch
+    >>> from musegen.contracts.dataset import Batch
+    >>> from musegen.contracts.family import build
+    >>> from musegen.engine.engine import Engine
+    >>> from musegen.families.vae import VAE, VAEConfig
+    >>> from musegen.running.config import RunConfig
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> vae = build(VAE, VAEConfig(latent_dim=2), ImageDomain(ImageConfig(size=8, widths=[16])))
+    >>> engine = Engine(vae, RunConfig(steps=2))
+    >>> batch = Batch(torch.rand(4, 1, 8, 8).round(), index=torch.arange(4))
+    >>> for _ in range(2):
+    ...     engine.step([batch])
+    >>> engine.step_count, sorted(engine.collect())
+    (2, ['autoencoder/kl', 'autoencoder/loss', 'autoencoder/nelbo', 'autoencoder/reconstruction'])
     """
 
     def __init__(self, family: Family, config: EngineConfig, processes: Processes = ALONE) -> None:

@@ -98,6 +98,13 @@ def evaluate(
 
     Raises:
         BadInput: a model file, which knows no data, without source; no held-out data; a family that neither samples nor has log p.
+
+    >>> import musegen
+    >>> from musegen.evaluation.evaluate import evaluate
+    >>> run = musegen.train("vae", "image", out="run", steps=2, widths=[16], validate_every=0, sample_every=0, quiet=True)
+    >>> found = evaluate(musegen.load(run.path), n=8, k=1)
+    >>> found.split, found.n_samples, found.log_prob["kind"], "diversity_samples" in found.metrics
+    ('test', 8, 'bound', True)
     """
     can, domain = model.family.capabilities, model.domain
     if not can.log_prob:

@@ -62,6 +62,11 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
 
     Raises:
         BadInput: nothing there, damaged, or of another version.
+
+    >>> import musegen
+    >>> model = musegen.load("notes", device="cpu")
+    >>> model.family.name, model.domain.name
+    ('conditional_gan', 'audio')
     """
     with doing(f"Loading {Path(model).name}"):
         return _loaded(_path(model), checkpoint, choose_device(device))

@@ -1,9 +1,5 @@
 """A trained model, ready to use: family, domain and weights together.
 
-model = musegen.load("runs/band")
-x = model.sample(8, seed=0)
-model.write(x, "out/")
-
 ``Model`` is the whole of what a user does with a trained model, one documented method each; hence the length of this file.
 """
 
@@ -53,6 +49,14 @@ class Model:
         family: in evaluation mode, on its device.
         domain: reads and writes samples.
         run: the run it was loaded from, which knows its data; None for a model file.
+
+    >>> import musegen
+    >>> model = musegen.load("notes")
+    >>> x = model.sample(2, seed=0, label="guitar")
+    >>> x.shape
+    torch.Size([2, 1, 64, 80])
+    >>> [path.name for path in model.write(x, "guitar")]
+    ['sample_000.wav', 'sample_001.wav']
     """
 
     def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
@@ -77,6 +81,12 @@ class Model:
 
         Raises:
             BadInput: there is no such option, or a value is invalid.
+
+        >>> import musegen
+        >>> model = musegen.load("band")
+        >>> model.configure(temperature=0.9, tempo=96)
+        >>> model.family.sampling.temperature, model.domain.writing.tempo
+        (0.9, 96.0)
         """
         mine = split_options(options, self.option_owners, f"The model ({self.family.name} on {self.domain.name})")
         self.family.sampling = self._sampling(mine["sampling"])
@@ -126,6 +136,10 @@ class Model:
 
         Raises:
             BadInput: the family cannot sample, takes no such condition or option, or cannot make samples so long.
+
+        >>> import musegen
+        >>> musegen.load("chorale").sample(2, seed=0, n_steps=8, temperature=0.9).shape  # a bar of eighths, four voices
+        torch.Size([2, 8, 8, 56])
         """
         self._require("sample")
         labels = self._labels(label, n)
@@ -162,6 +176,14 @@ class Model:
                 few rows.
 
         A family that cannot continue by itself does so window by window if the model was trained with the past given.
+
+        >>> import musegen
+        >>> from musegen.data.bundled import bundled
+        >>> model = musegen.load("chorale")
+        >>> past, writer = model.read_given(bundled("chorales") / "bwv253.mid")
+        >>> new = model.continue_(past, n_steps=8, n=2)
+        >>> past.shape, new.shape
+        (torch.Size([8, 88, 56]), torch.Size([2, 8, 8, 56]))
         """
         unfolding.require_continue(self.family, self.domain)
         unfolding.check_past(self.family, self.domain, past, n_steps)
@@ -181,6 +203,13 @@ class Model:
 
         Raises:
             BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
+
+        >>> import musegen
+        >>> from musegen.data.bundled import bundled
+        >>> model = musegen.load("harmony")
+        >>> hymn, writer = model.read_given(bundled("chorales") / "bwv253.mid", keep="given")
+        >>> model.accompany(hymn[:, :16], n=2).shape  # two bars: the soprano as it was, and new voices
+        torch.Size([2, 8, 16, 56])
         """
         unfolding.require_given_tracks(self.family, self.domain)
         with self.drawing(seed, options):
@@ -332,6 +361,12 @@ class Model:
 
         Raises:
             BadInput: there is no such option, or a value is invalid.
+
+        >>> import musegen
+        >>> model = musegen.load("chorale")
+        >>> (piece,) = model.pieces(model.sample(1, n_steps=8), tempo=72)
+        >>> piece.save("hymn.mid").name, piece.tempo_bpm
+        ('hymn.mid', 72.0)
         """
         return self.domain.written_with(options).pieces(x)
 
@@ -343,6 +378,11 @@ class Model:
 
         Raises:
             BadInput: there is no such option, a value is invalid, or the folder cannot be written.
+
+        >>> import musegen
+        >>> model = musegen.load("chorale")
+        >>> [path.name for path in model.write(model.sample(1, n_steps=8), "hymns", ["first"], programs={"Soprano": "Flute"})]
+        ['first.mid']
         """
         folder, pieces = Path(folder), self.pieces(x, **options)
         try:

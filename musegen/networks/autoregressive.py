@@ -91,6 +91,16 @@ class AutoregressiveGrid(nn.Module):
         shape: (C, H, W) of a sample.
         params_shape: of its likelihood's parameters: the shape itself, or (K, C, H, W).
         wanted: kind, size and condition.
+
+    >>> import torch
+    >>> from musegen.contracts.domain import Autoregressive
+    >>> from musegen.networks.autoregressive import AutoregressiveGrid
+    >>> from musegen.probability.likelihood import Bernoulli
+    >>> network = AutoregressiveGrid((1, 4, 4), (1, 4, 4), Autoregressive(channels=4, layers=1))
+    >>> network(torch.zeros(2, 1, 4, 4)).shape  # logits of each cell given the earlier ones
+    torch.Size([2, 1, 4, 4])
+    >>> network.draw(torch.zeros(2, 1, 4, 4), Bernoulli(), given=2).shape  # the two upper rows stay
+    torch.Size([2, 1, 4, 4])
     """
 
     def __init__(self, shape: Sequence[int], params_shape: Sequence[int], wanted: Autoregressive) -> None:

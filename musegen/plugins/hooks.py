@@ -38,6 +38,14 @@ class Offer:
         name: identifier on the command line; the class has the same ``name``.
         summary: one line for lists.
         load: returns the class; heavy imports belong inside it.
+
+    >>> from musegen.plugins import Offer, hookimpl
+    >>> def _domain():
+    ...     from musegen_image.domain import ImageDomain
+    ...     return ImageDomain
+    >>> @hookimpl
+    ... def musegen_domains():
+    ...     return [Offer("image", "pictures: MNIST, or a folder of your own", _domain)]
     """
 
     name: str
@@ -55,6 +63,13 @@ class Measure(Offer):
         load: returns the function ``(samples, reference) → {figure: value}``, both ``(n, *S)`` on the CPU, as
             ``Domain.metrics``. What is to be small, and 0 at best, may be called ``distance``.
         domains: whose samples it measures; every domain's if empty.
+
+    >>> from musegen.plugins import Measure, hookimpl
+    >>> def brightness(samples, reference):
+    ...     return {"mean": samples.mean(), "distance": abs(samples.mean() - reference.mean())}
+    >>> @hookimpl
+    ... def musegen_measures():
+    ...     return [Measure("brightness", "mean of all cells", lambda: brightness, domains=("image",))]
     """
 
     domains: tuple[str, ...] = ()
@@ -69,6 +84,14 @@ class Command(Offer):
         summary: one line for lists.
         load: returns the function. Its parameters are those of the command, as in Cyclopts: positional ones are arguments,
             keyword-only ones are options, annotations and the docstring say what they mean.
+
+    >>> from pathlib import Path
+    >>> from musegen.plugins import Command, hookimpl
+    >>> def count(folder: Path, *, suffix: str = ".mid"):
+    ...     print(len(list(folder.rglob(f"*{suffix}"))))
+    >>> @hookimpl
+    ... def musegen_commands():
+    ...     return [Command("data count", "Count the files of a folder.", lambda: count)]
     """
 
 

@@ -55,6 +55,12 @@ def write_sound(path: str | Path, clip: np.ndarray, rate_hz: int) -> Path:
 
     Raises:
         BadInput: no such format, or a place that cannot be written to.
+
+    >>> import numpy as np
+    >>> from musegen.sound.files import write_sound
+    >>> tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)  # a second of A4
+    >>> write_sound("a4.wav", tone[None], rate_hz=8000).stat().st_size
+    16044
     """
     path = Path(path)
     with doing(f"Writing {path.name}"):

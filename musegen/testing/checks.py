@@ -97,6 +97,11 @@ def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
 
     Args:
         subject: a domain; its class stands for the domain with default options.
+
+    >>> from musegen.families.vae import VAE
+    >>> from musegen.testing import checks
+    >>> str(checks(VAE)[0])
+    'declaration'
     """
     if isinstance(subject, type) and issubclass(subject, Domain):
         subject = _opened(subject)
@@ -126,6 +131,11 @@ def conformance(
     Args:
         subject: as for ``checks``.
         report: called with each outcome as it comes.
+
+    >>> from musegen.families.vae import VAE
+    >>> from musegen.testing import conformance
+    >>> [outcome.check for outcome in conformance(VAE) if outcome.status == "FAILED"]
+    []
     """
     found = []
     for check in each(list(checks(subject)), "Checking", "checks"):

@@ -96,6 +96,17 @@ class AudioConfig:
 
 
 class AudioDomain(Domain):
+    """Samples ``(1, frames, mel bands)``, or ``(2, frames, bins)`` where the representation keeps phases.
+
+    >>> from musegen_audio.domain import AudioConfig, AudioDomain
+    >>> domain = AudioDomain(AudioConfig(sample_rate_hz=8000, seconds=0.5, n_mels=32))
+    >>> domain.spec.shape
+    (1, 16, 32)
+    >>> sound, rate_hz = domain.pieces(domain.synthetic(4).splits["valid"].x[:1])[0].audio()
+    >>> sound.shape, rate_hz
+    ((1, 3840), 8000)
+    """
+
     name = "audio"
     summary = "sound: single notes of many instruments, or a folder of your own"
     suffixes = SUFFIXES

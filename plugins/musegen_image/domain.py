@@ -69,6 +69,16 @@ class ImageConfig:
 
 
 class ImageDomain(Domain):
+    """Samples ``(channels, height, width)``, binary or grey or coloured, in [0, 1].
+
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> domain = ImageDomain(ImageConfig(colour="rgb", size=32, binarisation="none"))
+    >>> domain.spec.shape, domain.spec.likelihood
+    ((3, 32, 32), Gaussian(sigma_min=0.05, bounds=(0.0, 1.0)))
+    >>> domain.pieces(domain.synthetic(4).splits["valid"].x / 255)[0].picture().size
+    (32, 32)
+    """
+
     name = "image"
     summary = "pictures: MNIST, or a folder of your own"
     suffixes = (*PICTURE_SUFFIXES, "-ubyte", "-ubyte.gz", ".amat")

@@ -49,6 +49,17 @@ MEASURED_AT_ONCE = 64
 
 
 class PianorollDomain(Domain):
+    """Samples ``(tracks · planes, steps, pitches)``: for each track a plane of frames and one of onsets.
+
+    >>> from musegen_pianoroll.config import PianorollConfig
+    >>> from musegen_pianoroll.domain import PianorollDomain
+    >>> domain = PianorollDomain(PianorollConfig(bars=1))
+    >>> domain.spec.shape
+    (10, 16, 84)
+    >>> domain.spec.axes
+    ('track × plane', 'step (1/4 beat)', 'pitch (MIDI number)')
+    """
+
     name = "pianoroll"
     suffixes = (".mid", ".midi", ".npz", "store.json")
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"

@@ -1,9 +1,4 @@
-"""One piece of music as a user holds it: notes on a grid, who plays them, and how fast.
-
-pieces = model.pieces(model.sample(8, seed=0))
-pieces[0]                       # in a notebook: picture and player
-pieces[0].save("first.mid")     # or .mp3 .ogg .flac .wav .png .npz
-"""
+"""One piece of music as a user holds it: notes on a grid, who plays them, and how fast."""
 
 from __future__ import annotations
 
@@ -43,6 +38,21 @@ class Pianoroll(Piece):
         tempo_bpm: quarter notes per minute.
         metre: numerator and denominator.
         pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
+
+    In a notebook a piece shows its picture and a player.
+
+    >>> import numpy as np
+    >>> from musegen_pianoroll import Pianoroll
+    >>> from musegen_pianoroll.store.format import StoreTrack
+    >>> roll = np.zeros((1, 2, 16, 128), bool)  # a bar of sixteenths
+    >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
+    >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
+    >>> piece
+    Pianoroll(1 bars of 4/4, 1 notes, Piano)
+    >>> piece.notes, piece.then(piece).seconds
+    (array([[ 0, 60,  0,  8]]), 4.0)
+    >>> piece.save("c.mid").name  # or .npz, .png, .wav, .flac, .ogg, .mp3
+    'c.mid'
     """
 
     suffix = ".mid"
