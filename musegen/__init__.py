@@ -4,8 +4,8 @@ Load a model that ships, or a run folder, and write what it samples:
 
 >>> import musegen
 >>> model = musegen.load("chorale")
->>> x = model.sample(1, seed=0, n_steps=16, temperature=0.9)  # two bars: (1, tracks · planes, steps, pitches)
->>> [path.name for path in model.write(x, "out", tempo=72)]
+>>> x = model.sample(1, seed=0, n_steps=16, temperature=0.9)  # two bars, in steps of eighths
+>>> [path.name for path in model.write(x, "out")]
 ['sample_000.mid']
 
 Train a family on a domain; every option has the same name here and on the command line:

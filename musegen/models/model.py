@@ -84,9 +84,9 @@ class Model:
 
         >>> import musegen
         >>> model = musegen.load("band")
-        >>> model.configure(temperature=0.9, tempo=96)
-        >>> model.family.sampling.temperature, model.domain.writing.tempo
-        (0.9, 96.0)
+        >>> model.configure(temperature=0.9, threshold=0.4)
+        >>> model.family.sampling.temperature, model.domain.writing.threshold
+        (0.9, 0.4)
         """
         mine = split_options(options, self.option_owners, f"The model ({self.family.name} on {self.domain.name})")
         self.family.sampling = self._sampling(mine["sampling"])
@@ -364,9 +364,9 @@ class Model:
 
         >>> import musegen
         >>> model = musegen.load("chorale")
-        >>> (piece,) = model.pieces(model.sample(1, n_steps=8), tempo=72)
-        >>> piece.save("hymn.mid").name, piece.tempo_bpm
-        ('hymn.mid', 72.0)
+        >>> (piece,) = model.pieces(model.sample(1, n_steps=8))
+        >>> piece.save("hymn.mid").name
+        'hymn.mid'
         """
         return self.domain.written_with(options).pieces(x)
 
