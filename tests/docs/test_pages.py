@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def reader(
     monkeypatch: pytest.MonkeyPatch,
     picture_folder: Path,
     sound_folder: Path,
-) -> Reader:
+) -> Iterator[Reader]:
     """A reader with a clone (its data), and files of his own, made from the data that ship."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(training, "CALIBRATION_EXAMPLES", 64)
@@ -167,7 +167,10 @@ def reader(
             Image.fromarray(image).save(home / "usps" / str(digit) / f"{i}.png")
     for name, image in zip("abc", images, strict=False):
         Image.fromarray(image).save(home / f"{name}.png")
-    return Reader(home, run, site)
+    before = set(app.resolved_commands())
+    yield Reader(home, run, site)
+    for name in set(app.resolved_commands()) - before:
+        del app[name]  # the application is that of all tests
 
 
 def cut(source: Path, target: Path, bars: int, tracks: int | None = None) -> None:
