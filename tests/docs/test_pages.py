@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,8 @@ def test_files_that_a_page_names_exist(page: str) -> None:
 
 
 def test_the_readme_is_short_and_its_pictures_are_here() -> None:
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
-    assert len(lines) <= 110
-    assert any(line.startswith("![") for line in lines)
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 110
+    assert "\n![" in text
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"musegen-{version}-py3-none-any.whl" in text
