@@ -30,6 +30,12 @@ class Batch:
         index: which examples of the data set, ``(B,)``.
         label: class per example ``(B,)``, int64, if the data have classes.
         auxiliary: batches of further data that a family asked for (see ``Family.auxiliary``), by name, B examples each.
+
+    >>> import torch
+    >>> from musegen.contracts.dataset import Batch
+    >>> batch = Batch(torch.zeros(6, 1, 4, 4), index=torch.arange(6))
+    >>> [len(part) for part in batch.split(3)]
+    [2, 2, 2]
     """
 
     x: Tensor

@@ -25,6 +25,13 @@ class ArrayDataset(RowDataset):
         scale: what x is divided by; 255 brings bytes to [0, 1].
         binary: batches are zeros and ones, once they are scaled and transformed.
         dtype: of batches.
+
+    >>> import torch
+    >>> from musegen.data.arrays import ArrayDataset
+    >>> pictures = ArrayDataset(torch.full((10, 1, 4, 4), 255, dtype=torch.uint8), label=torch.arange(10) % 2)
+    >>> batch = pictures.gather(torch.tensor([0, 3]), torch.Generator())
+    >>> batch.x.shape, float(batch.x.max()), batch.label
+    (torch.Size([2, 1, 4, 4]), 1.0, tensor([0, 1]))
     """
 
     def __init__(

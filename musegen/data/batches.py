@@ -25,6 +25,13 @@ class Batches:
         batch_size: B examples per step (minibatch size times minibatches).
         seed: of the run.
         auxiliary: further data, by name: every batch carries as many of their examples, each in an order of its own.
+
+    >>> import torch
+    >>> from musegen.data.arrays import ArrayDataset
+    >>> from musegen.data.batches import Batches
+    >>> batches = Batches(ArrayDataset(torch.zeros(10, 3), scale=1), batch_size=4, seed=0, device=torch.device("cpu"))
+    >>> sorted(torch.cat([batches[step].index for step in range(5)]).tolist()) == sorted([*range(10), *range(10)])  # two epochs
+    True
     """
 
     def __init__(

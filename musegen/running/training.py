@@ -55,6 +55,11 @@ def train(
         BadInput: what, where, what to do. Nothing is left behind.
         TrainingDiverged: a loss became NaN or infinite; the last good checkpoint is kept.
         Interrupted: by a signal; the run is saved.
+
+    >>> import musegen
+    >>> run = musegen.train("vae", "image", out="runs/digits", steps=2, latent_dim=8, validate_examples=8, quiet=True)
+    >>> run.metrics()[-1]["step"], musegen.load(run.path).sample(4).shape
+    (2, torch.Size([4, 1, 28, 28]))
     """
     from_file: Mapping[str, Any] = load_yaml(Path(config)) if config is not None else {}
     data = data if data is not None else from_file.get("data")
@@ -114,6 +119,11 @@ def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
     Raises:
         BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do.
         TrainingDiverged, Interrupted: as ``train``.
+
+    >>> import musegen
+    >>> run = musegen.train("ae", "image", out="run", steps=2, widths=[16], validate_every=0, sample_every=0, quiet=True)
+    >>> musegen.resume(run.path, steps=4, quiet=True).metrics()[-1]["step"]
+    4
     """
     run = Run.open(path)
     resolved = _changed(run.config(), options)

@@ -11,7 +11,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def reader(
     monkeypatch: pytest.MonkeyPatch,
     picture_folder: Path,
     sound_folder: Path,
-) -> Reader:
+) -> Iterator[Reader]:
     """A reader with a clone (its data), and files of his own, made from the data that ship."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(samples, "CALIBRATION_EXAMPLES", 64)
@@ -168,7 +169,10 @@ def reader(
             Image.fromarray(image).save(home / "usps" / str(digit) / f"{i}.png")
     for name, image in zip("abc", images, strict=False):
         Image.fromarray(image).save(home / f"{name}.png")
-    return Reader(home, run, site)
+    before = set(app.resolved_commands())
+    yield Reader(home, run, site)
+    for name in set(app.resolved_commands()) - before:
+        del app[name]  # the application is that of all tests
 
 
 def cut(source: Path, target: Path, bars: int, tracks: int | None = None) -> None:
@@ -231,6 +235,8 @@ def test_files_that_a_page_names_exist(page: str) -> None:
 
 
 def test_the_readme_is_short_and_its_pictures_are_here() -> None:
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
-    assert len(lines) <= 110
-    assert any(line.startswith("![") for line in lines)
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 110
+    assert "\n![" in text
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"musegen-{version}-py3-none-any.whl" in text

@@ -77,7 +77,7 @@ WRONG_CLASS = {
     "an_instance": ("from toy import ToyDomain, ToyConfig; return ToyDomain(ToyConfig())", "is no subclass"),
     "abstract": (
         "from musegen.contracts.domain import Domain\n    class D(Domain):\n        name = summary = 'thing'\n    return D",
-        "lacks decoder, discriminator, encoder, metrics, open, picture, read, spec, synthetic, write",
+        "lacks decoder, discriminator, encoder, metrics, open, pieces, read, spec, synthetic",
     ),
     "other_name": ("from toy import ToyDomain; return ToyDomain", "calls itself 'toy'"),
     "no_config": (

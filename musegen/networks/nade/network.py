@@ -67,6 +67,12 @@ class RecurrentNADE(nn.Module):
         octave: columns after which columns of one class return, as notes of one name do: the relative term also knows how
             often each class has sounded. Divides ``SPAN``; 0: it does not.
         given: channels that are given; their logits mean nothing.
+
+    >>> import torch
+    >>> from musegen.networks.nade import RecurrentNADE
+    >>> network = RecurrentNADE((2, 4, 6), units=8, hidden=4, features=2, interval=3)
+    >>> network(torch.zeros(3, 2, 4, 6)).shape, network.draw(5, network.start(3)).shape
+    (torch.Size([3, 2, 4, 6]), torch.Size([3, 2, 5, 6]))
     """
 
     def __init__(

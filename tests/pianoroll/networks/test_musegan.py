@@ -212,4 +212,4 @@ def test_binary_samples_have_no_threshold_to_calibrate(neurons: str, band_store:
     run = musegen.train(
         "gan", "pianoroll", data=band_store, out=tmp_path / "run", neurons=neurons, quiet=True, **options
     )
-    assert (run.config().domain_config.threshold == "auto") == (neurons != "none")
+    assert (run.config().writing.threshold == "auto") == (neurons != "none")
