@@ -62,7 +62,7 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
     for name in values:
         if name not in fields:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
-    model = _checking(config_class)
+    model = _checking(config_class)  # type: ignore[arg-type]
     try:
         checked = model(**values)
     except pydantic.ValidationError as error:
