@@ -31,10 +31,10 @@ demo: $(RUN)
 	$(BIN)/python -m musegen_pianoroll.demo --out out
 
 test: $(TEST)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(DEV)
-	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest -n 2 -m 'slow or not slow'
+	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow or not slow'
 
 lint: $(DEV)
 	$(BIN)/ruff check .

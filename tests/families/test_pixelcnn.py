@@ -144,8 +144,8 @@ def test_trains_on_labels_and_its_draws_are_cells_not_probabilities(tmp_path: Pa
 def test_nothing_is_calibrated_on_draws(tmp_path: Path, band_store: Path) -> None:
     options = {"steps": 2, "bars": 1, "channels": 5, "layers": 0, "samples": 1, "quiet": True}
     run = musegen.train("pixelcnn", "pianoroll", data=band_store, out=tmp_path / "run", **options)
-    config = run.config().domain_config
-    assert (config.threshold, config.gate) == ("auto", [])
+    writing = run.config().writing
+    assert (writing.threshold, writing.gate) == ("auto", [])
 
 
 def test_levels_of_grey() -> None:

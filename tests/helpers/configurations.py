@@ -12,6 +12,7 @@ from typing import Any
 SEMI = {"labelled": 6, "pretraining_steps": 5}
 MUSEGAN = {"loss": "wasserstein-gp", "critic_boost": 2}
 TINY_SOUND = {"sample_rate_hz": 4000, "seconds": 0.12, "hop": 32, "n_fft": 128, "n_mels": 16}
+HALF_THE_PITCHES = {"lowest_pitch": 33, "highest_pitch": 74}  # and no whole octaves
 TINIER_SOUND = {**TINY_SOUND, "seconds": 0.03, "hop": 8, "n_fft": 32}
 
 ON_EVERY_DOMAIN: dict[str, tuple[str, dict[str, Any]]] = {
@@ -102,8 +103,11 @@ FOR_EVERY_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
     "image-mlp": ("image", {"size": 16, "widths": [24]}),
     "image-dcgan": ("image", {"size": 16, "networks": "dcgan", "channels": 4, "binarisation": "none"}),
-    "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
-    "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
+    "pianoroll-mlp": (
+        "pianoroll",
+        {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame", **HALF_THE_PITCHES},
+    ),
+    "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2, **HALF_THE_PITCHES}),
     "audio-mlp": ("audio", {"networks": "mlp", "widths": [24], **TINY_SOUND}),
     "audio-gansynth": ("audio", {"networks": "gansynth", "channels": 2, "representation": "if", **TINIER_SOUND}),
 }
@@ -111,7 +115,10 @@ FOR_EVERY_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
 
 # A code of five tracks has 10 parts in jamming and 12 in hybrid.
 FOR_FEW_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    f"pianoroll-{name}": ("pianoroll", {"bars": 2, "channels": 2, "networks": f"musegan-{name}", "latent_dim": 13})
+    f"pianoroll-{name}": (
+        "pianoroll",
+        {"bars": 2, "channels": 2, "networks": f"musegan-{name}", "latent_dim": 13, **HALF_THE_PITCHES},
+    )
     for name in ("jamming", "hybrid")
 }
 """Networks that a few families are enough for."""

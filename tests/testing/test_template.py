@@ -162,7 +162,7 @@ def test_plugin_check(run: Callable[..., Result]) -> None:
 
 
 def test_plugin_check_fails_with_a_broken_domain(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry().domain("toy"), "picture", lambda self, samples, columns=None: 1 / 0)
+    monkeypatch.setattr(registry().domain("toy"), "sheet", lambda self, pieces, columns=None: 1 / 0)
     result = run("plugin", "check", "toy", "--json")
     assert result.code == 1
     (failed,) = [row for row in json.loads(result.out) if row["status"] == "FAILED"]
