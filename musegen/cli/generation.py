@@ -80,10 +80,10 @@ def continue_(
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
     """Write how a piece may go on: its own bars, unchanged, and new ones after them."""
-    import torch
-
     drawing.check(n)
     loaded = source.load(model, top_p=drawing.top_p)
+    import torch  # slow: loading the model says so
+
     loaded.require_continue()
     n_steps = _rows(loaded, bars)
     past, writer = loaded.read_whole(given, "none" if only_new else "all")
@@ -133,9 +133,9 @@ def reconstruct(
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
     """Pass files through a model's code and back; the picture shows each original beside its reconstruction."""
-    import torch
-
     loaded = source.load(model, writing)
+    import torch  # slow: loading the model says so
+
     parts = [loaded.read(file) for file in files]
     originals = torch.cat(parts)
     names = [

@@ -20,6 +20,7 @@ from readers import check
 
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
+from musegen.reporting import listening
 from musegen_pianoroll.reading import build, events
 from musegen_pianoroll.reading import midi as midi_module
 from musegen_pianoroll.reading.build import Stopped, build_store
@@ -220,9 +221,11 @@ import os, sys
 from pathlib import Path
 from musegen_pianoroll.reading import build
 build.PART_FILES = 2
-def progress(done, total):
+from musegen.reporting import listening
+def progress(what, done, total, unit):
     if done >= 4: os.kill(os.getpid(), 9)
-build.build_store(Path(sys.argv[1]), Path(sys.argv[2]), workers=1, progress=progress)
+with listening(progress):
+    build.build_store(Path(sys.argv[1]), Path(sys.argv[2]), workers=1)
 """
 LOGGED = """
 import os, sys
@@ -242,13 +245,13 @@ def test_an_interrupted_build_goes_on_where_it_was(
     build_store(songs, tmp_path / "one", workers=1)
     out, log = tmp_path / "two", tmp_path / "log"
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(what: str, done: int, total: int, unit: str) -> None:
         if done >= 4:
             raise KeyboardInterrupt
 
     if how == "Ctrl-C":
-        with pytest.raises(KeyboardInterrupt):
-            build_store(songs, out, workers=1, progress=interrupt)
+        with pytest.raises(KeyboardInterrupt), listening(interrupt):
+            build_store(songs, out, workers=1)
     else:
         killed = subprocess.run([sys.executable, "-c", KILLED, songs, out], check=False)
         assert killed.returncode == -signal.SIGKILL
@@ -263,21 +266,21 @@ def test_an_interrupted_build_goes_on_where_it_was(
 
 
 def test_changed_files_and_options_are_read_anew(songs: Path, tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(what: str, done: int, total: int, unit: str) -> None:
         if done == total:
             raise KeyboardInterrupt
 
     for _ in range(2):  # everything is read, nothing is written
-        with pytest.raises(KeyboardInterrupt):
-            build_store(songs, tmp_path / "two", workers=1, progress=interrupt)
+        with pytest.raises(KeyboardInterrupt), listening(interrupt):
+            build_store(songs, tmp_path / "two", workers=1)
     (songs / "a.mid").write_bytes(piece(5, transpose=9))
     damaged = sorted((tmp_path / "two.building").glob("*.json"))[0]
     damaged.write_text("[{")
     build_store(songs, tmp_path / "two", workers=1)
     build_store(songs, tmp_path / "one", workers=1)
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
-    with pytest.raises(KeyboardInterrupt):
-        build_store(songs, tmp_path / "three", workers=1, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt), listening(interrupt):
+        build_store(songs, tmp_path / "three", workers=1)
     build_store(songs, tmp_path / "three", workers=1, steps_per_beat=12)
     assert Store.open(tmp_path / "three").steps_per_beat == 12
     build_store(songs, tmp_path / "one", workers=1, steps_per_beat=12, overwrite=True)
@@ -285,12 +288,12 @@ def test_changed_files_and_options_are_read_anew(songs: Path, tmp_path: Path) ->
 
 
 def test_a_part_whose_notes_changed_is_not_written(songs: Path, tmp_path: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(what: str, done: int, total: int, unit: str) -> None:
         if done == total:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        build_store(songs, tmp_path / "two", workers=1, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt), listening(interrupt):
+        build_store(songs, tmp_path / "two", workers=1)
     notes = max((tmp_path / "two.building").glob("*.notes"), key=lambda path: path.stat().st_size)
     content = bytearray(notes.read_bytes())
     content[len(content) // 4] ^= 1
