@@ -23,7 +23,6 @@ from torch import nn
 from musegen.contracts.domain import Decoder, Discriminator, Spec
 from musegen.contracts.family import Family
 from musegen.data.batches import Batches
-from musegen.data.streaming import on_device
 from musegen.engine import compiling
 from musegen.engine.engine import Engine
 from musegen.families.gan import GAN, GANConfig
@@ -85,7 +84,7 @@ class Trainer:
         if machine.small and not machine.cuda:
             compiling.BACKEND = "aot_eager"  # a test of this script: no compiler is needed, and no minutes
         self.engine = Engine(family.to(machine.device), config)
-        ready = on_device(dataset, machine.device, None, self.engine.batch_dtype)
+        ready = dataset.placed(machine.device, None, self.engine.batch_dtype)
         self.batches = Batches(ready, config.batch_size * family.minibatches, 0, machine.device)
         family.prepare(self.batches[0].float())
         torch.manual_seed(1)

@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from musegen.contracts.dataset import Batch
+from musegen.contracts.dataset import Batch, Dataset
 from musegen.contracts.domain import Spec
 from musegen.contracts.family import Losses
 from musegen.data.batches import Batches
@@ -42,7 +42,7 @@ HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Pieces(Dataset):
     """Pieces of different lengths; a batch is padded with empty frames, and its label is each one's number of frames.
 
     Args:
@@ -54,7 +54,6 @@ class Pieces:
     pieces: Sequence[Tensor]
     frames: int = 0
     semitones: int = 0
-    label: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -74,9 +73,6 @@ class Pieces:
         lengths = torch.tensor([len(piece) for piece in chosen])
         x = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True)[:, None]  # (B, 1, frames, 88)
         return Batch(x, index, lengths)
-
-    def to(self, device: torch.device) -> Self:
-        return self
 
 
 class PaddedRNNNADE(RNNNADE):

@@ -28,13 +28,13 @@ from musegen.contracts.domain import Decoder, Encoder, Spec
 from musegen.data.arrays import ArrayDataset
 from musegen.data.batches import Batches
 from musegen.engine.engine import Engine
+from musegen.engine.launch import environment
 from musegen.engine.processes import ALONE, Processes, joined
 from musegen.families.vae import VAE, VAEConfig
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
-from musegen.running.launch import environment
 
 SHAPE, WIDTHS, LATENT = (1, 28, 28), [400, 400], 40
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from musegen.contracts.family import Sampling
 from musegen.families import FAMILIES
 from musegen.options import describe
 from musegen.plugins import registry
@@ -25,7 +26,7 @@ def files() -> Iterator[tuple[Path, str]]:
     lines = [
         "# Families",
         "",
-        "Generated from the code by `python docs/generate.py`; `musegen explain FAMILY` prints the same.",
+        "Generated from the code by `python docs/generate.py`. `musegen explain FAMILY` prints the same.",
         "",
         "| family | " + " | ".join(columns) + " |",
         "|---|" + "---|" * len(columns),
@@ -33,13 +34,15 @@ def files() -> Iterator[tuple[Path, str]]:
     lines += [
         f"| [`{name}`](#{name}) | " + " | ".join(c.capabilities.table().values()) + " |" for name, c in classes.items()
     ]
+    lines += [
+        "",
+        "How samples are drawn may be set at any time (`musegen generate RUN --temperature 0.9`). Every family that samples has",
+        "",
+        *options(Sampling),
+    ]
     for name, family in classes.items():
         graph = family.graph(family.Config())
         yield DOCS / "graphs" / f"{name}.svg", graph.svg(family.title)
-        rows = [
-            [row[key].replace("|", "\\|") for key in ("option", "type", "default", "meaning")]
-            for row in describe(family.Config)
-        ]
         module = inspect.getmodule(family)
         assert module is not None
         assert module.__doc__ is not None
@@ -52,10 +55,18 @@ def files() -> Iterator[tuple[Path, str]]:
             f"![Graphical model](graphs/{name}.svg)",
             "",
         ]
-        lines += ["| option | type | default | meaning |", "|---|---|---|---|"]
-        lines += [f"| `{option}` | {kind} | {default} | {meaning} |" for option, kind, default, meaning in rows]
+        lines += options(family.Config)
+        if family.Sampling is not Sampling:
+            lines += ["", "How samples are drawn, also after training:", "", *options(family.Sampling)]
         lines += ["", "```text", inspect.cleandoc(module.__doc__).replace("``", "`"), "```"]
     yield DOCS / "families.md", "\n".join(lines) + "\n"
+
+
+def options(kind: type) -> list[str]:
+    """A table of options."""
+    rows = [{key: text.replace("|", "\\|") for key, text in row.items()} for row in describe(kind)]
+    lines = [f"| `{row['option']}` | {row['type']} | {row['default']} | {row['meaning']} |" for row in rows]
+    return ["| option | type | default | meaning |", "|---|---|---|---|", *lines]
 
 
 def main() -> int:

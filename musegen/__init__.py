@@ -1,8 +1,18 @@
 """musegen: every deep generative model family on every kind of data.
 
-run = musegen.train("vae", "pianoroll", out="runs/band", steps=5000)
-model = musegen.load("runs/band")
-model.write(model.sample(8, seed=0), "out/")
+Load a model that ships, or a run folder, and write what it samples:
+
+>>> import musegen
+>>> model = musegen.load("chorale")
+>>> x = model.sample(1, seed=0, n_steps=16, temperature=0.9)  # two bars, in steps of eighths
+>>> [path.name for path in model.write(x, "out")]
+['sample_000.mid']
+
+Train a family on a domain; every option has the same name here and on the command line:
+
+>>> run = musegen.train("vae", "image", out="runs/digits", steps=2, latent_dim=8, validate_examples=8, quiet=True)
+>>> musegen.load(run.path).sample(4).shape
+torch.Size([4, 1, 28, 28])
 """
 
 from __future__ import annotations

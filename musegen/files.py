@@ -1,11 +1,33 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and the version of their format."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from musegen.errors import BadInput
+
+__all__ = ["FORMAT", "check_format", "sync_folder", "write_atomically", "write_file"]
+
+FORMAT = 1
+"""Version of the formats of run folders, checkpoints and model files. A change that old code cannot read raises it."""
+
+
+def check_format(version: object, where: object) -> None:
+    """Refuse what another version of musegen wrote.
+
+    Args:
+        version: of the format, as found.
+        where: in what, for the message.
+
+    Raises:
+        BadInput: it is not ``FORMAT``.
+    """
+    if version != FORMAT:
+        raise BadInput(
+            f"{where} was written in format {version}, and this musegen reads format {FORMAT}: "
+            "use the version of musegen that wrote it, or train again."
+        )
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -19,10 +41,25 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def write_file(path: str | Path, content: bytes) -> Path:
+    """``write_atomically`` for a file that a user named; returns its path.
+
+    Raises:
+        BadInput: the place cannot be written to.
+    """
+    path = Path(path)
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk know which files are in a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

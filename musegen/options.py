@@ -7,13 +7,24 @@ needs the standard library alone; pydantic, which checks values, is imported whe
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from musegen.errors import BadInput, did_you_mean
 
-__all__ = ["describe", "load_yaml", "option", "parse_assignments", "split_options", "validate"]
+__all__ = [
+    "NoOptions",
+    "describe",
+    "flat_options",
+    "from_text",
+    "load_yaml",
+    "option",
+    "parse_assignments",
+    "split_options",
+    "validate",
+]
 
 
 def option(
@@ -33,6 +44,14 @@ def option(
         meaning: one sentence for ``--help``.
         gt, ge, lt, le: bounds; pydantic checks them.
         unit: shown behind the meaning.
+
+    >>> from dataclasses import dataclass
+    >>> from musegen.options import describe, option
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     seconds: float = option(1.0, "length of a clip", gt=0, unit="s")
+    >>> describe(Config)
+    [{'option': 'seconds', 'type': 'float', 'default': '1.0', 'meaning': 'length of a clip [s]'}]
     """
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
     metadata = {"meaning": meaning, "bounds": bounds, "unit": unit}
@@ -42,6 +61,11 @@ def option(
 
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """The options of what has none."""
 
 
 def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
@@ -54,6 +78,14 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
 
     Raises:
         BadInput: an unknown option, a wrong type or a value out of bounds, in one sentence.
+
+    >>> from musegen.families.vae import VAEConfig
+    >>> from musegen.options import validate
+    >>> validate(VAEConfig, {"latent_dim": "8"}, 'the family "vae"').latent_dim
+    8
+    >>> validate(VAEConfig, {"latent_dims": 8}, 'the family "vae"')
+    Traceback (most recent call last):
+    musegen.errors.BadInput: The family "vae" has no option "latent_dims". Did you mean "latent_dim"?
     """
     import pydantic
 
@@ -61,26 +93,34 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
     for name in values:
         if name not in fields:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
-    hints = get_type_hints(config_class)
-    definitions: dict[str, Any] = {
-        name: (Annotated[hints[name], pydantic.Field(**f.metadata.get("bounds", {}))], None)
-        for name, f in fields.items()
-    }
-    model = pydantic.create_model(
-        config_class.__name__,
-        __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()),
-        **definitions,
-    )
+    model = _checking(config_class)  # type: ignore[arg-type]
     try:
         checked = model(**values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name, given = str(first["loc"][0]), first["input"]
         raise BadInput(
-            f'Option "{name}" of {what}: {given!r} will not do ({first["msg"][0].lower()}{first["msg"][1:]}); '
-            f"it means: {fields[name].metadata.get('meaning', '')}."
+            f'Option "{name}" of {what}: {given!r} is invalid ({first["msg"][0].lower()}{first["msg"][1:]}). '
+            f"Its meaning: {fields[name].metadata.get('meaning', '')}."
         ) from None
     return config_class(**{name: getattr(checked, name) for name in values})
+
+
+@functools.cache  # building it takes longer than all that it ever checks
+def _checking(config_class: type) -> Any:
+    """The pydantic model of a dataclass of ``option`` fields."""
+    import pydantic
+
+    hints = get_type_hints(config_class)
+    definitions: dict[str, Any] = {
+        f.name: (Annotated[hints[f.name], pydantic.Field(**f.metadata.get("bounds", {}))], None)
+        for f in dataclasses.fields(config_class)
+    }
+    return pydantic.create_model(
+        config_class.__name__,
+        __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()),
+        **definitions,
+    )
 
 
 def describe(config_class: type) -> list[dict[str, str]]:
@@ -102,20 +142,28 @@ def describe(config_class: type) -> list[dict[str, str]]:
 
 
 def _type_name(hint: Any) -> str:
-    if getattr(hint, "__origin__", None) is Literal:
-        return " | ".join(str(choice) for choice in get_args(hint))
-    if get_args(hint) and type(None) in get_args(hint):
-        return " | ".join(_type_name(arg) for arg in get_args(hint) if arg is not type(None))
-    return getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint).replace("typing.", "")
+    kinds = get_args(hint)
+    match get_origin(hint):
+        case None:
+            return getattr(hint, "__name__", str(hint))
+        case choices if choices is Literal:
+            return " | ".join(map(str, kinds))
+        case sequence if sequence is list:
+            return f"list of {_type_name(kinds[0])}"
+        case mapping if mapping is dict:
+            return f"name={_type_name(kinds[1])}"
+        case _:  # a union
+            return " | ".join(_type_name(kind) for kind in kinds if kind is not type(None))
 
 
-def split_options(values: Mapping[str, Any], owners: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+def split_options(values: Mapping[str, Any], owners: Mapping[str, type], whose: str = "") -> dict[str, dict[str, Any]]:
     """Sort flat options by who owns them.
 
     Args:
         values: by name, as the user wrote them. An option that family and domain both have is meant for both, unless its owner
             stands before it: ``domain.channels``.
         owners: config class by owner, e.g. ``{"run": RunConfig, "family": VAEConfig, "domain": …}``.
+        whose: for messages, who lacks an option: ``The model``.
 
     Returns:
         Options by owner.
@@ -129,10 +177,35 @@ def split_options(values: Mapping[str, Any], owners: Mapping[str, type]) -> dict
         one, _, option = name.rpartition(".")
         owning = [owner for owner, known in names.items() if option in known and one in ("", owner)]
         if not owning:
-            raise BadInput(f'There is no option "{name}".{did_you_mean(option, set().union(*names.values()))}')
+            lacking = f'{whose} has no option "{name}"' if whose else f'There is no option "{name}"'
+            raise BadInput(f"{lacking}.{did_you_mean(option, set().union(*names.values()))}")
         for owner in owning:
             sorted_[owner][option] = values[name]
     return sorted_
+
+
+def flat_options(owners: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of ``split_options``: options by plain name, in plain types, as ``config.yaml`` has them.
+
+    Args:
+        owners: an instance of each set of options, by owner. What two of them set differently is there once for each, with
+            its owner before its name.
+    """
+    own = {
+        owner: {f.name: _plain(getattr(kept, f.name)) for f in dataclasses.fields(kept)}
+        for owner, kept in owners.items()
+    }
+    merged = {name: value for options in own.values() for name, value in options.items()}
+    differ = {name for options in own.values() for name, value in options.items() if merged[name] != value}
+    return {f"{o}.{name}" if name in differ else name: v for o, options in own.items() for name, v in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
@@ -150,8 +223,41 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
             raise BadInput(f'"--set {assignment}" is not of the form key=value.')
         try:
             values[name.strip().replace("-", "_")] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):  # the latter: brackets within brackets, thousands of them
             raise BadInput(f'The value of "--set {assignment}" cannot be read; put quotes around text.') from None
+    return values
+
+
+def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Options as they are written on a command line → values to be checked by ``validate``.
+
+    Where an option takes a mapping, ``Piano=5,Bass=33`` is one; where it takes a list, so is ``1,2,4``. YAML in brackets
+    works for both.
+
+    Raises:
+        BadInput: a text that is neither.
+    """
+    import yaml
+
+    hints, values = get_type_hints(config_class), dict[str, Any](texts)
+    for name, text in texts.items():
+        kinds = (
+            {getattr(kind, "__origin__", kind) for kind in (hints[name], *get_args(hints[name]))}
+            if name in hints
+            else set()
+        )
+        if kinds & {list, dict} and text.startswith(("[", "{")):
+            try:
+                values[name] = yaml.safe_load(text)
+            except yaml.YAMLError:
+                raise BadInput(f'The value of --{name.replace("_", "-")} cannot be read: "{text}".') from None
+        elif dict in kinds and ("=" in text or get_origin(hints[name]) is dict):
+            pairs = [part.partition("=") for part in text.split(",")]
+            if not all(key.strip() and equals and value.strip() for key, equals, value in pairs):
+                raise BadInput(f'--{name.replace("_", "-")} "{text}" is invalid: write it like Piano=5,Bass=33.')
+            values[name] = {key.strip(): value.strip() for key, _, value in pairs}
+        elif list in kinds and "," in text:
+            values[name] = [part.strip() for part in text.split(",")]
     return values
 
 
@@ -168,7 +274,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadInput(f"The file {path} cannot be read: {reason}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         line = (
             f", line {error.problem_mark.line + 1}"
             if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark

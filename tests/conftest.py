@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +21,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent / "helpers"), os.environ.get("PYTHONPATH")])
 )
 
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets; pipes have no width
+
 import torch
 from commands import Result
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
 from musegen.cli import main
@@ -29,8 +34,10 @@ from musegen.plugins import registry
 from musegen.plugins.needs import _warn_once
 
 # The same examples in every run, so that a failure is somebody's change and not chance; HYPOTHESIS_PROFILE=random explores.
-settings.register_profile("fixed", derandomize=True)
-settings.register_profile("random")
+# No limits of time: a busy machine is no fault of the code.
+PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("fixed", derandomize=True, **PATIENT)
+settings.register_profile("random", **PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -46,6 +53,12 @@ def toy_domain(tmp_path_factory: pytest.TempPathFactory) -> None:
     torch.set_num_threads(1)
     if "toy" not in registry().domains:
         registry().register(ToyPlugin(), "tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_flushing() -> None:
+    """Files are not flushed to the disk: what is tested survives no power cut, and a busy disk takes seconds."""
+    os.fsync = lambda file: None
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +81,20 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return Result(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def popen() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts processes, whose standard error can be read, that do not outlive the test."""
+    with contextlib.ExitStack() as stack:
+
+        def call(command: list[str], **options: Any) -> subprocess.Popen[str]:
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield call
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from musegen.cli import analysis, catalogue, generation, plugin, stores, training  # noqa: F401  (they add their commands)
+from musegen.cli import analysis, catalogue, data, generation, plugin, training  # noqa: F401  (they add their commands)
 from musegen.cli.app import app
-from musegen.cli.training import pair_help
+from musegen.cli.help import show_help
+from musegen.cli.plugins import add_plugin_commands
 from musegen.errors import MusegenError, MusegenWarning, ProcessLost
 from musegen.reporting import Terminal, no_color
 
@@ -49,15 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             for plugin in plugins:
                 use_plugin(plugin)
-        pair = arguments[1:3]
-        if (
-            arguments[:1] == ["train"]
-            and {"--help", "-h"} & set(arguments)
-            and len(pair) == 2
-            and not any(p.startswith("-") for p in pair)
-        ):
-            pair_help(*pair)
-        else:
+        add_plugin_commands(arguments)
+        if not show_help(arguments):
             app(arguments, exit_on_error=False, print_error=False, console=_plain_console())
 
     code = _guarded(run, debug)

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from musegen.cli.app import app
-from musegen.cli.options import Draws, Files, Flag, Json, ModelName, Source, SourceOptions, TopP
-from musegen.cli.output import as_json, print_table, print_text, save_picture, write_file
+from musegen.cli.app import LOOK, TRAIN, app
+from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption, Source, SourceOptions, at_least
+from musegen.cli.output import as_json, check_free, print_table, print_text, save_picture
 from musegen.errors import BadInput
+from musegen.files import write_file
 from musegen.options import parse_assignments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from musegen.evaluation.evaluate import Evaluation
     from musegen.models.model import Model
 
 Reference = Annotated[
     Path | None,
-    Parameter(
-        help="Data to compare with, as for training, or bundled: those that ship; those of the run if not given."
-    ),
+    Parameter(help="Data to compare with, as for training, or bundled: those that ship (default: those of the run)."),
 ]
 
 
-@app.command
+@app.command(group=LOOK)
 def traverse(
     model: ModelName,
     *,
@@ -37,15 +37,15 @@ def traverse(
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
 ) -> None:
-    """Draw what each coordinate of the code does: a row per coordinate, or per class of InfoGAN and structured codes."""
-    if steps < 2:
-        raise BadInput(f"--steps {steps} will not do: use 2 or more.")
+    """Draw what each coordinate of the code does: a row per coordinate, or per class for InfoGAN and structured codes."""
+    at_least(2, steps=steps)
+    check_free(out, overwrite)
     loaded = source.load(model)
     rows = loaded.traversal(steps, seed)
-    save_picture(loaded.domain.picture(rows.flatten(0, 1), columns=steps), out, overwrite)
+    save_picture(loaded.domain.sheet(loaded.pieces(rows.flatten(0, 1)), columns=steps), out)
 
 
-@app.command
+@app.command(group=LOOK)
 def latent(
     model: ModelName,
     *,
@@ -55,9 +55,10 @@ def latent(
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
 ) -> None:
-    """Draw the codes of validation examples, coloured by class, and the density that they add up to."""
+    """Draw the codes of validation examples, coloured by class, and their density."""
     from musegen.evaluation.latent import draw
 
+    check_free(out, overwrite)
     loaded = source.load(model)
     loaded._require("encode")
     batch = loaded.examples(n, source=data)
@@ -66,7 +67,7 @@ def latent(
             f"{model} is a model file, which knows no data to encode: add --data FOLDER or --data bundled, or give a run folder."
         )
     picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes)
-    save_picture(picture, out, overwrite)
+    save_picture(picture, out)
 
 
 def _named(model: Model, files: Sequence[Path]) -> tuple[Tensor, list[str]]:
@@ -82,7 +83,7 @@ def _named(model: Model, files: Sequence[Path]) -> tuple[Tensor, list[str]]:
     return torch.cat(parts), names
 
 
-@app.command
+@app.command(group=LOOK)
 def score(
     model: ModelName,
     files: Files,
@@ -94,15 +95,16 @@ def score(
     source: SourceOptions = Source(),  # noqa: B008
     json: Json = False,
 ) -> None:
-    """log p of files, exact or a lower bound; outliers lie below all but 1 % of the validation examples."""
+    """log p of files, exact or a lower bound. Outliers are less probable than 99 % of the validation examples."""
     import math
 
-    if k < 1:
-        raise BadInput(f"-k {k} will not do: use 1 or more.")
+    from musegen.evaluation.outliers import outlier_threshold
+
+    at_least(1, k=k)
     loaded = source.load(model)
     loaded._require("log_prob")
     x, names = _named(loaded, files)
-    values, threshold = loaded.log_prob(x, k), loaded.outlier_threshold(k, source=data)
+    values, threshold = loaded.log_prob(x, k), outlier_threshold(loaded, k, source=data)
     unit, scale = ("bits", math.log(2)) if bits else ("nats", 1.0)
     exact = loaded.family.capabilities.log_prob == "exact"
     how = f"log p, {unit}" if exact else f"log p ≥, {unit} (K = {k})"
@@ -117,7 +119,7 @@ def _below(value: float, threshold: float | None) -> str:
     return "unknown" if threshold is None else "yes" if value < threshold else "no"
 
 
-@app.command
+@app.command(group=LOOK)
 def classify(
     model: ModelName,
     files: Files,
@@ -128,12 +130,14 @@ def classify(
     source: SourceOptions = Source(),  # noqa: B008
     json: Json = False,
 ) -> None:
-    """The class of files and its probability; outliers (see score) are rejected."""
+    """Classify files, with the probability of each class found; outliers (see score) are rejected."""
+    from musegen.evaluation.outliers import outlier_threshold, typicality
+
     loaded = source.load(model)
     x, names = _named(loaded, files)
     log_p = loaded.classify(x)
     classes = loaded.domain.spec.classes if len(loaded.domain.spec.classes) == log_p.shape[1] else None
-    typical, threshold = loaded.typicality(x, k), loaded.outlier_threshold(k, source=data)
+    typical, threshold = typicality(loaded, x, k), outlier_threshold(loaded, k, source=data)
     best = log_p.max(1)
     rows = []
     for i, name in enumerate(names):
@@ -144,7 +148,7 @@ def classify(
     print_table(rows, json)
 
 
-@app.command
+@app.command(group=LOOK)
 def evaluate(
     model: ModelName,
     *,
@@ -153,31 +157,34 @@ def evaluate(
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
     data: Reference = None,
     seed: int = 0,
-    temperature: Annotated[float, Parameter(help="Of the samples, as for generate.")] = 1.0,
-    top_p: TopP = None,
     out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
     json: Json = False,
+    **options: ModelOption,
 ) -> None:
-    """Compare a model with held-out data: log p, measures of samples, bars copied; and real examples in parentheses."""
-    from musegen.evaluation.evaluate import evaluate, rows
+    """Compare a model with held-out data: log p, measures of samples, and how much they copy; real examples in parentheses."""
+    from musegen.evaluation.evaluate import evaluate
 
-    if n < 2 or k < 1:
-        raise BadInput(f"-n {n} -k {k} will not do: use 2 samples or more, and 1 draw or more.")
-    if temperature < 0:
-        raise BadInput(f"--temperature {temperature} will not do: use 0 or more.")
+    at_least(2, n=n)
+    at_least(1, k=k)
     if split not in (None, "test", "valid"):
-        raise BadInput(f'--split "{split}" will not do: use test or valid.')
-    if out is not None and out.exists() and not overwrite:
-        raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
-    found = evaluate(source.load(model, top_p=top_p), n, k, seed, split, data, temperature)
+        raise BadInput(f'--split "{split}" is invalid: use test or valid.')
+    if out is not None:
+        check_free(out, overwrite)
+    found = evaluate(source.load(model, "evaluate", options), n, k, seed, split, data)
     content = as_json(found.as_dict())
     if out is not None:
         write_file(out, content.encode())
     if json:
         print(content)
-        return
+    else:
+        _print_evaluation(found)
+
+
+def _print_evaluation(found: Evaluation) -> None:
+    from musegen.evaluation.evaluate import rows
+
     if found.log_prob is not None:
         sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
         print_text(
@@ -187,33 +194,41 @@ def evaluate(
     if found.metrics:
         print_text(
             f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
-            "in parentheses: training examples against the same\n"
+            "in parentheses, as many training examples\n"
         )
         print_table(rows(found.metrics), False)
         close, far = found.within(2)
-        print_text(
-            f"\n{len(close)} of {len(close) + len(far)} measures are at most twice as far from held-out data as training data are."
-        )
+        if close or far:
+            n = len(close) + len(far)
+            print_text(
+                f"\n{len(close)} of {n} measures are at most twice as far from held-out data as training data are."
+            )
         if far:
             print_text(f"Farther: {', '.join(far)}.")
     if found.copies:
-        print_text("\nWhat samples share with the training data; in parentheses: what held-out examples share\n")
+        print_text(
+            "\nWhat samples share with the training data; in parentheses, what held-out examples share with them\n"
+        )
         print_table(rows(found.copies), False)
 
 
-@app.command
+@app.command(group=TRAIN)
 def export(
     model: ModelName,
     file: Path,
     *,
     set_: Annotated[
         list[str],
-        Parameter(name="--set", negative="", help="How samples are drawn from now on, as key=value: top_p=0.95."),
+        Parameter(
+            name="--set",
+            negative="",
+            help="A default of drawing or writing, as key=value: temperature=0.9; repeatable.",
+        ),
     ] = [],  # noqa: B006
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
-    """Write a model as one file, which every command takes in place of the run folder."""
+    """Write a model as one file, which every command accepts in place of the run folder."""
     loaded = source.load(model)
-    loaded.set_sampling(**parse_assignments(set_))
+    loaded.configure(**parse_assignments(set_))
     loaded.save(file)
     print(f"Wrote {file}")

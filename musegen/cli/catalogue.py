@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from musegen.cli.app import app
+from musegen.cli.app import LOOK, PLUGINS, app
 from musegen.cli.options import Json
-from musegen.cli.output import print_table, print_text, write_file
+from musegen.cli.output import print_table, print_text
+from musegen.files import write_file
 from musegen.options import describe
 
 
-@app.command
+@app.command(group=PLUGINS)
 def families(*, json: Json = False) -> None:
     """List the families and what each can do."""
     from musegen.errors import BadInput
@@ -42,7 +43,7 @@ def _abilities(row: Mapping[str, str]) -> str:
     return ", ".join(name if how == "yes" else f"{name} ({how})".replace(" ", "\u00a0") for name, how in can.items())
 
 
-@app.command
+@app.command(group=PLUGINS)
 def domains(*, json: Json = False) -> None:
     """List the domains, and which plugin each comes from."""
     from musegen.plugins import registry
@@ -57,17 +58,17 @@ def domains(*, json: Json = False) -> None:
 
 
 def _say_what_is_missing() -> None:
-    """A line about plugins whose families and domains are not in a list because they do not work."""
+    """A line about broken plugins, whose families and domains are not in a list."""
     from musegen.plugins import registry
 
     bad = [f'"{found.name}"' for found in registry().found if found.status in ("BROKEN", "INCOMPATIBLE")]
     if bad:
-        print(f"Not listed is what broken plugins offer: {', '.join(bad)}. musegen plugins says why.", file=sys.stderr)
+        print(f"Broken plugins are left out: {', '.join(bad)}. See musegen plugins.", file=sys.stderr)
 
 
-@app.command
+@app.command(group=LOOK)
 def models(*, json: Json = False) -> None:
-    """List the trained models that ship with musegen; every command takes their names."""
+    """List the trained models that ship with musegen. Every command that takes a model takes their names."""
     from musegen.data import bundled
     from musegen.engine.checkpoint import read_model_config
 
@@ -84,7 +85,7 @@ def models(*, json: Json = False) -> None:
         print("No models ship with this musegen.")
 
 
-@app.command
+@app.command(group=PLUGINS)
 def plugins(*, json: Json = False) -> None:
     """List the plugins, where they come from, and what is wrong with broken ones."""
     import dataclasses
@@ -97,7 +98,7 @@ def plugins(*, json: Json = False) -> None:
         return
     rows = []
     for f in found:
-        kinds = {"families": f.families, "domains": f.domains, "measures": f.measures}
+        kinds = {"families": f.families, "domains": f.domains, "measures": f.measures, "commands": f.commands}
         offers = "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
         row = {"plugin": f.name, "status": f.status, "from": f.origin}
         rows.append({**row, "API": f.api, "offers": offers})
@@ -107,11 +108,11 @@ def plugins(*, json: Json = False) -> None:
             print_text(f"\n{f.name} ({f.origin}) is {f.status}: {f.problem}.\n  What to do: {f.remedy}.")
 
 
-@app.command
+@app.command(group=PLUGINS)
 def explain(
     family: str, *, svg: Annotated[Path | None, Parameter(help="Draw the graph into this file.")] = None
 ) -> None:
-    """Explain a family: objective, paper, players, options, and its graphical model."""
+    """Explain a family: its objective, paper, players, options and graphical model."""
     import inspect
 
     from musegen.contracts.family import build
@@ -130,11 +131,14 @@ def explain(
     print_text(f"{family_class.title} ({family})\n{family_class.paper}\n\nObjective\n  {family_class.objective}\n")
     if domain_class is not None:
         instance = build(family_class, config, domain_class(domain_class.Config()))
-        print_text("Players, in the order of their names; each moves its own networks alone")
+        print_text("Players; each updates its own networks alone")
         for name, player in instance.players.items():
             adam = f"(Adam {player.learning_rate:g}, β {player.betas})"
             print_text(f"  {name}: {', '.join(player.networks)}   {adam}")
     print_text(f"\nGraphical model\n{graph.text()}\n")
     print_table(describe(family_class.Config), False, "Options")
+    if family_class.capabilities.sample:
+        print()
+        print_table(describe(family_class.Sampling), False, "How samples are drawn, also after training")
     if module is not None and module.__doc__:
         print_text(f"\n{inspect.cleandoc(module.__doc__)}")

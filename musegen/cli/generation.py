@@ -1,26 +1,23 @@
-"""Commands that make music or pictures with a trained model."""
+"""Commands that make pieces with a trained model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from musegen.cli.app import app
+from musegen.cli.app import MAKE, app
+from musegen.cli.folder import Folder, FolderOptions
 from musegen.cli.options import (
-    Drawing,
-    DrawingOptions,
     Files,
     Label,
     ModelName,
+    ModelOption,
     Source,
     SourceOptions,
-    Target,
-    TargetOptions,
-    Writing,
-    WritingOptions,
+    at_least,
+    unique,
 )
 from musegen.errors import BadInput
 
@@ -30,135 +27,140 @@ if TYPE_CHECKING:
     from musegen.models.model import Model
 
 Given = Annotated[Path, Parameter(help="The piece, as a file.")]
+Seed = Annotated[int, Parameter(help="Random seed: the same seed gives the same files.")]
 
 
-@app.command
+@app.command(group=MAKE)
 def generate(
     model: ModelName,
     *,
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many samples.")] = 8,
+    seed: Seed = 0,
     label: Label = None,
-    given: Annotated[Path | None, Parameter(help="A file whose given part every sample keeps.")] = None,
-    bars: Annotated[
-        int | None, Parameter(help="Length of each sample in bars; longer than trained on: families that continue.")
+    given: Annotated[
+        Path | None, Parameter(help="A file; every sample keeps the part of it that the model is trained to be given.")
     ] = None,
-    drawing: DrawingOptions = Drawing(),  # noqa: B008
-    writing: WritingOptions = Writing(),  # noqa: B008
-    target: TargetOptions = Target(),  # noqa: B008
+    bars: Annotated[
+        int | None,
+        Parameter(help="Length of each sample in bars; longer than in training only with families that can continue."),
+    ] = None,
+    folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
 ) -> None:
-    """Write new samples: files in the domain's native format, sound where there is sound, and one picture of all."""
-    drawing.check(n)
-    loaded = source.load(model, writing, drawing.top_p)
+    """Write new samples: files in the domain's native format, sound if there is any, and one picture of all."""
+    at_least(1, n=n)
+    names = [f"sample_{i:03d}" for i in range(n)]
+    folder.check(names)
+    loaded = source.load(model, "generate", options)
     n_steps = None if bars is None else _rows(loaded, bars)
     part = None if given is None else loaded.read(given)[0]
-    samples = loaded.sample(n, drawing.seed, drawing.temperature, label, part, n_steps)
-    target.write(loaded.domain, samples, [f"sample_{i:03d}" for i in range(n)])
+    samples = loaded.sample(n, seed, label, part, n_steps)
+    folder.write(loaded.domain, loaded.pieces(samples), names)
 
 
 def _rows(model: Model, bars: int) -> int:
     """Rows of a sample in so many bars."""
-    if bars < 1:
-        raise BadInput(f"--bars {bars} will not do: ask for one bar or more.")
+    at_least(1, bars=bars)
     if not model.domain.spec.bar:
-        raise BadInput(f'Samples of the domain "{model.domain.name}" have no bars: leave --bars away.')
+        raise BadInput(f'Samples of the domain "{model.domain.name}" have no bars: leave out --bars.')
     return bars * model.domain.spec.bar
 
 
-@app.command(name="continue")
+@app.command(name="continue", group=MAKE)
 def continue_(
     model: ModelName,
     given: Given,
     *,
     bars: Annotated[int, Parameter(help="How many bars to add.")] = 8,
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many continuations.")] = 4,
+    seed: Seed = 0,
     only_new: Annotated[bool, Parameter(negative="", help="Write the new bars without the given ones.")] = False,
     label: Label = None,
-    drawing: DrawingOptions = Drawing(),  # noqa: B008
-    writing: WritingOptions = Writing(),  # noqa: B008
-    target: TargetOptions = Target(),  # noqa: B008
+    folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
 ) -> None:
-    """Write how a piece may go on: its own bars, unchanged, and new ones after them."""
-    drawing.check(n)
-    loaded = source.load(model, top_p=drawing.top_p)
-    import torch  # slow: loading the model says so
+    """Continue a piece: its own bars, unchanged, and new ones after them."""
+    at_least(1, n=n)
+    names = [f"{given.stem}_continued_{i:03d}" for i in range(n)]
+    folder.check(names)
+    loaded = source.load(model, "continue", options)
+    import torch  # after the model, whose loading says that it waits for torch
 
-    loaded.require_continue()
+    from musegen.models import unfolding
+
+    unfolding.require_continue(loaded.family, loaded.domain)
     n_steps = _rows(loaded, bars)
-    past, writer = loaded.read_whole(given, "none" if only_new else "all")
-    new = loaded.continue_(past, n_steps, n, drawing.seed, drawing.temperature, label)
+    past, writer = loaded.read_given(given, "none" if only_new else "all")
+    new = loaded.continue_(past, n_steps, n, seed, label)
     whole = torch.cat([past.expand(n, *past.shape), new], 2)
-    target.write(writer.for_writing(writing.options()), whole, [f"{given.stem}_continued_{i:03d}" for i in range(n)])
+    folder.write(writer, writer.pieces(whole), names)
 
 
-@app.command
+@app.command(group=MAKE)
 def accompany(
     model: ModelName,
     given: Given,
     *,
     n: Annotated[int, Parameter(name=["-n", "--n"], help="How many accompaniments.")] = 4,
+    seed: Seed = 0,
     tracks: Annotated[
         str | None,
-        Parameter(help="The tracks that are given, as Piano,Drums; a model takes those it was trained with."),
+        Parameter(help="The given tracks, as Piano,Drums; they must be those that the model was trained with."),
     ] = None,
-    drawing: DrawingOptions = Drawing(),  # noqa: B008
-    writing: WritingOptions = Writing(),  # noqa: B008
-    target: TargetOptions = Target(),  # noqa: B008
+    folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
 ) -> None:
-    """Write new tracks to given ones, which come back unchanged; the whole piece, however long."""
-    drawing.check(n)
-    loaded = source.load(model, top_p=drawing.top_p)
-    loaded.require_given_tracks()
+    """Write new tracks to given ones, which come back unchanged, for a piece of any length."""
+    from musegen.models import unfolding
+
+    at_least(1, n=n)
+    names = [f"{given.stem}_accompanied_{i:03d}" for i in range(n)]
+    folder.check(names)
+    loaded = source.load(model, "accompany", options)
+    unfolding.require_given_tracks(loaded.family, loaded.domain)
     if tracks is not None:
-        trained: Any = loaded.config["given"]
+        trained = loaded.config["given"]
         wanted = [name.strip() for name in tracks.split(",")]
         if set(wanted) != set(trained):
-            raise BadInput(f"--tracks {tracks} will not do: this model was trained to be given {','.join(trained)}.")
-    part, writer = loaded.read_whole(given, "given")
-    samples = loaded.accompany(part, n, drawing.seed, drawing.temperature)
-    names = [f"{given.stem}_accompanied_{i:03d}" for i in range(n)]
-    target.write(writer.for_writing(writing.options()), samples, names)
+            raise BadInput(f"--tracks {tracks} is invalid: this model was trained to be given {','.join(trained)}.")
+    part, writer = loaded.read_given(given, "given")
+    samples = loaded.accompany(part, n, seed)
+    folder.write(writer, writer.pieces(samples), names)
 
 
-@app.command
+@app.command(group=MAKE)
 def reconstruct(
     model: ModelName,
     files: Files,
     /,
     *,
-    writing: WritingOptions = Writing(),  # noqa: B008
-    target: TargetOptions = Target(),  # noqa: B008
+    folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
 ) -> None:
-    """Pass files through a model's code and back; the picture shows each original beside its reconstruction."""
-    loaded = source.load(model, writing)
-    import torch  # slow: loading the model says so
+    """Encode and decode files; the picture shows each original beside its reconstruction."""
+    import torch
 
+    loaded = source.load(model, "reconstruct", options)
     parts = [loaded.read(file) for file in files]
     originals = torch.cat(parts)
-    names = [
-        f"{file.stem}_{i:02d}" if len(part) > 1 else file.stem
-        for file, part in zip(files, parts, strict=True)
-        for i in range(len(part))
-    ]
-    rebuilt = loaded.reconstruct(originals)
-    pairs = torch.stack([originals, rebuilt], 1).flatten(0, 1)[:64]
-    target.write(loaded.domain, rebuilt, _unique(names), shown=pairs)
+    names = unique(
+        [
+            f"{file.stem}_{i:02d}" if len(part) > 1 else file.stem
+            for file, part in zip(files, parts, strict=True)
+            for i in range(len(part))
+        ]
+    )
+    folder.check(names)
+    rebuilt = loaded.pieces(loaded.reconstruct(originals))
+    pairs = [piece for pair in zip(loaded.pieces(originals[:32]), rebuilt, strict=False) for piece in pair]
+    folder.write(loaded.domain, rebuilt, names, shown=pairs)
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    """Names with a number behind those that repeat."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return result
-
-
-@app.command
+@app.command(group=MAKE)
 def interpolate(
     model: ModelName,
     a: Path,
@@ -166,34 +168,37 @@ def interpolate(
     *,
     steps: Annotated[int, Parameter(help="How many samples, both ends included.")] = 8,
     spherical: Annotated[bool, Parameter(negative="", help="Along a great circle instead of a straight line.")] = False,
-    writing: WritingOptions = Writing(),  # noqa: B008
-    target: TargetOptions = Target(),  # noqa: B008
+    folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
 ) -> None:
     """Walk from one file to another in equal steps of the code."""
-    if steps < 2:
-        raise BadInput(f"--steps {steps} will not do: the two ends alone are 2.")
-    loaded = source.load(model, writing)
+    at_least(2, steps=steps)
+    names = [f"step_{i:02d}" for i in range(steps)]
+    folder.check(names)
+    loaded = source.load(model, "interpolate", options)
     first, last = (loaded.read(file)[0] for file in (a, b))
     walk = loaded.interpolate(first, last, steps=steps, spherical=spherical)
-    target.write(loaded.domain, walk, [f"step_{i:02d}" for i in range(steps)])
+    folder.write(loaded.domain, loaded.pieces(walk), names)
 
 
-@app.command
+@app.command(group=MAKE)
 def arithmetic(
     model: ModelName,
     a: Path,
     b: Path,
     c: Path,
     *,
-    writing: WritingOptions = Writing(),  # noqa: B008
-    target: TargetOptions = Target(),  # noqa: B008
+    folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
 ) -> None:
-    """Write the sample whose code is that of A − B + C; each is a file, or a folder of files whose mean code counts."""
-    loaded = source.load(model, writing)
+    """Write the sample whose code is that of A − B + C; each is a file, or a folder, whose mean code is used."""
+    names = ["a_minus_b_plus_c"]
+    folder.check(names)
+    loaded = source.load(model, "arithmetic", options)
     result = loaded.arithmetic(*(_read_all(loaded, path) for path in (a, b, c)))
-    target.write(loaded.domain, result, ["a_minus_b_plus_c"])
+    folder.write(loaded.domain, loaded.pieces(result), names)
 
 
 def _read_all(model: Model, path: Path) -> Tensor:

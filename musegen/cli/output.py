@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from musegen.errors import BadInput
+from musegen.files import write_file
 from musegen.reporting import styled, width_of
 
-__all__ = ["as_json", "print_fields", "print_table", "print_text", "save_picture", "write_file"]
+__all__ = ["as_json", "check_free", "print_fields", "print_table", "print_text", "save_picture"]
 
 NO_TERMINAL = 140
 """Columns of a file or a pipe, which have none of their own; 80 would break what follows there."""
@@ -171,19 +172,18 @@ def _bold(text: str) -> str:
     return f"\033[1m{text}\033[0m" if styled(sys.stdout) and text else text
 
 
-def save_picture(picture: Any, out: Path, overwrite: bool) -> None:
+def check_free(out: Path, overwrite: bool) -> None:
+    """Refuse, before any work is done, to replace a file that nobody said may be replaced.
+
+    Raises:
+        BadInput: it exists.
+    """
     if out.exists() and not overwrite:
         raise BadInput(f"{out} exists: choose another --out, or add --overwrite.")
+
+
+def save_picture(picture: Any, out: Path) -> None:
     content = io.BytesIO()
     picture.save(content, "PNG")
     write_file(out, content.getvalue())
     print(out)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    from musegen.files import write_atomically
-
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None

@@ -58,7 +58,7 @@ def check(name: str, *, set_: Assignments = [], json: Json = False) -> None:  # 
     elif name in known.families:
         if options:
             raise BadInput(
-                f'"{name}" is a family, and families are checked with their default options: leave --set away.'
+                f'"{name}" is a family, and families are checked with their default options: leave out --set.'
             )
         _report(known.family(name), json)
     else:

@@ -7,19 +7,17 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musegen.cli.app import app
+from musegen.cli.app import TRAIN, app
 from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
-from musegen.cli.output import print_table, print_text
+from musegen.engine.launch import launch, wanted
 from musegen.errors import BadInput
-from musegen.options import describe, load_yaml, parse_assignments
-from musegen.running.config import RunConfig
-from musegen.running.launch import launch, wanted
+from musegen.options import load_yaml, parse_assignments
 
 if TYPE_CHECKING:
     from musegen.running.runs import Run
 
 
-@app.command
+@app.command(group=TRAIN)
 def train(
     family: str | None = None,
     domain: str | None = None,
@@ -32,24 +30,24 @@ def train(
     quiet: Flag = False,
     options: Options = RunOptions(),  # noqa: B008
 ) -> None:
-    """Train a family on a domain. With FAMILY and DOMAIN given, --help lists exactly their options.
+    """Train a family on a domain. With FAMILY and DOMAIN, --help lists the options of the two.
 
     Parameters
     ----------
     family
-        What to train; see musegen families. May come from --config.
+        What to train; see musegen families. It may also be in --config.
     domain
-        On what; see musegen domains. May come from --config.
+        The kind of data; see musegen domains. It may also be in --config.
     data
         A file or folder; without it, the data that ship with musegen.
     out
         The run folder to create; runs/FAMILY-DOMAIN if not given.
     config
-        A YAML file of options; those on the command line win.
+        A YAML file of options; those on the command line take precedence.
     overwrite
         Replace an older run of that name.
     quiet
-        No progress.
+        Show no progress.
     """
     import musegen
 
@@ -67,7 +65,7 @@ def train(
     _say_next(run)
 
 
-@app.command
+@app.command(group=TRAIN)
 def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
     """Continue a run exactly where it stopped.
 
@@ -76,7 +74,7 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
     run
         The run folder.
     quiet
-        No progress.
+        Show no progress.
     """
     import musegen
 
@@ -98,7 +96,7 @@ def _next_command(run: Run, shown: str) -> str:
     from musegen.contracts.family import build
 
     resolved = run.config()
-    can = build(resolved.family, resolved.family_config, resolved.domain(resolved.domain_config)).capabilities
+    can = build(resolved.family, resolved.family_config, resolved.make_domain()).capabilities
     if can.sample:
         words = ["generate", shown, "-n", "8", "--out", "out"]
     elif can.reconstruct:
@@ -112,17 +110,3 @@ def _next_command(run: Run, shown: str) -> str:
     else:
         words = ["export", shown, "model.safetensors"]
     return shlex.join(["musegen", *words])
-
-
-def pair_help(family: str, domain: str) -> None:
-    """The options of one pair, as three tables."""
-    from musegen.plugins import registry
-
-    family_class, domain_class = registry().family(family), registry().domain(domain)
-    print_text(f"Usage: musegen train {family} {domain} [DATA] --out RUN [OPTIONS] [--set key=value …]\n")
-    run_rows = [{**row, "option": "--" + row["option"].replace("_", "-")} for row in describe(RunConfig)]
-    print_table(run_rows, False, "Options of the run (also --config FILE.yaml, --overwrite, --quiet)")
-    print()
-    print_table(describe(family_class.Config), False, f"--set for the family {family}: {family_class.title}")
-    print()
-    print_table(describe(domain_class.Config), False, f"--set for the domain {domain}: {domain_class.summary}")

@@ -3,10 +3,13 @@
 A domain says what a sample is, how likely one is given a decoder's output, which networks suit it, and how real files
 become samples and samples files. It imports no family and touches no optimiser: one encoder and one decoder serve
 every family, which adds its own heads.
+
+The whole contract stands in this file, so that the author of a plugin reads one; hence its length.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Dataset
+from musegen.contracts.piece import Piece, Writer, tiled
+from musegen.contracts.survey import Survey
 from musegen.errors import BadInput
 from musegen.networks.layers import GivenDecoder
+from musegen.options import NoOptions, validate
 from musegen.probability.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -53,7 +59,15 @@ class Spec:
         classes: names of the class labels; empty if there are none.
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
-        octave: columns after which a pitch class returns, where columns are pitches; 0: they are not.
+        octave: columns after which columns of one class return, as notes of one name do; 0: there are no such classes.
+
+    >>> from musegen.contracts.domain import Spec
+    >>> from musegen.probability.likelihood import Bernoulli
+    >>> spec = Spec((1, 16, 9), ("bar", "sixteenth", "drum"), Bernoulli(), given=((2, 0, 1),), bar=16)
+    >>> spec.params_shape
+    (1, 16, 9)
+    >>> int(spec.given_mask().sum())  # the first drum is given
+    16
     """
 
     shape: tuple[int, ...]
@@ -186,15 +200,30 @@ class Domain(ABC):
 
     Attributes:
         name, summary: identifier and one line.
-        Config: a frozen dataclass of ``option`` fields.
+        suffixes: how names of files end that it reads, in lower case: ``.png``.
+        Config: what a sample is and which networks suit it, a frozen dataclass of ``option`` fields.
+        Writing: how samples become pieces and files, another one; its options may be set after training.
+        config, writing: instances of the two.
+
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> domain = ImageDomain(ImageConfig(size=8))
+    >>> data = domain.synthetic(16)
+    >>> {split: len(dataset) for split, dataset in data.splits.items()}
+    {'train': 16, 'valid': 4, 'test': 4}
+    >>> example = data.splits["train"].x[:1] / 255
+    >>> domain.pieces(example)[0].save("one.png").name
+    'one.png'
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type]
+    Writing: ClassVar[type] = NoOptions
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, writing: Any = None) -> None:
         self.config = config
+        self.writing = self.Writing() if writing is None else writing
 
     @classmethod
     @abstractmethod
@@ -212,6 +241,35 @@ class Domain(ABC):
         Raises:
             BadInput: what, where, what to do.
         """
+
+    @classmethod
+    def count_files(cls, source: Path) -> int:
+        """How many files at ``source``, a file or a folder, look like this domain's."""
+        files = source.rglob("*") if source.is_dir() else [source]
+        return sum(file.name.lower().endswith(cls.suffixes) for file in files) if cls.suffixes else 0
+
+    @classmethod
+    def survey(cls, config: Any, source: Path | None, cache: Path) -> Survey:
+        """What the domain understands of ``source``, and what it leaves out; arguments as of ``open``.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        domain, data = cls.open(config, source, cache)
+        shape, axes = domain.spec.shape, domain.spec.axes
+        facts: dict[str, Any] = {
+            "data": data.description,
+            "sample": ", ".join(f"{n} × {axis}" for n, axis in zip(shape, axes, strict=True)),
+            **{f"{split}_examples": len(dataset) for split, dataset in data.splits.items()},
+            "sha256": data.fingerprint,
+        }
+        tables = {}
+        if domain.spec.classes:
+            tables["classes"] = [
+                {"class": name, **{split: d.count(i) for split, d in data.splits.items()}}
+                for i, name in enumerate(domain.spec.classes)
+            ]
+        return Survey(facts, tables, data.skipped)
 
     @property
     @abstractmethod
@@ -254,7 +312,7 @@ class Domain(ABC):
             BadInput: what, where, what to do.
         """
 
-    def whole(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Self]:
+    def read_given(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Writer]:
         """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).
 
         Args:
@@ -262,49 +320,42 @@ class Domain(ABC):
                 ``none``: the same, but only what follows is written; ``given``: what ``Spec.given`` names is the file's.
 
         Returns:
-            The file in the model's terms ``(C, rows, W)``, whole bars; and the domain to write samples with, which puts the
-            file's own content where the model saw it.
+            The file in the model's terms ``(C, rows, W)``, whole bars; and a writer, which puts the file's own content where the
+            model saw it.
 
         Raises:
             BadInput: what, where, what to do.
         """
         raise BadInput(f'Samples of the domain "{self.name}" do not unfold in bars: this works for music.')
 
-    def for_writing(self, options: Mapping[str, Any]) -> Self:
-        """The domain with which samples are written otherwise.
-
-        Args:
-            options: by name; which there are is the domain's to say.
+    def written_with(self, options: Mapping[str, Any]) -> Self:
+        """The domain with other options of ``Writing``, by name; those that are not named stay as they are.
 
         Raises:
-            BadInput: it has no such option, or the value will not do.
+            BadInput: there is no such option, or a value is invalid.
         """
-        for name in options:
-            raise BadInput(f'The domain "{self.name}" writes nothing that --{name} could change: leave it away.')
-        return self
+        checked: Any = validate(self.Writing, options, f'the domain "{self.name}"')
+        return type(self)(self.config, replace(self.writing, **{name: getattr(checked, name) for name in options}))
 
-    def as_data(self, samples: Tensor) -> Tensor:
-        """Samples ``(n, *S)``, any number of rows, as their files would be read again: notes, say, instead of probabilities."""
+    def discretise(self, samples: Tensor) -> Tensor:
+        """Samples ``(n, *S)``, any number of rows, as they are once they are written and read again: cells that are on or off, say,
+        instead of probabilities."""
         return samples
 
     @abstractmethod
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        """Write samples ``(n, *S)`` in the native format, one file each, as ``folder/names[i].suffix``."""
+    def pieces(self, samples: Tensor) -> Sequence[Piece]:
+        """Samples ``(n, *S)`` as pieces, which save, show and play themselves."""
 
-    @abstractmethod
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
-        """All samples ``(n, *S)`` in one picture, row by row."""
-
-    def audio(self, samples: Tensor) -> tuple[Any, int] | None:
-        """Sound of samples: a list of float arrays (channels, frames) in [−1, 1], and the rate in Hz; None if silent by nature."""
-        return None
+    def sheet(self, pieces: Sequence[Any], columns: int | None = None) -> Image:
+        """Pieces of this domain in one picture, row by row; about as many columns as rows if no number is given."""
+        return tiled([piece.picture() for piece in pieces], columns or math.ceil(math.sqrt(len(pieces))))
 
     def calibrate(self, samples: Tensor, reference: Tensor) -> Any:
-        """After training: the config with whatever the writing of samples takes from samples of the model.
+        """After training: the options of ``Writing`` that suit samples of the model.
 
-        A threshold that turns probabilities into notes, for example. Both ``(n, *S)``; the default changes nothing.
+        A threshold that turns probabilities into cells that are on, for example. Both ``(n, *S)``; the default changes nothing.
         """
-        return self.config
+        return self.writing
 
     @abstractmethod
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:

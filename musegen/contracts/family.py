@@ -26,8 +26,9 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Auxiliary, Domain, Spec, Wanted
 from musegen.contracts.graph import Graph
 from musegen.errors import BadInput
+from musegen.options import NoOptions, option
 
-__all__ = ["Capabilities", "Family", "Losses", "Player", "build", "require"]
+__all__ = ["Capabilities", "Family", "Losses", "Player", "Sampling", "build", "require"]
 
 Losses = dict[str, Tensor]
 """``loss`` is the scalar that the player minimises; the rest are scalars to report, in nats unless named otherwise."""
@@ -75,8 +76,26 @@ class Player:
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """The configuration of a family that has no options."""
+class Sampling:
+    """How samples are drawn. None of these options changes the model, so all of them may be set after training.
+
+    A family with more options derives its own class, and ``--help`` and the Python API show them by themselves:
+
+    >>> from dataclasses import dataclass
+    >>> from musegen.contracts.family import Sampling
+    >>> from musegen.options import option
+    >>> @dataclass(frozen=True)
+    ... class SharpSampling(Sampling):
+    ...     sharpness: float = option(0.0, "how far cells move towards 0 or 1", ge=0, le=1)
+    >>> SharpSampling(sharpness=0.5)
+    SharpSampling(temperature=1.0, sharpness=0.5)
+    """
+
+    temperature: float = option(
+        1.0,
+        "scales the spread of the prior, or tempers the choices of an autoregressive family; below 1, samples are more typical",
+        ge=0,
+    )
 
 
 class Family(nn.Module, ABC):
@@ -88,14 +107,28 @@ class Family(nn.Module, ABC):
     Attributes:
         name, title, paper: identifier, full name, and source with arXiv number.
         objective: the objective in one or a few lines, as ``musegen explain`` prints it.
-        Config: a frozen dataclass of ``option`` fields.
+        Config: what a model is, a frozen dataclass of ``option`` fields.
+        Sampling: how samples are drawn from it, another one.
+        config, sampling: instances of the two; whoever draws samples may set ``sampling``.
         capabilities: what it can do; a model whose options leave it less may have its own.
         monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
-        sampling_options: options that change how samples are drawn and not the model, so that they may be set after training.
         draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
         n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
             the data's average posterior from a minibatch read it.
+
+    >>> import torch
+    >>> from musegen.contracts.dataset import Batch
+    >>> from musegen.contracts.family import build
+    >>> from musegen.families.vae import VAE, VAEConfig
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> vae = build(VAE, VAEConfig(latent_dim=2), ImageDomain(ImageConfig(size=8, widths=[16])))
+    >>> batch = Batch(torch.rand(4, 1, 8, 8).round(), index=torch.arange(4))
+    >>> for player, losses in vae.updates(batch):  # the engine moves this player before it goes on
+    ...     print(player, list(losses))
+    autoencoder ['loss', 'nelbo', 'reconstruction', 'kl']
+    >>> vae.sample(3).shape
+    torch.Size([3, 1, 8, 8])
     """
 
     name: ClassVar[str]
@@ -103,14 +136,16 @@ class Family(nn.Module, ABC):
     paper: ClassVar[str]
     objective: ClassVar[str]
     Config: ClassVar[type] = NoOptions
+    Sampling: ClassVar[type[Sampling]] = Sampling
     capabilities: Capabilities = Capabilities()
     monitor: ClassVar[str | None] = None
-    sampling_options: ClassVar[tuple[str, ...]] = ()
     draws: bool = False
+    sampling: Any
 
     def __init__(self, config: Any, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__()
         self.config = config
+        self.sampling = self.Sampling()
         self.spec = spec
         self.likelihood = spec.likelihood
         self.step = 0
@@ -160,12 +195,14 @@ class Family(nn.Module, ABC):
     def prepare(self, example: Batch) -> None:
         """Called once, before step 0 of a new run, with one training batch: data-dependent initialisation."""
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n samples ``(n, *S)``: the expected x given codes from the prior, or exact draws of an autoregressive family.
 
+        How they are drawn is said by ``self.sampling``.
+
         Args:
-            temperature: scales the prior's σ, or an autoregressive family's choices.
             label: class per sample ``(n,)``, where the family takes a condition.
+            given: the part of each sample that is given, ``(*S)`` or ``(n, *S)``, where the family takes one (see ``Spec.given``).
         """
         raise TypeError(f"{self.name} cannot sample")
 
@@ -181,7 +218,7 @@ class Family(nn.Module, ABC):
         """x through its code and back, ``(B, *S)``."""
         return self.decode(self.encode(x))
 
-    def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         """The ``n_steps`` rows that follow ``past`` ``(n, C, any number of rows, W)``, drawn anew: ``(n, C, n_steps, W)``."""
         raise TypeError(f"{self.name} cannot continue")
 

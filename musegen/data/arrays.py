@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from musegen.contracts.dataset import Batch, Dataset
-from musegen.data.batches import generator_for
+from musegen.contracts.dataset import Batch, Dataset, generator_for
+from musegen.data.rows import RowDataset, Source
 
 __all__ = ["ArrayDataset", "View", "balanced_subset"]
 
 
-class ArrayDataset:
-    """Examples held as one array, of bytes or of half precision; cast and scaled when gathered.
+class ArrayDataset(RowDataset):
+    """Examples held as one array; cast to float and scaled when gathered.
 
     Args:
-        x: uint8 or float16 ``(N, *S)``.
+        x: ``(N, *S)`` of any type (bytes take least memory), in memory or mapped from a file, as by
+            ``torch.from_numpy(np.load(file, mmap_mode="r+"))``.
         label: int64 ``(N,)`` or None.
         transform: applied to the float batch with the batch's generator (dynamic binarisation, noise).
         scale: what x is divided by; 255 brings bytes to [0, 1].
         binary: batches are zeros and ones, once they are scaled and transformed.
-        dtype: of batches, see ``in_type``.
+        dtype: of batches.
     """
 
     def __init__(
@@ -38,29 +39,21 @@ class ArrayDataset:
         self.x, self.label, self.transform, self.scale = x, label, transform, scale
         self.binary, self.dtype = binary, dtype
 
-    def __len__(self) -> int:
-        return len(self.x)
+    def source(self) -> Source:
+        return Source(self.x)
 
-    def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
-        x = self.x[index].float()
+    def make(self, rows: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
+        x = rows[first].float()
         if self.scale != 1:
             x = x / self.scale
-        if self.transform is not None:
-            x = self.transform(x, generator)
-        return Batch(x.to(self.dtype), index, None if self.label is None else self.label[index])
-
-    def to(self, device: torch.device) -> ArrayDataset:
-        label = None if self.label is None else self.label.to(device)
-        return ArrayDataset(self.x.to(device), label, self.transform, self.scale, self.binary, self.dtype)
-
-    def in_type(self, dtype: torch.dtype) -> ArrayDataset:
-        """With batches in ``dtype`` if they are zeros and ones, which every type holds exactly; others stay as they are."""
-        return ArrayDataset(self.x, self.label, self.transform, self.scale, True, dtype) if self.binary else self
+        return x if self.transform is None else self.transform(x, generator)
 
 
-@dataclass(frozen=True)
-class View:
+class View(Dataset):
     """Some examples of a data set, perhaps without their labels.
+
+    It goes through its examples in an order of its own. Where the data set is streamed, they are therefore read from the host,
+    batch by batch, and take none of the device's memory.
 
     Args:
         dataset: the whole.
@@ -68,15 +61,11 @@ class View:
         labelled: whether batches show labels.
     """
 
-    dataset: Dataset
-    chosen: Tensor | None = None
-    labelled: bool = True
-
-    @property
-    def label(self) -> Tensor | None:
-        if not self.labelled or self.dataset.label is None:
-            return None
-        return self.dataset.label if self.chosen is None else self.dataset.label[self.chosen]
+    def __init__(self, dataset: Dataset, chosen: Tensor | None = None, labelled: bool = True) -> None:
+        self.dataset, self.chosen, self.labelled = dataset, chosen, labelled
+        self.binary = dataset.binary
+        if labelled and dataset.label is not None:
+            self.label = dataset.label if chosen is None else dataset.label[chosen]
 
     def __len__(self) -> int:
         return len(self.dataset) if self.chosen is None else len(self.chosen)
@@ -85,9 +74,18 @@ class View:
         batch = self.dataset.gather(index if self.chosen is None else self.chosen[index], generator)
         return batch if self.labelled else replace(batch, label=None)
 
-    def to(self, device: torch.device) -> View:
-        chosen = None if self.chosen is None else self.chosen.to(device)
-        return View(self.dataset.to(device), chosen, self.labelled)
+    @property
+    def index_device(self) -> torch.device:
+        return self.dataset.index_device
+
+    @property
+    def n_bytes(self) -> int:
+        return self.dataset.n_bytes
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        placed = self.dataset.placed(device, memory, dtype)
+        chosen = None if self.chosen is None else self.chosen.to(placed.index_device)
+        return View(placed, chosen, self.labelled)
 
 
 def balanced_subset(label: Tensor, n: int, seed: int) -> Tensor:

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.contracts.dataset import Batch, Dataset, Streamed
+from musegen.contracts.dataset import Batch, Dataset, generator_for
 
-__all__ = ["Batches", "generator_for"]
-
-
-def generator_for(device: torch.device, *key: int) -> torch.Generator:
-    """A generator on ``device`` whose seed is a hash of ``key``: the same key, the same draws."""
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device).manual_seed(seed)
+__all__ = ["Batches"]
 
 
 class Batches:
     """Which examples make up step s, as a pure function of (seed, s).
 
-    Every epoch is a new permutation, and step s takes the positions s·B … (s+1)·B − 1 of the endless sequence of
-    epochs. Nothing has to be remembered to resume: asking for step s again gives the same batch, augmentation included.
+    Every epoch has an order of its own, which the data set decides, and step s takes the positions s·B … (s+1)·B − 1 of the
+    endless sequence of epochs. Nothing has to be remembered to resume: asking for step s again gives the same batch,
+    augmentation included.
 
     Args:
-        dataset: already on ``device``.
+        dataset: already placed on ``device``.
         batch_size: B examples per step (minibatch size times minibatches).
         seed: of the run.
         auxiliary: further data, by name: every batch carries as many of their examples, each in an order of its own.
@@ -52,12 +46,8 @@ class Batches:
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._epoch is None or self._epoch[0] != epoch:
-            if isinstance(self.dataset, Streamed):
-                order = self.dataset.order(*self._key, 0, epoch)
-            else:
-                generator = generator_for(torch.device("cpu"), *self._key, 0, epoch)
-                order = torch.randperm(len(self.dataset), generator=generator).to(self.device)
-            self._epoch = (epoch, order)
+            order = self.dataset.order(*self._key, 0, epoch)
+            self._epoch = (epoch, order.to(self.dataset.index_device))
         return self._epoch[1]
 
     def index(self, step: int) -> Tensor:
@@ -89,7 +79,7 @@ class Batches:
             first, every: batches first, first + every, … of these alone.
         """
         n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
-        indices = torch.arange(n, device=self.device).split(self.batch_size)
+        indices = torch.arange(n, device=self.dataset.index_device).split(self.batch_size)
         for i in range(first, len(indices), every):
             auxiliary = {name: further[i][: len(indices[i])] for name, further in self.auxiliary.items()}
             batch = self.dataset.gather(indices[i], generator_for(self.device, *self._key, 2, i))

@@ -1,98 +1,82 @@
-"""Windows of a corpus larger than device memory.
+"""Examples of which a part is on the device at a time, because all of them do not fit.
 
-The store is cut into shards, ranges of steps. A pool is a random choice of as many shards as fill half of the memory given;
-an epoch goes through all pools, one after the other, and within a pool through its windows in random order. While the
-windows of one pool are drawn, a thread copies the next one into the other half: through pinned memory and a stream of its
-own on CUDA. The order of an epoch is a function of its key and of the memory given alone, so every window is seen exactly
+The rows of a ``RowDataset`` are cut into shards, ranges of rows. A pool is a random choice of as many shards as fill half of the
+memory given; an epoch goes through all pools, one after the other, and within a pool through its examples in random order. While
+the examples of one pool are drawn, a thread copies the next one into the other half: through pinned memory and a stream of its
+own on CUDA. The order of an epoch is a function of its key and of the memory given alone, so every example is seen exactly
 once, and step s is the same whatever was asked before.
 
-What is not on the device is read from the store itself (validation, calibration, the first look at a step in the middle of
-an epoch when two pools are missing): where a window is read from decides how long it takes, never what it is.
+What is not on the device is read from where the rows are, row by row (validation, calibration, the first look at a step in the
+middle of an epoch when two pools are missing): where an example is read from decides how long it takes, never what it is.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Self
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from musegen.contracts.dataset import Batch, Dataset
-from musegen.data.arrays import ArrayDataset, View
-from musegen.data.batches import generator_for
+from musegen.contracts.dataset import Batch, Dataset, generator_for
 from musegen.errors import BadInput
-from musegen_pianoroll.store.windows import WindowDataset, gather_windows
 
-__all__ = ["AUTO_SHARE", "StreamedWindows", "memory_to_stream", "on_device"]
+if TYPE_CHECKING:
+    from musegen.data.rows import RowDataset
+
+__all__ = ["AUTO_SHARE", "Streamed", "automatic_memory"]
 
 AUTO_SHARE = 0.5
-"""Share of a CUDA device's memory that data take before they are streamed."""
+"""Share of a CUDA device's memory that a data set takes before it is streamed."""
 SHARD_BYTES = 1 << 25
 SHARDS_PER_POOL = 8
-"""At least so many, so that a pool mixes parts of the corpus that lie far apart."""
+"""At least so many, so that a pool mixes parts of the rows that lie far apart."""
 
 
-def memory_to_stream(dataset: Dataset, device: torch.device) -> float | None:
-    """Gigabytes that the data may take on a device when nobody says so; None: they fit, or lie in the host's memory anyway."""
-    if device.type != "cuda" or not isinstance(dataset, WindowDataset):
+def automatic_memory(datasets: Iterable[Dataset], device: torch.device) -> float | None:
+    """The ``device_memory`` of a new run that was told none, in GB; None: no limit.
+
+    On CUDA it is half of the device's memory, so that the other half is left to the networks, but only where one of the data sets
+    takes more than that. On a CPU the data lie in the host's memory anyway, or are mapped from a file. The order of an epoch
+    depends on this number, so it is looked up once and recorded with the run: resumed on another device, the run keeps its order.
+    """
+    if device.type != "cuda":
         return None
     limit = AUTO_SHARE * torch.cuda.get_device_properties(device).total_memory
-    return limit / 1e9 if dataset.planes.numel() > limit else None
+    return limit / 1e9 if any(dataset.n_bytes > limit for dataset in datasets) else None
 
 
-def on_device(
-    dataset: Dataset, device: torch.device, gigabytes: float | None, dtype: torch.dtype = torch.float32
-) -> Dataset:
-    """The data set on a device: all of it, or streamed when its planes take more than ``gigabytes``.
+class Streamed(Dataset):
+    """A ``RowDataset`` of which a part is on the device at a time; indices are wanted on the host.
 
     Args:
-        dtype: of batches, where their cells are 0 or 1; what needs more digits than ``dtype`` has comes in float32.
-    """
-    if isinstance(dataset, View):
-        chosen = None if dataset.chosen is None else dataset.chosen.to(device)
-        return replace(dataset, dataset=on_device(dataset.dataset, device, gigabytes, dtype), chosen=chosen)
-    if isinstance(dataset, (ArrayDataset, WindowDataset)):
-        dataset = dataset.in_type(dtype)
-    if gigabytes is not None and isinstance(dataset, WindowDataset) and dataset.planes.numel() > 1e9 * gigabytes:
-        return StreamedWindows(dataset, device, int(1e9 * gigabytes))
-    return dataset.to(device)
-
-
-class StreamedWindows:
-    """A ``WindowDataset`` of which a part is on the device at a time; indices are wanted on the host.
-
-    Args:
-        windows: planes in the host's memory, or mapped from a file.
+        whole: rows in the host's memory, or mapped from a file.
         device: where batches are made.
-        n_bytes: device memory for planes.
+        memory: bytes of the device for rows.
+        dtype: of batches whose cells are 0 or 1.
 
     Raises:
-        BadInput: two windows do not fit.
+        BadInput: two examples do not fit.
     """
 
-    def __init__(self, windows: WindowDataset, device: torch.device, n_bytes: int) -> None:
-        self.windows, self.device, self.n_bytes = windows, device, n_bytes
-        self.label = None if windows.label is None else windows.label.to(device)
-        self._fixed = windows.fixed.to(device)
-        row = windows.planes[:1].numel()  # bytes of a step
-        overlap = windows.n_steps - 1
-        room = n_bytes // (2 * row)  # steps in half of the memory
-        self.shard_steps = min(max(SHARD_BYTES // row, windows.n_steps), room // SHARDS_PER_POOL - overlap)
-        if self.shard_steps < windows.n_steps:  # few long shards, rather than mostly overlap
-            self.shard_steps = min(windows.n_steps, room - overlap)
-        if self.shard_steps < 1:
-            raise BadInput(
-                f"device_memory is too small for two windows of {windows.n_steps} steps, {2 * row * windows.n_steps} bytes: "
-                "raise it."
-            )
-        self._slot_steps = self.shard_steps + overlap
-        self.pool_shards = room // self._slot_steps
-        shard = windows.starts // self.shard_steps
+    def __init__(self, whole: RowDataset, device: torch.device, memory: int, dtype: torch.dtype) -> None:
+        self.whole, self.device, self.memory = whole, device, memory
+        self.rows, self.first, self.n_rows = whole.source()
+        self._maker = whole.moved(device, dtype, with_source=False)
+        self.label, self.binary = self._maker.label, whole.binary
+        row = self.rows[:1].nbytes
+        overlap = self.n_rows - 1
+        room = memory // (2 * row)  # rows in half of the memory
+        self.shard_rows = min(max(SHARD_BYTES // row, self.n_rows), room // SHARDS_PER_POOL - overlap)
+        if self.shard_rows < self.n_rows:  # few long shards, rather than mostly overlap
+            self.shard_rows = min(self.n_rows, room - overlap)
+        if self.shard_rows < 1:
+            raise BadInput(f"device_memory is too small for two examples of {row * self.n_rows} bytes each: raise it.")
+        self._slot_rows = self.shard_rows + overlap
+        shard = self._first_rows(torch.arange(len(whole))) // self.shard_rows
         self._occupied = shard.unique()
-        self.pool_shards = min(self.pool_shards, len(self._occupied))
+        self.pool_shards = min(room // self._slot_rows, len(self._occupied))
         self._buffer: Tensor | None = None  # two pools; made when it is needed
         n_shards = int(shard.max()) + 1 if len(shard) else 0
         self._slot = torch.full((n_shards,), -1)  # where in the buffer a shard lies
@@ -101,13 +85,19 @@ class StreamedWindows:
         self._load: _Load | None = None
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.whole)
 
-    def to(self, device: torch.device) -> Self:
-        return self if device == self.device else type(self)(self.windows, device, self.n_bytes)
+    @property
+    def n_bytes(self) -> int:
+        return self.whole.n_bytes
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        return self.whole.placed(device, memory, dtype)
+
+    def _first_rows(self, index: Tensor) -> Tensor:
+        return index if self.first is None else self.first[index]
 
     def order(self, *key: int) -> Tensor:
-        """All windows, in the order of the epoch ``key[-1]``: ``(N,)`` int64, on the host."""
         pools, generator = self._pools_of(*key)
         following, _ = self._pools_of(*key[:-1], key[-1] + 1)
         self._pools = [*pools, *following[:1]]
@@ -115,7 +105,7 @@ class StreamedWindows:
         for i, pool in enumerate(pools):
             self._pool_of[pool] = i
         random = torch.randperm(len(self), generator=generator)
-        pool_of = self._pool_of[self.windows.starts[random] // self.shard_steps]
+        pool_of = self._pool_of[self._first_rows(random) // self.shard_rows]
         return random[pool_of.argsort(stable=True)]
 
     def _pools_of(self, *key: int) -> tuple[list[Tensor], torch.Generator]:
@@ -124,21 +114,19 @@ class StreamedWindows:
         return list(shards.split(max(1, self.pool_shards))), generator
 
     def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
-        w = self.windows
-        shift = w.draw_transpositions(len(index), generator, self.device)
-        starts = w.starts[index.cpu()]
-        shard = starts // self.shard_steps
+        first = self._first_rows(index)
+        shard = first // self.shard_rows
         self._make_resident(shard)
         slot = self._slot[shard]
         if self._buffer is not None and bool((slot >= 0).all()):
-            here = (slot * self._slot_steps + starts % self.shard_steps).to(self.device, non_blocking=True)
-            x = gather_windows(self._buffer, here, w.n_steps, w.pitch_range, shift, self._fixed, w.dtype)
+            rows, here = self._buffer, slot * self._slot_rows + first % self.shard_rows
         else:
-            shift = None if shift is None else shift.cpu()
-            x = gather_windows(w.planes, starts, w.n_steps, w.pitch_range, shift, w.fixed, w.dtype).to(self.device)
-        self._load_ahead(shard)
-        index = index.to(self.device, non_blocking=True)
-        return Batch(x, index, None if self.label is None else self.label[index])
+            rows = self.whole.taken(self.rows, first).flatten(0, 1).to(self.device)
+            here = self.n_rows * torch.arange(len(first))
+        here, index = (positions.to(self.device, non_blocking=True) for positions in (here, index))
+        batch = self._maker.batch(rows, here, index, generator)
+        self._load_ahead(shard)  # behind this batch, which may be of the half that is filled next
+        return batch
 
     def _make_resident(self, shard: Tensor) -> None:
         """Bring in the pool that a batch needs, if it is one."""
@@ -159,7 +147,7 @@ class StreamedWindows:
             self._adopt()
 
     def _load_ahead(self, shard: Tensor) -> None:
-        """Start to copy the pool after that of the last window; windows come in order, so nobody needs the one before any more."""
+        """Start to copy the pool after that of the last example; they come in order, so nobody needs the one before any more."""
         if self._pool_of is None or self._load is not None or self._slot[shard[-1]] < 0:
             return
         following = self._pools[int(self._pool_of[shard[-1]]) + 1]
@@ -169,11 +157,11 @@ class StreamedWindows:
 
     def _start(self, pool: Tensor, half: int) -> None:
         if self._buffer is None:
-            shape = (2 * self.pool_shards * self._slot_steps, *self.windows.planes.shape[1:])
-            self._buffer = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+            shape = (2 * self.pool_shards * self._slot_rows, *self.rows.shape[1:])
+            self._buffer = torch.zeros(shape, dtype=self.rows.dtype, device=self.device)
         first = half * self.pool_shards
         self._slot[(self._slot >= first) & (self._slot < first + self.pool_shards)] = -1
-        self._load = _Load(self.windows.planes, self._buffer, pool, first, self.shard_steps, self._slot_steps)
+        self._load = _Load(self.rows, self._buffer, pool, first, self.shard_rows, self._slot_rows)
         self._load.start()
 
     def _adopt(self) -> None:
@@ -190,11 +178,11 @@ class _Load(threading.Thread):
     """
 
     def __init__(
-        self, planes: Tensor, buffer: Tensor, pool: Tensor, first_slot: int, shard_steps: int, slot_steps: int
+        self, rows: Tensor, buffer: Tensor, pool: Tensor, first_slot: int, shard_rows: int, slot_rows: int
     ) -> None:
         super().__init__(name="musegen-load")
-        self.planes, self.buffer, self.pool, self.first_slot = planes, buffer, pool, first_slot
-        self.shard_steps, self.slot_steps = shard_steps, slot_steps
+        self.rows, self.buffer, self.pool, self.first_slot = rows, buffer, pool, first_slot
+        self.shard_rows, self.slot_rows = shard_rows, slot_rows
         self.error: BaseException | None = None
         self.side = torch.cuda.Stream(buffer.device) if buffer.is_cuda else None
         if self.side is not None:
@@ -211,16 +199,16 @@ class _Load(threading.Thread):
             self.error = error
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of a shard's planes and their place; none any more once the program ends."""
+        """Pairs of a shard's rows and their place; none any more once the program ends."""
         for slot, shard in enumerate(self.pool.tolist(), self.first_slot):
             if not threading.main_thread().is_alive():
                 return
-            part = self.planes[shard * self.shard_steps :][: self.slot_steps]
-            yield part, self.buffer[slot * self.slot_steps :][: len(part)]
+            part = self.rows[shard * self.shard_rows :][: self.slot_rows]
+            yield part, self.buffer[slot * self.slot_rows :][: len(part)]
 
     def through_pinned_memory(self, side: torch.cuda.Stream) -> None:
-        shape = (self.slot_steps, *self.planes.shape[1:])
-        staging = [torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
+        shape = (self.slot_rows, *self.rows.shape[1:])
+        staging = [torch.empty(shape, dtype=self.rows.dtype, pin_memory=True) for _ in range(2)]
         copied = [torch.cuda.Event() for _ in range(2)]
         with torch.cuda.stream(side):
             for i, (part, target) in enumerate(self.parts()):

@@ -21,8 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from musegen.errors import BadInput
-from musegen.files import write_atomically
-from musegen.running.config import FORMAT
+from musegen.files import FORMAT, check_format, sync_folder, write_atomically
 
 __all__ = [
     "checkpoints",
@@ -37,14 +36,6 @@ __all__ = [
 ]
 
 Tensors = Mapping[str, Tensor]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _serialise(tensors: Tensors, metadata: dict[str, str] | None = None) -> bytes:
@@ -83,7 +74,7 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Tensors], state
         if final.exists():  # the same step again, after a resume: the older one goes only now
             shutil.rmtree(final)
         temporary.replace(final)
-        _sync_folder(folder)
+        sync_folder(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
@@ -113,16 +104,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise BadInput(f"The checkpoint {path} is damaged: its manifest cannot be trusted.")
-    _check_format(manifest.get("format"), path)
+    check_format(manifest.get("format"), path)
     return manifest
-
-
-def _check_format(version: Any, path: Path) -> None:
-    if version != FORMAT:
-        raise BadInput(
-            f"{path} was written in format {version}, and this musegen reads format {FORMAT}: "
-            "use the version of musegen that wrote it, or train again."
-        )
 
 
 def load_checkpoint(
@@ -258,5 +241,5 @@ def _model_header(path: Path, metadata: Mapping[str, str]) -> tuple[Any, str, di
         config = dict(json.loads(text))
     except (KeyError, ValueError, TypeError, RecursionError):
         raise BadInput(f"The file {path} is no model file of musegen: its header has no configuration.") from None
-    _check_format(version, path)
+    check_format(version, path)
     return header.get("sha256"), text, config

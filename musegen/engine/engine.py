@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from musegen.contracts.dataset import Batch
 from musegen.contracts.family import Family, Losses
 from musegen.engine.compiling import compile_networks, not_compiled
+from musegen.engine.config import EngineConfig
 from musegen.engine.generators import host_rng_state, set_host_rng_state
 from musegen.engine.processes import ALONE, Processes
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
-from musegen.running.config import RunConfig
 
 __all__ = ["Engine", "Snapshot", "learning_rate_factor"]
 
@@ -30,7 +30,7 @@ SINGULAR_VECTORS = (".0._u", ".0._v")
 """How names of the buffers of ``torch.nn.utils.parametrizations.spectral_norm`` end."""
 
 
-def learning_rate_factor(config: RunConfig, step: int) -> float:
+def learning_rate_factor(config: EngineConfig, step: int) -> float:
     """What the learning rate of step ``step`` (from 0) is multiplied by: warm-up times schedule."""
     warm = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
     progress = step / config.steps
@@ -68,11 +68,26 @@ class Engine:
 
     Args:
         family: on its device already.
-        config: of the run.
+        config: how to move.
         processes: that train it together; each steps on its part of every batch.
+
+    >>> import torch
+    >>> from musegen.contracts.dataset import Batch
+    >>> from musegen.contracts.family import build
+    >>> from musegen.engine.engine import Engine
+    >>> from musegen.families.vae import VAE, VAEConfig
+    >>> from musegen.running.config import RunConfig
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> vae = build(VAE, VAEConfig(latent_dim=2), ImageDomain(ImageConfig(size=8, widths=[16])))
+    >>> engine = Engine(vae, RunConfig(steps=2))
+    >>> batch = Batch(torch.rand(4, 1, 8, 8).round(), index=torch.arange(4))
+    >>> for _ in range(2):
+    ...     engine.step([batch])
+    >>> engine.step_count, sorted(engine.collect())
+    (2, ['autoencoder/kl', 'autoencoder/loss', 'autoencoder/nelbo', 'autoencoder/reconstruction'])
     """
 
-    def __init__(self, family: Family, config: RunConfig, processes: Processes = ALONE) -> None:
+    def __init__(self, family: Family, config: EngineConfig, processes: Processes = ALONE) -> None:
         self.family, self.config, self.device, self.processes = family, config, family.device, processes
         self.step_count = 0
         self.parameters = {name: family.parameters_of(name) for name in family.players}

@@ -24,10 +24,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from musegen.engine.config import EngineConfig
+from musegen.engine.launch import LAUNCHER, MEETING
 from musegen.errors import BadInput, MusegenError, ProcessLost
 from musegen.probability.whole_batch import Part, watched
-from musegen.running.config import RunConfig
-from musegen.running.launch import LAUNCHER, MEETING
 
 __all__ = ["ALONE", "Processes", "joined"]
 
@@ -198,8 +198,8 @@ def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextlib.contextmanager
-def joined(config: RunConfig) -> Iterator[tuple[Processes, str]]:
-    """The processes of a run, and this one's device; torchrun, or musegen.running.launch, has started them and set the environment.
+def joined(config: EngineConfig) -> Iterator[tuple[Processes, str]]:
+    """The processes of a run, and this one's device; torchrun or ``engine.launch`` has started them and set the environment.
 
     Raises:
         BadInput: a batch, devices or compiled networks that cannot be shared; several processes that nobody has started.

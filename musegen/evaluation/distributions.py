@@ -1,14 +1,14 @@
 """How far two distributions of a measure are from each other, whatever it was measured on.
 
 A measure is a set of numbers, one per bar or picture (``Numbers``), or a table of counts (``Counts``), such as how often
-one pitch class follows another. Of two of the same kind, p from samples and q from data held out:
+one class follows another. Of two of the same kind, p from samples and q from data held out:
 
     overlap    Σ_i min(p_i, q_i)                     1 where they are equal, 0 where they have nothing in common
     kl         Σ_i q_i log(q_i / p_i)                KL(q ‖ p), nats: what describing the data by the samples costs
     distance   ∫ |P(t) − Q(t)| dt                    1-Wasserstein, in units of the measure; numbers only
 
 Overlap and KL are taken over the bins of the measure (Yang & Lerch 2020 smooth with a Gaussian kernel instead, which spreads
-rates that are exactly 0 or 1, as most of music's are, over values that do not exist). For KL half a count is added to every
+rates that are exactly 0 or 1 over values that do not exist). For KL half a count is added to every
 bin (Jeffreys' prior), which keeps it finite. All three move away from perfect as samples become fewer, so that a value means
 something only beside a floor: training data against the same data held out, with as many examples.
 """
@@ -115,6 +115,14 @@ def compare(samples: Mapping[str, Values], reference: Mapping[str, Values]) -> d
     """Every measure of the reference beside the same of samples: ``name/figure`` for the figures above.
 
     Of numbers also ``mean`` and ``reference``, the means of the samples and of the reference.
+
+    >>> import torch
+    >>> from musegen.evaluation.distributions import Numbers, compare
+    >>> edges = torch.arange(0.0, 5.0)  # one bin per number of notes
+    >>> samples, held_out = (Numbers(torch.tensor(n), edges) for n in ([1.0, 2.0, 2.0, 3.0], [1.0, 1.0, 2.0, 3.0]))
+    >>> figures = compare({"notes": samples}, {"notes": held_out})
+    >>> figures["notes/mean"], figures["notes/overlap"], figures["notes/distance"]
+    (2.0, 0.75, 0.25)
     """
     figures: dict[str, float] = {}
     for name, q in reference.items():

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from musegen.contracts.dataset import Dataset
-from musegen.data.batches import generator_for
+from musegen.contracts.dataset import Dataset, generator_for
 from musegen.errors import BadInput, MusegenWarning
 from musegen.models.model import Model
 from musegen.plugins import registry
@@ -88,7 +87,6 @@ def evaluate(
     seed: int = 0,
     split: str | None = None,
     source: Path | None = None,
-    temperature: float = 1.0,
 ) -> Evaluation:
     """Evaluate a model.
 
@@ -97,10 +95,16 @@ def evaluate(
         k: draws per example where log p is a bound.
         split: ``test`` or ``valid``; by default the first of them that has examples.
         source: the data, as for training; those of the run if not given.
-        temperature: of the samples; log p is that of the model as it is.
 
     Raises:
         BadInput: a model file, which knows no data, without source; no held-out data; a family that neither samples nor has log p.
+
+    >>> import musegen
+    >>> from musegen.evaluation.evaluate import evaluate
+    >>> run = musegen.train("vae", "image", out="run", steps=2, widths=[16], validate_every=0, sample_every=0, quiet=True)
+    >>> found = evaluate(musegen.load(run.path), n=8, k=1)
+    >>> found.split, found.n_samples, found.log_prob["kind"], "diversity_samples" in found.metrics
+    ('test', 8, 'bound', True)
     """
     can, domain = model.family.capabilities, model.domain
     if not can.log_prob:
@@ -119,18 +123,13 @@ def evaluate(
     log_prob = None
     if can.log_prob:
         with doing("Computing log p"):
-            values = model.log_prob(held_out, k, seed).double()
-        error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        exact = can.log_prob == "exact"
-        log_prob = {"kind": can.log_prob, "nats": float(values.mean()), "error": error, "draws": 1 if exact else k}
-
+            log_prob = _log_prob(model, held_out, k, seed)
     metrics, copies = {}, {}
     if can.sample:
         takes_given = model.family.capabilities.given and domain.spec.given
         given = held_out if takes_given else None
-        samples = model.sample(len(held_out) if takes_given else n, seed=seed, temperature=temperature, given=given)
-        train = data.splits["train"]
-        real = _draw(train, n, seed)
+        samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
+        real = _draw(train := data.splits["train"], n, seed)
         with doing("Measuring samples"):
             metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
         more = _measures_of_plugins(model, samples, real, held_out, seed)
@@ -138,6 +137,13 @@ def evaluate(
         with doing("Looking for copies"):
             copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
     return Evaluation(found[0], len(samples) if can.sample else 0, len(held_out), log_prob, metrics, copies)
+
+
+def _log_prob(model: Model, x: Tensor, k: int, seed: int) -> dict[str, Any]:
+    """log p of examples: kind, mean, its standard error, and draws per example."""
+    kind, values = model.family.capabilities.log_prob, model.log_prob(x, k, seed).double()
+    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return {"kind": kind, "nats": float(values.mean()), "error": error, "draws": 1 if kind == "exact" else k}
 
 
 def _draw(dataset: Dataset, n: int, seed: int) -> Tensor:
@@ -155,7 +161,7 @@ def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: 
             measure, figures = registry().measure(name), []
             for x in (samples, real):
                 # Copies, and draws of their own: no measure can change what another one sees.
-                with model._seeded(seed), quiet():
+                with model.drawing(seed), quiet():
                     figures.append(_as_figures(measure(x.clone(), held_out.clone())))
         except (Exception, SystemExit) as error:
             provider = registry().provider("measure", name)

@@ -36,7 +36,7 @@ from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.families.adversarial import discriminator_loss, generator_loss
 from musegen.networks.mlp import MLPDiscriminator
 from musegen.options import option
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
@@ -56,7 +56,7 @@ class AAEConfig:
     def __post_init__(self) -> None:
         if not self.discriminator_widths or min(self.discriminator_widths) < 1:
             widths = self.discriminator_widths
-            raise BadInput(f"discriminator_widths={widths} will not do: give positive numbers, such as [1200, 1200].")
+            raise BadInput(f"discriminator_widths={widths} is invalid: use positive numbers, such as [1200, 1200].")
 
 
 class AAE(Family):
@@ -129,8 +129,8 @@ class AAE(Family):
             return statistics
         return DiagonalGaussian.from_statistics(statistics).rsample()
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, temperature))
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(self.encoder(x))[:, : self.config.latent_dim]  # the means, where variances follow

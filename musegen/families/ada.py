@@ -36,7 +36,7 @@ from musegen.contracts.domain import Auxiliary, Encoder, Spec, Target, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.families.adversarial import discriminator_loss, generator_loss
 from musegen.networks.mlp import MLPDiscriminator
 from musegen.options import option
 

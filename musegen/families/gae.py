@@ -48,6 +48,7 @@ from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.options import option
+from musegen.probability.bounds import log_mean_of_draws
 from musegen.probability.latent import DiagonalGaussian
 from musegen.probability.likelihood import Likelihood
 from musegen.probability.whole_batch import gathered, same_everywhere
@@ -215,8 +216,8 @@ class GAE(Family):
         j = torch.multinomial(r, n, replacement=True)  # (B, draws)
         return self.likelihood.log_prob(params[j.flatten()], x.repeat_interleave(n, 0)).view(j.shape).mean(1)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.recall(n, temperature)[0])
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.recall(n, self.sampling.temperature)[0])
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean
@@ -226,7 +227,4 @@ class GAE(Family):
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log 1/S Σ_s P(x|z_s), z_s ~ P(z), S = ``n_samples``, nats, ``(B,)``: below log P(x) on average, far below for small S."""
-        total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(n_samples):
-            total = torch.logaddexp(total, self.likelihood.log_prob(self.decoder(self.recall(len(x))[0]), x))
-        return total - math.log(n_samples)
+        return log_mean_of_draws(lambda: self.likelihood.log_prob(self.decoder(self.recall(len(x))[0]), x), n_samples)

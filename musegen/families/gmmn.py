@@ -65,9 +65,9 @@ class GMMNConfig:
 
     def __post_init__(self) -> None:
         if not self.bandwidths or any(not b > 0 for b in self.bandwidths):
-            raise BadInput(f"bandwidths={self.bandwidths} will not do: give positive numbers, such as {BANDWIDTHS}.")
+            raise BadInput(f"bandwidths={self.bandwidths} is invalid: use positive numbers, such as {BANDWIDTHS}.")
         if any(width < 1 for width in self.generator_widths):
-            raise BadInput(f"generator_widths={self.generator_widths} will not do: give positive numbers.")
+            raise BadInput(f"generator_widths={self.generator_widths} is invalid: use positive numbers.")
 
 
 def mean_squared_distance(x: Tensor) -> Tensor:
@@ -197,8 +197,8 @@ class GMMN(Family):
         """G(h) in the code space: ``(B, H)`` → ``(B, n)``."""
         return self.generator(h).sigmoid()
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.noise(n, temperature))
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.noise(n, self.sampling.temperature))
 
     def decode(self, z: Tensor) -> Tensor:
         """The sample of noise h ``(B, H)``, ``(B, *S)``."""

@@ -43,7 +43,7 @@ from musegen.contracts.domain import Decoder, Discriminator, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.families.adversarial import discriminator_loss, generator_loss
 from musegen.options import option
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 
@@ -175,12 +175,12 @@ class InfoGAN(Family):
             weighted = weighted + c.lambda_continuous * terms["continuous_information"]
         return weighted, terms
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         if label is not None:
             label = label.to(self.device)
             if label.shape != (n,) or not bool(((label >= 0) & (label < self.config.n_classes)).all()):
                 raise BadInput(f"label must hold {n} whole numbers from 0 to {self.config.n_classes - 1}.")
-        return self.decode(self.draw(n, temperature, label))
+        return self.decode(self.draw(n, self.sampling.temperature, label))
 
     def decode(self, z: Tensor) -> Tensor:
         """G(z, c) of ``(B, n_code)``: noise, one-hot c₁ and c₂ in this order."""

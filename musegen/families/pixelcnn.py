@@ -16,7 +16,7 @@ factors. Options:
 * ``conditional``: p(x | y) = Π_i p(x_i | x_<i, y), the label's one-hot vector h added within the gates as V·h (1606.05328,
   eqs. 3 and 4). ``log_prob`` then sums it out, p(x) = 1/K Σ_y p(x | y): every class is as likely as another.
 * ``location``: a learned bias per row and per column behind the first layer; a domain whose rows and columns mean
-  something (beats, pitches) gains by it. It is eq. 5 of 1606.05328 with a constant map s = r_row + c_column.
+  something gains by it. It is eq. 5 of 1606.05328 with a constant map s = r_row + c_column.
 
 ``sample`` draws row by row; a row's cells settle by fixed-point iteration instead of one by one, with the same outcome
 (``AutoregressiveGrid.draw``). Reported: ``bits_per_dim`` = L / (cells · ln 2).
@@ -32,7 +32,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
@@ -40,6 +39,7 @@ from musegen.contracts.domain import Autoregressive, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
+from musegen.families.labels import class_vector, summed_out
 from musegen.options import option
 
 __all__ = ["PixelCNN", "bits_per_dim"]
@@ -115,11 +115,7 @@ class PixelCNN(Family):
 
     def condition(self, label: Tensor | None) -> Tensor | None:
         """The label's one-hot vector, ``(B,)`` → ``(B, K)``; None where the model takes no condition."""
-        if not self.n_classes:
-            return None
-        if label is None:
-            raise BadInput("This model is conditional: its data need a class label per example.")
-        return F.one_hot(label, self.n_classes).to(self.device, torch.get_default_dtype())
+        return class_vector(label, self.n_classes, self.device)
 
     def log_prob_given(self, x: Tensor, label: Tensor | None) -> Tensor:
         """log p(x | y), nats, ``(B,)``; log p(x) where the model takes no condition."""
@@ -127,15 +123,11 @@ class PixelCNN(Family):
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
-        if not self.n_classes:
-            return self.log_prob_given(x, None)
-        labels = torch.arange(self.n_classes, device=x.device)
-        given = [self.log_prob_given(x, label.expand(len(x))) for label in labels]
-        return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
+        return summed_out(self.log_prob_given, x, self.n_classes)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n draws; without labels a conditional model draws them uniformly."""
-        return self.complete(torch.zeros(n, *self.spec.shape, device=self.device), 0, temperature, label)
+        return self.complete(torch.zeros(n, *self.spec.shape, device=self.device), 0, self.sampling.temperature, label)
 
     def complete(self, x: Tensor, given: int, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
         """x ``(n, *S)`` with all but its first ``given`` rows drawn anew: the rest of a picture, or how a piece goes on."""

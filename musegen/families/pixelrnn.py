@@ -86,8 +86,8 @@ class PixelRNN(Family):
         """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
         return self.likelihood.log_prob(self.autoregressive(x), x)
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.complete(torch.zeros(n, *self.spec.shape, device=self.device), 0, temperature)
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.complete(torch.zeros(n, *self.spec.shape, device=self.device), 0, self.sampling.temperature)
 
     def complete(self, x: Tensor, given: int, temperature: float = 1.0) -> Tensor:
         """x ``(n, *S)`` with all but its first ``given`` rows drawn anew: the rest of a picture, or how a piece goes on."""

@@ -14,10 +14,10 @@ grid of binary cells, so the family builds it itself. Options:
 * ``recurrent``, ``units``, ``layers``: the network over time; ``dropout`` on its inputs and outputs and before V.
 * ``hidden``, ``depth``: units of the NADE, and residual layers after its first, and after that of the next term.
 * ``features``, ``reach``, ``interval``: a term that is the same at every column: a masked convolution over the step so far
-  and ``reach`` steps before it, ``interval`` columns to either side. Intervals and a voice's steps are learnt once for
-  all pitches, as in Johnson's tied parallel networks (2017, EvoMUSART).
+  and ``reach`` steps before it, ``interval`` columns to either side. Distances and steps are learnt once for all columns,
+  as in Johnson's tied parallel networks (2017, EvoMUSART).
 * ``lags``, ``harmony``: what else this term sees: the steps so many bars back, where what returns stands already; and, where
-  columns are pitches, how often each pitch class has sounded in the last bar and the last eight, so that a key is kept.
+  columns have classes (``Spec.octave``), how often each has sounded in the last bar and the last eight, so that a key is kept.
 * ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
   as likely as another.
 
@@ -40,24 +40,23 @@ optimisation; the term that is the same at every column; given tracks. b starts 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampling
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
+from musegen.families.labels import class_vector, summed_out
 from musegen.networks.nade import Recurrent, RecurrentNADE
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli
 
-__all__ = ["RNNNADE", "RNNNADEConfig"]
+__all__ = ["RNNNADE", "RNNNADEConfig", "RNNNADESampling"]
 
 N_EXAMPLES = 32
 """Given parts that the model keeps."""
@@ -77,12 +76,19 @@ class RNNNADEConfig:
     lags: list[int] = option(
         [1, 2, 4], "bars back that this term also sees, where the data have bars and a sample is longer"
     )
-    harmony: bool = option(True, "the term also knows which pitch classes have sounded, where the columns are pitches")
+    harmony: bool = option(
+        True,
+        "the term also knows which classes of columns have sounded, as notes of a key, if there are any",
+    )
+    conditional: bool = option(False, "condition on the class label, where the data have classes")
+
+
+@dataclass(frozen=True)
+class RNNNADESampling(Sampling):
     top_p: float = option(
-        1.0, "of samples: the next cell on is drawn from the most probable ones that make up this much", gt=0, le=1
+        1.0, "draw the next cell that is on from the most probable ones that together have this probability", gt=0, le=1
     )
     lead_in: int = option(0, "bars that are drawn before every sample without a past, and left out of it", ge=0)
-    conditional: bool = option(False, "condition on the class label, where the data have classes")
 
 
 def given_channels(spec: Spec) -> list[int]:
@@ -108,10 +114,11 @@ class RNNNADE(Family):
     paper = "Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv 1206.6392; NADE: Larochelle & Murray 2011"
     objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
     Config = RNNNADEConfig
+    Sampling = RNNNADESampling
     capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True)
     monitor = "loss"
-    sampling_options = ("top_p", "lead_in")
     draws = True
+    sampling: RNNNADESampling
     examples: Tensor
 
     def __init__(self, config: RNNNADEConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
@@ -172,7 +179,7 @@ class RNNNADE(Family):
         on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)
         rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
-            self.network.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
+            self.network.absolute.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
         if self.given:
             rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
@@ -183,11 +190,7 @@ class RNNNADE(Family):
 
     def condition(self, label: Tensor | None) -> Tensor | None:
         """The label's one-hot vector, ``(B,)`` → ``(B, K)``; None where the model takes no condition."""
-        if not self.n_classes:
-            return None
-        if label is None:
-            raise BadInput("This model is conditional: its data need a class label per example.")
-        return F.one_hot(label, self.n_classes).to(self.device, torch.get_default_dtype())
+        return class_vector(label, self.n_classes, self.device)
 
     def step_log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """log p(x_t | x_<t, y) of each step, without what is given, nats: ``(B, C, T, W)``, any number of steps → ``(B, T)``."""
@@ -197,16 +200,10 @@ class RNNNADE(Family):
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
-        if not self.n_classes:
-            return self.step_log_prob(x).sum(1)
-        labels = torch.arange(self.n_classes, device=x.device)
-        given = [self.step_log_prob(x, label.expand(len(x))).sum(1) for label in labels]
-        return torch.stack(given).logsumexp(0) - math.log(self.n_classes)  # (K, B) -> (B,)
+        return summed_out(lambda x, label: self.step_log_prob(x, label).sum(1), x, self.n_classes)
 
     @torch.no_grad()
-    def sample(
-        self, n: int, *, temperature: float = 1.0, label: Tensor | None = None, given: Tensor | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n draws; without labels a conditional model draws them uniformly.
 
         Args:
@@ -224,18 +221,18 @@ class RNNNADE(Family):
             n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (n,), device=self.device)
-        condition, c = self.condition(label), self.config
-        lead_in = 0 if self.given else c.lead_in * self.spec.bar
-        drawn = self.network.draw(lead_in + n_steps, self.network.start(n), temperature, condition, given, c.top_p)
+        condition, s = self.condition(label), self.sampling
+        lead_in = 0 if self.given else s.lead_in * self.spec.bar
+        drawn = self.network.draw(lead_in + n_steps, self.network.start(n), s.temperature, condition, given, s.top_p)
         return drawn[:, :, lead_in:]
 
     @torch.no_grad()
-    def continue_(self, past: Tensor, n_steps: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(past),), device=past.device)
-        condition, memory = self.condition(label), self.network.start(len(past))
-        lead_in = 0 if past.shape[2] else self.config.lead_in * self.spec.bar
+        condition, memory, s = self.condition(label), self.network.start(len(past)), self.sampling
+        lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         if past.shape[2]:
             _, memory = self.network.steps(past, memory, condition)
-        drawn = self.network.draw(lead_in + n_steps, memory, temperature, condition, top_p=self.config.top_p)
+        drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p)
         return drawn[:, :, lead_in:]

@@ -41,6 +41,7 @@ from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
 from musegen.options import option
+from musegen.probability.bounds import log_mean_of_draws
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 from musegen.probability.likelihood import Gaussian, Likelihood
 
@@ -259,9 +260,9 @@ class SemisupervisedVAE(Family):
         y = F.one_hot(self.m2.log_q(x).argmax(1), self.m2.k).float()
         return self.m2.q(self.m2.features(x), y).mean
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n samples, of each class in turn if no label is given; M1 alone does not know classes."""
-        c = self.config
+        c, temperature = self.config, self.sampling.temperature
         if c.model == "m1":
             return self.likelihood.mean(self.decoder(StandardNormal(c.feature_dim).sample(n, self.device, temperature)))
         label = torch.arange(n, device=self.device) % self.m2.k if label is None else label.to(self.device)
@@ -274,14 +275,13 @@ class SemisupervisedVAE(Family):
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x) from below, by ``n_samples`` importance-weighted draws of z and z₁, with y summed out: nats, ``(B,)``."""
         c = self.config
-        total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(n_samples):
+
+        def log_w() -> Tensor:
             if c.model == "m2":
-                log_w = self.m2.log_prob(x)
-            else:
-                q = self.q(x)
-                z = q.rsample()
-                log_prior = StandardNormal(c.feature_dim).log_prob(z) if c.model == "m1" else self.m2.log_prob(z)
-                log_w = self.likelihood.log_prob(self.decoder(z), x) + log_prior - q.log_prob(z)
-            total = torch.logaddexp(total, log_w)
-        return total - math.log(n_samples)
+                return self.m2.log_prob(x)
+            q = self.q(x)
+            z = q.rsample()
+            log_prior = StandardNormal(c.feature_dim).log_prob(z) if c.model == "m1" else self.m2.log_prob(z)
+            return self.likelihood.log_prob(self.decoder(z), x) + log_prior - q.log_prob(z)
+
+        return log_mean_of_draws(log_w, n_samples)

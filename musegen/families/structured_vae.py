@@ -51,6 +51,7 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.options import option
+from musegen.probability.bounds import log_mean_of_draws
 from musegen.probability.latent import Concrete, DiagonalGaussian
 from musegen.probability.whole_batch import gathered
 
@@ -220,9 +221,9 @@ class StructuredVAE(Family):
         nelbo = reconstruction + sum(terms.values())
         yield "autoencoder", {"loss": loss, "nelbo": nelbo, "reconstruction": reconstruction} | terms
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         code = self.visible(self.prior(n, 0.0).rsample())
-        code[:, sum(self.config.discrete) :] *= temperature
+        code[:, sum(self.config.discrete) :] *= self.sampling.temperature
         if label is not None:
             k = self.classes()
             label = label.to(self.device)
@@ -249,12 +250,13 @@ class StructuredVAE(Family):
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log 1/K Σ_k p(x, z_k) / q(z_k|x), K = ``n_samples`` draws with one-hot c (1509.00519, eq. 8), nats, ``(B,)``."""
         q, p = self.q(x, 0.0), self.prior(len(x), 0.0)
-        total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(n_samples):
+
+        def log_w() -> Tensor:
             code = q.rsample()
             log_px = self.likelihood.log_prob(self.decoder(self.visible(code)), x)
-            total = torch.logaddexp(total, log_px + (p.log_prob(code) - q.log_prob(code)).sum(1))
-        return total - math.log(n_samples)
+            return log_px + (p.log_prob(code) - q.log_prob(code)).sum(1)
+
+        return log_mean_of_draws(log_w, n_samples)
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(c_1|x), nats, ``(B, K)``."""

@@ -38,10 +38,11 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.options import option
+from musegen.probability.bounds import log_mean_exp, log_mean_of_draws
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 from musegen.probability.whole_batch import batch_mean
 
-__all__ = ["VAE", "free_bits_kl", "log_mean_exp", "vimco_signal"]
+__all__ = ["VAE", "GaussianCode", "free_bits_kl", "vimco_signal"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,6 @@ def free_bits_kl(kl: Tensor, free_bits: float) -> Tensor:
     return batch_mean(kl).clamp_min(free_bits).sum()
 
 
-def log_mean_exp(log_w: Tensor) -> Tensor:
-    """log 1/K Σ_k exp(log w_k) over the first axis: ``(K, B)`` → ``(B,)``, nats (1509.00519, eq. 8)."""
-    return log_w.logsumexp(0) - math.log(len(log_w))
-
-
 def vimco_signal(log_w: Tensor) -> Tensor:
     """Learning signal L̂ − L̂^{−k} of each sample, ``(K, B)``, nats (1602.06725, eq. 10).
 
@@ -82,7 +78,32 @@ def vimco_signal(log_w: Tensor) -> Tensor:
     return log_mean_exp(log_w) - (replaced.logsumexp(1) - math.log(k))
 
 
-class VAE(Family):
+class GaussianCode(Family):
+    """What a VAE and those built on it share: the code z ~ N(0, I), q(z|x) = N(μ, σ²) and p(x|z)."""
+
+    encoder: Any
+    decoder: Any
+
+    def __init__(self, config: Any, spec: Spec, networks: dict[str, Any]) -> None:
+        super().__init__(config, spec, networks)
+        self.prior = StandardNormal(config.latent_dim)
+        self.posterior = nn.Linear(self.encoder.n_features, 2 * config.latent_dim)
+
+    def q(self, x: Tensor) -> DiagonalGaussian:
+        """q(z|x)."""
+        return DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
+
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.q(x).mean
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.likelihood.mean(self.decoder(z))
+
+
+class VAE(GaussianCode):
     name = "vae"
     title = "Variational autoencoder"
     paper = "Kingma & Welling 2014, arXiv 1312.6114; importance weighting: Burda et al. 2016, arXiv 1509.00519"
@@ -90,14 +111,10 @@ class VAE(Family):
     Config = VAEConfig
     capabilities = Capabilities(encode=True, decode=True, reconstruct=True, log_prob="bound")
     monitor = "nelbo"
-    encoder: Any
-    decoder: Any
     baseline: Tensor
 
     def __init__(self, config: VAEConfig, spec: Spec, networks: dict[str, Any]) -> None:
         super().__init__(config, spec, networks)
-        self.prior = StandardNormal(config.latent_dim)
-        self.posterior = nn.Linear(self.encoder.n_features, 2 * config.latent_dim)
         self.register_buffer("baseline", torch.tensor(float("nan")))  # of the score-function estimator
 
     @classmethod
@@ -122,10 +139,6 @@ class VAE(Family):
         """β of this step; its final value in evaluation."""
         warm = self.config.warmup_steps
         return self.config.beta * (min(1.0, (self.step + 1) / warm) if warm and self.training else 1.0)
-
-    def q(self, x: Tensor) -> DiagonalGaussian:
-        """q(z|x)."""
-        return DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x|z): x ``(B, *S)``, z ``(B, n)`` or ``(K, B, n)`` → ``(B,)`` or ``(K, B)``, nats."""
@@ -175,21 +188,12 @@ class VAE(Family):
             self.baseline = torch.lerp(baseline, mean, 0.1)
         return signal - baseline
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, temperature))
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.q(x).mean
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.likelihood.mean(self.decoder(z))
-
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """The importance-weighted bound L_K with K = ``n_samples``, nats, ``(B,)``; one pass per sample, so K is free."""
         q = self.q(x)
-        total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(n_samples):
+
+        def log_w() -> Tensor:
             z = q.rsample()
-            log_w = self.log_likelihood(x, z) + self.prior.log_prob(z) - q.log_prob(z)
-            total = torch.logaddexp(total, log_w)
-        return total - math.log(n_samples)
+            return self.log_likelihood(x, z) + self.prior.log_prob(z) - q.log_prob(z)
+
+        return log_mean_of_draws(log_w, n_samples)

@@ -34,15 +34,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Discriminator, Encoder, Norm, Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
-from musegen.families.gan import discriminator_loss, generator_loss
+from musegen.families.adversarial import discriminator_loss, generator_loss
+from musegen.families.vae import GaussianCode
 from musegen.options import option
-from musegen.probability.latent import DiagonalGaussian, StandardNormal
 
 __all__ = ["VAEGAN", "feature_loss", "three_way_loss"]
 
@@ -66,7 +66,7 @@ def three_way_loss(real: Tensor, reconstructed: Tensor, generated: Tensor) -> Te
     return discriminator_loss("minimax", real, reconstructed) - generator_loss("minimax", generated)
 
 
-class VAEGAN(Family):
+class VAEGAN(GaussianCode):
     name = "vae_gan"
     title = "VAE/GAN"
     paper = "Larsen, Sønderby, Larochelle & Winther 2016, arXiv 1512.09300"
@@ -75,14 +75,7 @@ class VAEGAN(Family):
     )
     Config = VAEGANConfig
     capabilities = Capabilities(encode=True, decode=True, reconstruct=True)
-    encoder: Any
-    decoder: Any
     discriminator: Any
-
-    def __init__(self, config: VAEGANConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
-        super().__init__(config, spec, networks)
-        self.prior = StandardNormal(config.latent_dim)
-        self.posterior = nn.Linear(self.encoder.n_features, 2 * config.latent_dim)
 
     @classmethod
     def networks(cls, config: VAEGANConfig, spec: Spec) -> dict[str, Wanted]:
@@ -145,20 +138,7 @@ class VAEGAN(Family):
         reported = {f"{name}_logit": logit.mean() for name, logit in logits.items()}
         yield "discriminator", {"loss": three_way_loss(**logits).mean()} | reported
 
-    def q(self, x: Tensor) -> DiagonalGaussian:
-        """q(z|x)."""
-        return DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
-
     @torch.no_grad()
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z ~ q(z|x) and as many z_p ~ p(z), for the players that leave the encoder alone: ``(B, n)`` twice."""
         return self.q(x).rsample(), self.prior.sample(len(x), x.device)
-
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, temperature))
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.q(x).mean
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.likelihood.mean(self.decoder(z))

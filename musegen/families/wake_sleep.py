@@ -49,9 +49,9 @@ from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.families.vae import log_mean_exp
 from musegen.networks.layers import Biases
 from musegen.options import option
+from musegen.probability.bounds import log_mean_exp, log_mean_of_draws
 from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
 
 __all__ = ["WakeSleep", "reweighted"]
@@ -226,8 +226,8 @@ class WakeSleep(Family):
             losses["sleep"] = -self.log_q(x, h).mean()
         yield "recognition", {"loss": torch.stack(list(losses.values())).mean(), **losses}
 
-    def sample(self, n: int, *, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
-        return self.decode(self.dream(n, temperature)[0])
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.dream(n, self.sampling.temperature)[0])
 
     def encode(self, x: Tensor) -> Tensor:
         return self.units.mean(self.recognition[0](self.encoder(x)))
@@ -237,8 +237,9 @@ class WakeSleep(Family):
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log 1/K Σ_k ω_k with K = ``n_samples``, nats, ``(B,)``: below log p(x) on average; one pass per sample."""
-        total = torch.full((len(x),), -math.inf, device=x.device)
-        for _ in range(n_samples):
+
+        def log_w() -> Tensor:
             h = self.infer(x)
-            total = torch.logaddexp(total, (self.log_p(x, h) - self.log_q(x, h))[0])  # (1, B) -> (B,)
-        return total - math.log(n_samples)
+            return (self.log_p(x, h) - self.log_q(x, h))[0]  # (1, B) -> (B,)
+
+        return log_mean_of_draws(log_w, n_samples)

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from musegen.contracts.family import build
-from musegen.data.bundled import shipped
-from musegen.engine.checkpoint import checkpoints, load_checkpoint, load_model_file, newest_checkpoint, read_model_needs
+from musegen.data.bundled import models, shipped
+from musegen.engine.checkpoint import (
+    checkpoints,
+    load_checkpoint,
+    load_model_file,
+    newest_checkpoint,
+    read_model_config,
+    read_model_needs,
+)
 from musegen.engine.devices import choose_device
 from musegen.engine.engine import load_weights
 from musegen.errors import BadInput
 from musegen.models.model import Model
 from musegen.reporting import doing
-from musegen.running.runs import Run, resolve_dict
+from musegen.running.runs import Resolved, Run, resolve_dict
 
-__all__ = ["load"]
+__all__ = ["find", "load"]
+
+
+def find(model: str | Path) -> Resolved:
+    """Every option of a model, without its weights.
+
+    Args:
+        model: as for ``load``.
+
+    Raises:
+        BadInput: nothing there, damaged, or of another version.
+    """
+    path = _path(model)
+    return Run.open(path).config() if path.is_dir() else _resolved(path, read_model_config(path))
+
+
+def _path(model: str | Path) -> Path:
+    """Where a model is. A folder that holds no run does not hide a model of the same name that ships."""
+    path = Path(model)
+    hides = path.is_dir() and not (path / "config.yaml").is_file() and str(model) in models()
+    return path if path.exists() and not hides else shipped(str(model))
+
+
+def _resolved(path: Path, config: dict[str, Any]) -> Resolved:
+    return resolve_dict(config, f"The model file {path}", read_model_needs(path))
 
 
 def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -> Model:
@@ -30,15 +62,17 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
 
     Raises:
         BadInput: nothing there, damaged, or of another version.
+
+    >>> import musegen
+    >>> model = musegen.load("notes", device="cpu")
+    >>> model.family.name, model.domain.name
+    ('conditional_gan', 'audio')
     """
-    path, where = Path(model), choose_device(device)
-    with doing(f"Loading {path.name}"):
-        return _loaded(model, path, checkpoint, where)
+    with doing(f"Loading {Path(model).name}"):
+        return _loaded(_path(model), checkpoint, choose_device(device))
 
 
-def _loaded(model: str | Path, path: Path, checkpoint: str, where: torch.device) -> Model:
-    if not path.exists():
-        path = shipped(str(model))
+def _loaded(path: Path, checkpoint: str, where: torch.device) -> Model:
     run = None
     if path.is_dir():
         run = Run.open(path)
@@ -47,9 +81,10 @@ def _loaded(model: str | Path, path: Path, checkpoint: str, where: torch.device)
         weights = parts.get("average", parts["weights"])
     else:
         weights, config = load_model_file(path)
-        resolved = resolve_dict(config, f"The model file {path}", read_model_needs(path))
-    domain = resolved.domain(resolved.domain_config)
+        resolved = _resolved(path, config)
+    domain = resolved.make_domain()
     family = build(resolved.family, resolved.family_config, domain)
+    family.sampling = resolved.sampling
     load_weights(family, weights)
     return Model(family.to(where), domain, resolved.as_dict(), run)
 

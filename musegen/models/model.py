@@ -1,39 +1,40 @@
 """A trained model, ready to use: family, domain and weights together.
 
-model = musegen.load("runs/band")
-x = model.sample(8, seed=0)
-model.write(x, "out/")
+``Model`` is the whole of what a user does with a trained model, one documented method each; hence the length of this file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from musegen.contracts import piece
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Data, Domain
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
-from musegen.engine.checkpoint import (
-    save_model_file,
-)
-from musegen.errors import BadInput, did_you_mean
-from musegen.options import validate
+from musegen.engine.checkpoint import save_model_file
+from musegen.errors import BadInput
+from musegen.models import unfolding
+from musegen.models.labels import class_numbers
+from musegen.models.reference import reference_data
+from musegen.options import flat_options, split_options, validate
 from musegen.plugins import needs, registry
 from musegen.probability.latent import slerp
-from musegen.running.runs import Run
 
-__all__ = ["Model"]
+if TYPE_CHECKING:
+    from musegen.contracts.piece import Piece, Writer
+    from musegen.running.runs import Run
 
-BUNDLED = Path("bundled")
+__all__ = ["CHUNK", "Model"]
+
+
 CHUNK = 64
 """Examples that go through a network at a time."""
 
@@ -41,232 +42,187 @@ CHUNK = 64
 class Model:
     """A family with its weights, and the domain it was trained on. Everything here runs without gradients.
 
+    Options of ``family.Sampling`` say how samples are drawn, those of ``domain.Writing`` how they become files. ``configure`` sets
+    them for good, and methods that draw or write take them for one call.
+
     Attributes:
         family: in evaluation mode, on its device.
         domain: reads and writes samples.
-        config: flat, as in ``config.yaml``.
         run: the run it was loaded from, which knows its data; None for a model file.
+
+    >>> import musegen
+    >>> model = musegen.load("notes")
+    >>> x = model.sample(2, seed=0, label="guitar")
+    >>> x.shape
+    torch.Size([2, 1, 64, 80])
+    >>> [path.name for path in model.write(x, "guitar")]
+    ['sample_000.wav', 'sample_001.wav']
     """
 
     def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
-        self.family, self.domain, self.config, self.run = family.eval(), domain, config, run
+        self.family, self.domain, self.run = family.eval(), domain, run
+        owned = {f.name for part in (*self.option_owners.values(), family.Config, domain.Config) for f in fields(part)}
+        self._of_run = {name: value for name, value in config.items() if name.rpartition(".")[2] not in owned}
 
-    def set_sampling(self, **options: Any) -> None:
-        """Set options of the family that change how samples are drawn and not the model, such as ``top_p`` of rnn_nade.
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every option, flat, as in ``config.yaml``."""
+        family, domain = self.family, self.domain
+        own = {"family": family.config, "domain": domain.config, "sampling": family.sampling, "writing": domain.writing}
+        return self._of_run | flat_options(own)
+
+    @property
+    def option_owners(self) -> dict[str, type]:
+        """The two sets of options that may be set after training: ``sampling`` and ``writing``."""
+        return {"sampling": self.family.Sampling, "writing": self.domain.Writing}
+
+    def configure(self, **options: Any) -> None:
+        """Set options of drawing (such as ``temperature``) and of writing, until they are set again; ``save`` keeps them.
 
         Raises:
-            BadInput: the family has no such option, or the value will not do.
+            BadInput: there is no such option, or a value is invalid.
+
+        >>> import musegen
+        >>> model = musegen.load("band")
+        >>> model.configure(temperature=0.9, threshold=0.4)
+        >>> model.family.sampling.temperature, model.domain.writing.threshold
+        (0.9, 0.4)
         """
-        family = self.family
-        for name in options:
-            if name not in family.sampling_options:
-                raise BadInput(
-                    f'The family "{family.name}" has no {name} that could be set after training: leave it out.'
-                    + did_you_mean(name, family.sampling_options)
-                )
-        checked = validate(type(family.config), options, f'the family "{family.name}"')
-        chosen = {name: getattr(checked, name) for name in options}
-        family.config = replace(family.config, **chosen)
-        self.config = {**self.config, **chosen}
+        mine = split_options(options, self.option_owners, f"The model ({self.family.name} on {self.domain.name})")
+        self.family.sampling = self._sampling(mine["sampling"])
+        if mine["writing"]:
+            self.domain = self.domain.written_with(mine["writing"])
+
+    def _sampling(self, options: dict[str, Any]) -> Any:
+        checked = validate(self.family.Sampling, options, f'the family "{self.family.name}"')
+        return replace(self.family.sampling, **{name: getattr(checked, name) for name in options})
+
+    @contextlib.contextmanager
+    def drawing(self, seed: int, options: dict[str, Any] | None = None) -> Iterator[None]:
+        """A scope in which draws follow from the seed and these options of ``Sampling``.
+
+        The caller's generators and the model's own options are left alone.
+        """
+        before, devices = self.family.sampling, [self.family.device] if self.family.device.type == "cuda" else []
+        self.family.sampling = self._sampling(options or {})
+        try:
+            with torch.random.fork_rng(devices=devices), torch.no_grad():
+                torch.manual_seed(seed)
+                yield
+        finally:
+            self.family.sampling = before
 
     def _require(self, capability: str) -> None:
         require(self.family, capability, registry().working_families())
 
-    @torch.no_grad()
     def sample(
         self,
         n: int,
         seed: int = 0,
-        temperature: float = 1.0,
         label: int | str | Sequence[int] | None = None,
         given: Tensor | None = None,
         n_steps: int | None = None,
+        **options: Any,
     ) -> Tensor:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
         Args:
-            temperature: scales the spread of the prior, or the choices of an autoregressive family.
             label: a class for all samples, by number or name, or a number per sample.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
                 one per sample ``(n, *S)``; with rnn_nade of any number of rows, and samples have as many.
             n_steps: rows of each sample, if not those it was trained with: ``(n, C, n_steps, W)``. More take a family that can
                 continue.
+            options: of the family's ``Sampling``: ``temperature=0.9``.
 
         Raises:
-            BadInput: the family cannot sample, takes no such condition, or cannot make samples so long.
+            BadInput: the family cannot sample, takes no such condition or option, or cannot make samples so long.
+
+        >>> import musegen
+        >>> musegen.load("chorale").sample(2, seed=0, n_steps=8, temperature=0.9).shape  # a bar of eighths, four voices
+        torch.Size([2, 8, 8, 56])
         """
         self._require("sample")
+        labels = self._labels(label, n)
         if n_steps is not None and n_steps != self.domain.spec.shape[1]:
             if given is not None:
                 raise BadInput("A given part and another length do not go together: continue or accompany instead.")
-            return self._sample_long(n, n_steps, seed, temperature, label)
-        condition: dict[str, Tensor] = {}
-        if label is not None:
-            self._require("condition")
-            condition["label"] = self._labels(label, n)
+            if n_steps > self.domain.spec.shape[1]:
+                unfolding.require_continue(self.family, self.domain)
+            with self.drawing(seed, options):
+                return unfolding.samples(self.family, self.domain, n, n_steps, seed, labels)
         if given is not None:
-            self._require_given()
-            condition["given"] = given
-        with self._seeded(seed):
-            return self.family.sample(n, temperature=temperature, **condition).float().cpu()
+            unfolding.require_given(self.family, self.domain)
+        with self.drawing(seed, options):
+            return self.family.sample(n, label=labels, given=given).float().cpu()
 
-    @torch.no_grad()
     def continue_(
         self,
         past: Tensor,
         n_steps: int,
         n: int = 1,
         seed: int = 0,
-        temperature: float = 1.0,
         label: int | str | Sequence[int] | None = None,
+        **options: Any,
     ) -> Tensor:
         """n ways in which a past goes on: the ``n_steps`` rows that follow, ``(n, C, n_steps, W)``.
 
         Args:
-            past: ``(C, rows, W)``, any number of rows: more or fewer than a sample has. Music begins with a bar.
-            temperature: of every choice; below 1 the more probable goes on more often.
+            past: ``(C, rows, W)``, any number of rows: more or fewer than a sample has. It begins with a bar.
             label: a class for all, by number or name, or a number per continuation.
+            options: of the family's ``Sampling``.
 
         Raises:
-            BadInput: the family cannot continue, takes no label, or the past has other channels or columns, or too few rows.
+            BadInput: the family cannot continue, takes no such label or option, or the past has other channels or columns, or too
+                few rows.
 
         A family that cannot continue by itself does so window by window if the model was trained with the past given.
+
+        >>> import musegen
+        >>> from musegen.data.bundled import bundled
+        >>> model = musegen.load("chorale")
+        >>> past, writer = model.read_given(bundled("chorales") / "bwv253.mid")
+        >>> new = model.continue_(past, n_steps=8, n=2)
+        >>> past.shape, new.shape
+        (torch.Size([8, 88, 56]), torch.Size([2, 8, 8, 56]))
         """
-        self.require_continue()
-        known = self._rows_given()
-        channels, _, columns = self.domain.spec.shape
-        if past.dim() != 3 or (past.shape[0], past.shape[2]) != (channels, columns):
-            raise BadInput(
-                f"A past of shape {tuple(past.shape)} will not do: this model needs ({channels}, rows, {columns})."
-            )
-        if past.shape[1] < known:
-            raise BadInput(
-                f"A past of {past.shape[1]} steps is too short: this model needs {known} or more to go on from."
-            )
-        if n_steps < 1:
-            raise BadInput(f"n_steps={n_steps} will not do: ask for 1 or more.")
-        if label is not None:
-            self._require("condition")
-        with self._seeded(seed):
-            labels = None if label is None else self._labels(label, n)
-            many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
-            if known:
-                return self._continue_by_windows(many, n_steps, temperature)
-            return self.family.continue_(many, n_steps, temperature=temperature, label=labels).float().cpu()
+        unfolding.require_continue(self.family, self.domain)
+        unfolding.check_past(self.family, self.domain, past, n_steps)
+        labels = self._labels(label, n)
+        many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
+        with self.drawing(seed, options):
+            return unfolding.continuations(self.family, self.domain, many, n_steps, labels)
 
-    def _sample_long(
-        self, n: int, n_steps: int, seed: int, temperature: float, label: int | str | Sequence[int] | None
-    ) -> Tensor:
-        """Samples of another length, ``(n, C, n_steps, W)``."""
-        channels, rows, columns = self.domain.spec.shape
-        if n_steps < rows:
-            return self.sample(n, seed, temperature, label)[:, :, :n_steps]
-        if not self._rows_given():
-            return self.continue_(torch.zeros(channels, 0, columns), n_steps, n, seed, temperature, label)
-        begun = self.sample(n, seed, temperature, label)
-        with self._seeded(seed):
-            more = self._continue_by_windows(self.domain.as_data(begun), n_steps - rows, temperature)
-        return torch.cat([begun, more], 2)
-
-    def require_continue(self) -> None:
-        """Refuse what needs a model that can continue: by its family, or because it is given the past.
-
-        Raises:
-            BadInput: this one cannot.
-        """
-        if not self._rows_given():
-            self._require("continue_")
-
-    def _rows_given(self) -> int:
-        """The first bars of a sample, in rows, if these are what the model is given, and nothing else; 0 otherwise."""
-        if not self.domain.spec.bar or not self.family.capabilities.given:
-            return 0
-        slabs = self.domain.spec.given
-        return max((last for _, _, last in slabs), default=0) if all(slab[:2] == (1, 0) for slab in slabs) else 0
-
-    def _continue_by_windows(self, past: Tensor, n_steps: int, temperature: float) -> Tensor:
-        """What follows each past ``(n, C, rows, W)``, for a family that is given the first rows of every sample."""
-        known = self._rows_given()
-        n, shape = len(past), self.domain.spec.shape
-        seen, parts = past[:, :, -known:].float().cpu(), []
-        for _ in range(-(-n_steps // (shape[1] - known))):
-            given = torch.zeros(n, *shape)
-            given[:, :, :known] = seen
-            new = self.family.sample(n, temperature=temperature, given=given).float().cpu()  # type: ignore[call-arg]
-            parts.append(new[:, :, known:])
-            seen = self.domain.as_data(new)[:, :, -known:]  # what will be written, and not its probabilities
-        return torch.cat(parts, 2)[:, :, :n_steps]
-
-    @torch.no_grad()
-    def accompany(self, given: Tensor, n: int = 1, seed: int = 0, temperature: float = 1.0) -> Tensor:
+    def accompany(self, given: Tensor, n: int = 1, seed: int = 0, **options: Any) -> Tensor:
         """n samples around the given part of a piece of any length, ``(C, rows, W)`` → ``(n, C, rows, W)``.
 
-        A family that is given grids of any length hears the whole piece and plays through. Others accompany it window by window,
-        and take the rest of the last window for silence.
+        A family that is given grids of any length sees the whole piece. Others accompany it window by window, and take the rest of
+        the last window for silence.
+
+        Args:
+            options: of the family's ``Sampling``.
 
         Raises:
             BadInput: the model was not trained to be given parts that last as long as a sample, such as tracks.
+
+        >>> import musegen
+        >>> from musegen.data.bundled import bundled
+        >>> model = musegen.load("harmony")
+        >>> hymn, writer = model.read_given(bundled("chorales") / "bwv253.mid", keep="given")
+        >>> model.accompany(hymn[:, :16], n=2).shape  # two bars: the soprano as it was, and new voices
+        torch.Size([2, 8, 16, 56])
         """
-        self.require_given_tracks()
-        if self.family.capabilities.given == "any length":
-            many = given.float().expand(n, *given.shape)
-            with self._seeded(seed):
-                return self.family.sample(n, temperature=temperature, given=many).float().cpu()  # type: ignore[call-arg]
-        channels, rows, columns = self.domain.spec.shape
-        n_windows = -(-given.shape[1] // rows)
-        padded = F.pad(given.float().cpu(), (0, 0, 0, n_windows * rows - given.shape[1]))
-        windows = padded.view(channels, n_windows, rows, columns).transpose(0, 1)  # (k, C, rows, W)
-        with self._seeded(seed):
-            parts = [
-                self.family.sample(len(part), temperature=temperature, given=part).float().cpu()  # type: ignore[call-arg]
-                for part in windows.repeat(n, 1, 1, 1).split(CHUNK)
-            ]
-        whole = torch.cat(parts).view(n, n_windows, channels, rows, columns).transpose(1, 2).flatten(2, 3)
-        return whole[:, :, : given.shape[1]]
+        unfolding.require_given_tracks(self.family, self.domain)
+        with self.drawing(seed, options):
+            return unfolding.accompaniments(self.family, self.domain, given, n, CHUNK)
 
-    def require_given_tracks(self) -> None:
-        """Refuse what needs a model that is given parts that last as long as a sample, such as tracks.
-
-        Raises:
-            BadInput: this one is not.
-        """
-        self._require_given()
-        if any(axis != 0 for axis, _, _ in self.domain.spec.given):
-            raise BadInput(
-                f"This model was trained with given={self.config['given']}, which is no set of whole tracks."
-            )
-
-    def _require_given(self) -> None:
-        """Refuse what needs a model that is given a part of a sample."""
-        if not (self.family.capabilities.given and self.domain.spec.given):
-            raise BadInput(
-                f'This model of the family "{self.family.name}" was not trained to be given a part of a sample: '
-                "train rnn_nade with the domain's option given, or conditional_gan with condition=given."
-            )
-
-    def _labels(self, label: int | str | Sequence[int], n: int) -> Tensor:
-        """Class numbers ``(n,)``."""
-        classes = list(self.domain.spec.classes)
+    def _labels(self, label: int | str | Sequence[int] | None, n: int) -> Tensor | None:
+        """Class numbers ``(n,)``; None for none."""
+        if label is None:
+            return None
+        self._require("condition")
+        classes = self.domain.spec.classes
         n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
-        if isinstance(label, str):
-            if label in classes:
-                label = classes.index(label)
-            elif label.isdecimal():
-                label = int(label)
-            else:
-                raise BadInput(f'There is no class "{label}".{did_you_mean(label, classes)}')
-        labels = torch.tensor(label).expand(n) if isinstance(label, int) else torch.as_tensor(label)
-        if len(labels) != n or not bool(((labels >= 0) & (labels < n_classes)).all()):
-            raise BadInput(f"label={label} will not do: use class numbers from 0 to {n_classes - 1}.")
-        return labels.to(self.family.device)
-
-    @contextlib.contextmanager
-    def _seeded(self, seed: int) -> Iterator[None]:
-        """Draws follow from the seed, and the caller's generators are left alone."""
-        devices = [self.family.device] if self.family.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            yield
+        return class_numbers(label, n, classes, n_classes).to(self.family.device)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -317,7 +273,7 @@ class Model:
             BadInput: the family has none.
         """
         self._require("log_prob")
-        with self._seeded(seed):
+        with self.drawing(seed):
             parts = [self.family.log_prob(part.to(self.family.device), n_samples) for part in x.split(CHUNK)]
         return torch.cat(parts).float().cpu()
 
@@ -338,7 +294,7 @@ class Model:
             BadInput: the family has no codes to walk through.
         """
         self._require("decode")
-        with self._seeded(seed), torch.no_grad():
+        with self.drawing(seed):
             codes = self.family.traversal(steps)
         rows, steps, n = codes.shape
         return self.decode(codes.reshape(rows * steps, n)).unflatten(0, (rows, steps))
@@ -358,7 +314,7 @@ class Model:
         None for a model file that is told no data.
 
         Raises:
-            BadInput: the data are gone, or will not do.
+            BadInput: the data are gone or unsuitable.
         """
         data = self.data(source)
         if data is None:
@@ -377,39 +333,9 @@ class Model:
             source: a file or folder, or ``bundled``: the data that ship with musegen.
 
         Raises:
-            BadInput: the data are gone, or will not do.
+            BadInput: the data are gone or unsuitable.
         """
-        if source is not None:
-            where = None if source == BUNDLED and not source.exists() else source
-            with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
-                other, data = type(self.domain).open(self.domain.config, where, Path(cache))
-            if other.spec != self.domain.spec:
-                raise BadInput(
-                    f"{source} has other tracks, classes or sizes than this model's data: give data like those."
-                )
-            return data
-        if self.run is None:
-            return None
-        resolved = self.run.config()
-        source = None if resolved.data is None else Path(resolved.data)
-        _, data = resolved.domain.open(resolved.domain_config, source, self.run.path / "data")
-        return data
-
-    def outlier_threshold(self, n_samples: int = 1, n: int = 500, source: Path | None = None) -> float | None:
-        """What only 1 % of validation examples (of the run, or of the data at ``source``) fall below: log p(x) in nats, or the
-        probability of the best class for families without one; None for a model file that is told no data.
-
-        Raises:
-            BadInput: the data are gone, or will not do.
-        """
-        batch = self.examples(n, source=source)
-        return None if batch is None else float(self.typicality(batch.x, n_samples).quantile(0.01))
-
-    def typicality(self, x: Tensor, n_samples: int = 1) -> Tensor:
-        """What outliers are low in, ``(n,)``: log p(x) where the family has one, else the probability of the best class."""
-        if self.family.capabilities.log_prob:
-            return self.log_prob(x, n_samples)
-        return self.classify(x).max(1).values.exp()
+        return reference_data(self.domain, self.run, source)
 
     def read(self, path: str | Path) -> Tensor:
         """A file as samples ``(n, *S)``.
@@ -419,27 +345,51 @@ class Model:
         """
         return self.domain.read(_file(path))
 
-    def read_whole(self, path: str | Path, keep: Literal["all", "given", "none"] = "all") -> tuple[Tensor, Domain]:
-        """A file as one sample of any length ``(C, rows, W)``, and the domain to write with; see ``Domain.whole``.
+    def read_given(self, path: str | Path, keep: Literal["all", "given", "none"] = "all") -> tuple[Tensor, Writer]:
+        """A file as one sample of any length ``(C, rows, W)``, and what writes samples beside it; see ``Domain.read_given``.
 
         Raises:
             BadInput: what, where, what to do.
         """
-        return self.domain.whole(_file(path), keep)
+        return self.domain.read_given(_file(path), keep)
 
-    def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None, **options: object) -> list[Path]:
+    def pieces(self, x: Tensor, **options: Any) -> Sequence[Piece]:
+        """Samples ``(n, *S)`` as pieces, which save, show and play themselves.
+
+        Args:
+            options: of the domain's ``Writing``.
+
+        Raises:
+            BadInput: there is no such option, or a value is invalid.
+
+        >>> import musegen
+        >>> model = musegen.load("chorale")
+        >>> (piece,) = model.pieces(model.sample(1, n_steps=8))
+        >>> piece.save("hymn.mid").name
+        'hymn.mid'
+        """
+        return self.domain.written_with(options).pieces(x)
+
+    def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None, **options: Any) -> list[Path]:
         """Write samples in the domain's native format; returns the files.
 
         Args:
-            options: what the domain can write otherwise, see its ``for_writing``: ``tempo=90, programs={"Piano": 5}``.
+            options: of the domain's ``Writing``; ``--help`` shows those of a model.
+
+        Raises:
+            BadInput: there is no such option, a value is invalid, or the folder cannot be written.
+
+        >>> import musegen
+        >>> model = musegen.load("chorale")
+        >>> [path.name for path in model.write(model.sample(1, n_steps=8), "hymns", ["first"], programs={"Soprano": "Flute"})]
+        ['first.mid']
         """
-        domain = self.domain.for_writing(options)
-        folder = Path(folder)
+        folder, pieces = Path(folder), self.pieces(x, **options)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"The folder {folder} cannot be written: {error.strerror}.") from None
-        return domain.write(x, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
+        return piece.save(pieces, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
 
     def save(self, path: str | Path) -> None:
         """Write the model as one file, which ``load`` reads anywhere."""

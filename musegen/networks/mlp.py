@@ -18,7 +18,14 @@ __all__ = ["MLPDecoder", "MLPDiscriminator", "MLPEncoder"]
 
 
 class MLPEncoder(nn.Module):
-    """x ``(B, *S)`` → features ``(B, F)``: ReLU layers of the given widths; F is the last."""
+    """x ``(B, *S)`` → features ``(B, F)``: ReLU layers of the given widths; F is the last.
+
+    >>> import torch
+    >>> from musegen.networks.mlp import MLPEncoder
+    >>> encoder = MLPEncoder((1, 28, 28), widths=[400, 200])
+    >>> encoder(torch.zeros(2, 1, 28, 28)).shape, encoder.n_features
+    (torch.Size([2, 200]), 200)
+    """
 
     def __init__(self, shape: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()

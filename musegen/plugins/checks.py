@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from musegen.errors import did_you_mean
-from musegen.plugins.hooks import API, GROUP, HOOKS, Found, Hooks, Measure, Offer, Refused
+from musegen.plugins.hooks import API, CORE_COMMANDS, GROUP, HOOKS, Command, Found, Hooks, Measure, Offer, Refused
 
 __all__ = ["check_api", "offers_of", "one_line", "quiet", "wrong_class"]
 
@@ -70,9 +70,9 @@ def offers_of(plugin: Any) -> list[tuple[str, Offer]]:
             for caller in manager.get_hookcallers(plugin) or ():
                 if not caller.has_spec() and not all(impl.optionalhook for impl in caller.get_hookimpls()):
                     raise Refused(f'"{caller.name}" is no hook of musegen.{did_you_mean(caller.name, HOOKS)}')
-            for hook, what in HOOKS.items():
+            for hook, (what, kind) in HOOKS.items():
                 for implementation in getattr(manager.hook, hook).get_hookimpls():
-                    found += [(what, offer) for offer in _checked(hook, what, implementation.function())]
+                    found += [(what, offer) for offer in _checked(hook, what, kind, implementation.function())]
     except (Refused, KeyboardInterrupt):
         raise
     except pluggy.PluginValidationError as error:
@@ -86,8 +86,7 @@ def offers_of(plugin: Any) -> list[tuple[str, Offer]]:
     return found
 
 
-def _checked(hook: str, what: str, returned: Any) -> list[Offer]:
-    kind = Measure if what == "measure" else Offer
+def _checked(hook: str, what: str, kind: type[Offer], returned: Any) -> list[Offer]:
     if isinstance(returned, (str, bytes, Mapping, Offer)) or not isinstance(returned, Iterable):
         raise Refused(f"{hook} returned {type(returned).__name__}, and must return a list of {kind.__name__}")
     offers = list(returned)
@@ -96,8 +95,12 @@ def _checked(hook: str, what: str, returned: Any) -> list[Offer]:
             raise Refused(
                 f"{hook} returned a list with {type(offer).__name__} in it, and must return a list of {kind.__name__}"
             )
-        if not (isinstance(offer.name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", offer.name)):
-            raise Refused(f"{offer.name!r} will not do for a name: use letters, digits, _ and -")
+        word = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+        pattern = f"{word}( {word})?" if kind is Command else word
+        if not (isinstance(offer.name, str) and re.fullmatch(pattern, offer.name)):
+            raise Refused(f"{offer.name!r} is an invalid name: use letters, digits, _ and -")
+        if kind is Command and offer.name in CORE_COMMANDS:
+            raise Refused(f'"{offer.name}" is a command of musegen itself: give yours another name')
         if not (isinstance(offer.summary, str) and callable(offer.load)):
             raise Refused(f'the {what} "{offer.name}" needs a summary that is text and a load that can be called')
         if isinstance(offer, Measure) and isinstance(offer.domains, str):
@@ -107,11 +110,10 @@ def _checked(hook: str, what: str, returned: Any) -> list[Offer]:
 
 def wrong_class(what: str, name: str, loaded: Any) -> str:
     """What is wrong with what ``Offer.load`` returned, as the end of a sentence; empty if nothing is."""
-    if what == "measure":
+    if what in ("measure", "command"):
         return "" if callable(loaded) else "is no function"
     from musegen.contracts.domain import Domain
     from musegen.contracts.family import Family
-    from musegen.running.config import RunConfig
 
     base = Domain if what == "domain" else Family
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
@@ -123,9 +125,16 @@ def wrong_class(what: str, name: str, loaded: Any) -> str:
         return f"lacks {', '.join(missing)}"
     if getattr(loaded, "name", None) != name:
         return f"calls itself {getattr(loaded, 'name', None)!r} in its class, and both names must be the same"
-    config = getattr(loaded, "Config", None)
+    return _wrong_options(loaded, "Config") or _wrong_options(loaded, "Writing" if what == "domain" else "Sampling")
+
+
+def _wrong_options(loaded: type, which: str) -> str:
+    """What is wrong with one of its sets of options, as the end of a sentence."""
+    from musegen.running.config import RunConfig
+
+    config = getattr(loaded, which, None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        return "has no Config that is a dataclass"
+        return f"has no {which} that is a dataclass"
     taken = {f.name for f in dataclasses.fields(RunConfig)} | {"format", "family", "domain", "data"}
     for option in dataclasses.fields(config):
         if option.name in taken:

@@ -47,7 +47,7 @@ class Registry:
     def __init__(
         self, points: Iterable[EntryPoint] = (), only: Sequence[str] | None = None, paths: Iterable[Path] = ()
     ) -> None:
-        self._offers: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what in HOOKS.values()}
+        self._offers: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what, _ in HOOKS.values()}
         self._plugins: dict[str, tuple[Any, Found]] = {}
         self.found: list[Found] = []
         # One distribution may be on the path twice; the first one wins, as with imports.
@@ -104,7 +104,7 @@ class Registry:
             expected: SHA-256 that the file must have, if any: nothing else is run.
 
         Raises:
-            Refused: it cannot be read, fails, or offers what will not do.
+            Refused: it cannot be read, fails, or makes an invalid offer.
         """
         path = path.absolute()
         for _, found in self._plugins.values():
@@ -138,7 +138,7 @@ class Registry:
         """Add one plugin (a module or object with hook implementations) and return the names that it offers.
 
         Raises:
-            ValueError: a name is taken, or a hook will not do. Nothing of the plugin stays registered then.
+            ValueError: a name is taken, or a hook is invalid. Nothing of the plugin stays registered then.
         """
         return self._add(plugin, Found(name)).offers
 
@@ -146,7 +146,7 @@ class Registry:
         """Add a plugin that was imported, all of it or nothing.
 
         Raises:
-            Refused: it will not do.
+            Refused: it is invalid.
         """
         module = sys.modules.get(getattr(plugin, "__module__", ""), None)
         declared = getattr(plugin, "MUSEGEN_API", getattr(module, "MUSEGEN_API", None))
@@ -157,9 +157,15 @@ class Registry:
                 return first
             raise Refused(f'{first.origin} has a plugin named "{found.name}" already', _one_of(found, first))
         offered = offers_of(plugin)
-        names = {what: tuple(offer.name for kind, offer in offered if kind == what) for what in HOOKS.values()}
-        found = replace(found, families=names["family"], domains=names["domain"], measures=names["measure"])
-        new: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what in HOOKS.values()}
+        names = {what: tuple(offer.name for kind, offer in offered if kind == what) for what, _ in HOOKS.values()}
+        found = replace(
+            found,
+            families=names["family"],
+            domains=names["domain"],
+            measures=names["measure"],
+            commands=names["command"],
+        )
+        new: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what, _ in HOOKS.values()}
         for what, offer in offered:
             taken = self._offers[what].get(offer.name)
             if taken is not None:
@@ -186,6 +192,11 @@ class Registry:
         """Measures of plugins for the samples of a domain."""
         offers = {name: offer for name, (offer, _) in sorted(self._offers["measure"].items())}
         return {n: m for n, m in offers.items() if isinstance(m, Measure) and (not m.domains or domain in m.domains)}
+
+    @property
+    def commands(self) -> dict[str, Offer]:
+        """Commands of plugins, by name."""
+        return {name: offer for name, (offer, _) in sorted(self._offers["command"].items())}
 
     def provider(self, what: str, name: str) -> Found | None:
         """The plugin that offers the family, domain or measure of that name."""
@@ -215,6 +226,14 @@ class Registry:
             BadInput: no such measure, or its plugin is broken.
         """
         return self._get("measure", name)
+
+    def command(self, name: str) -> Callable[..., Any]:
+        """The function of a plugin's command.
+
+        Raises:
+            BadInput: no such command, or its plugin is broken.
+        """
+        return self._get("command", name)
 
     def working_families(self) -> dict[str, type[Family]]:
         """The classes of all families that can be loaded."""
@@ -309,7 +328,7 @@ def use_plugin(plugin: str | Path | Any) -> None:
         plugin: the path of a Python file with hooks, or a module or object that has them. A file is run.
 
     Raises:
-        BadInput: there is no such file, or it will not do.
+        BadInput: there is no such file, or it is invalid.
     """
     if isinstance(plugin, (str, Path)):
         try:

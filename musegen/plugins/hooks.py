@@ -8,7 +8,19 @@ from typing import Any
 
 import pluggy
 
-__all__ = ["API", "GROUP", "HOOKS", "Found", "Hooks", "Measure", "Offer", "Refused", "hookimpl"]
+__all__ = [
+    "API",
+    "CORE_COMMANDS",
+    "GROUP",
+    "HOOKS",
+    "Command",
+    "Found",
+    "Hooks",
+    "Measure",
+    "Offer",
+    "Refused",
+    "hookimpl",
+]
 
 API = (1, 0)
 """Version of what plugins may rely on: the major changes when a plugin may stop working, the minor when there is more."""
@@ -26,6 +38,14 @@ class Offer:
         name: identifier on the command line; the class has the same ``name``.
         summary: one line for lists.
         load: returns the class; heavy imports belong inside it.
+
+    >>> from musegen.plugins import Offer, hookimpl
+    >>> def _domain():
+    ...     from musegen_image.domain import ImageDomain
+    ...     return ImageDomain
+    >>> @hookimpl
+    ... def musegen_domains():
+    ...     return [Offer("image", "pictures: MNIST, or a folder of your own", _domain)]
     """
 
     name: str
@@ -43,9 +63,48 @@ class Measure(Offer):
         load: returns the function ``(samples, reference) → {figure: value}``, both ``(n, *S)`` on the CPU, as
             ``Domain.metrics``. What is to be small, and 0 at best, may be called ``distance``.
         domains: whose samples it measures; every domain's if empty.
+
+    >>> from musegen.plugins import Measure, hookimpl
+    >>> def brightness(samples, reference):
+    ...     return {"mean": samples.mean(), "distance": abs(samples.mean() - reference.mean())}
+    >>> @hookimpl
+    ... def musegen_measures():
+    ...     return [Measure("brightness", "mean of all cells", lambda: brightness, domains=("image",))]
     """
 
     domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command(Offer):
+    """A command of its own that a plugin adds to the command line.
+
+    Args:
+        name: one word, or the name of a group and a word: ``data build``.
+        summary: one line for lists.
+        load: returns the function. Its parameters are those of the command, as in Cyclopts: positional ones are arguments,
+            keyword-only ones are options, annotations and the docstring say what they mean.
+
+    >>> from pathlib import Path
+    >>> from musegen.plugins import Command, hookimpl
+    >>> def count(folder: Path, *, suffix: str = ".mid"):
+    ...     print(len(list(folder.rglob(f"*{suffix}"))))
+    >>> @hookimpl
+    ... def musegen_commands():
+    ...     return [Command("data count", "Count the files of a folder.", lambda: count)]
+    """
+
+
+CORE_COMMANDS = frozenset(
+    {
+        *("generate", "continue", "accompany", "reconstruct", "interpolate", "arithmetic"),
+        *("train", "resume", "export"),
+        *("models", "traverse", "latent", "score", "classify", "evaluate"),
+        *("data", "data info"),
+        *("families", "domains", "explain", "plugins", "plugin", "plugin new", "plugin check"),
+    }
+)
+"""Names that no plugin's command can take."""
 
 
 class Hooks:
@@ -63,9 +122,18 @@ class Hooks:
     def musegen_measures(self) -> Iterable[Measure]:  # type: ignore[empty-body]
         """Measures that this plugin offers."""
 
+    @hookspec
+    def musegen_commands(self) -> Iterable[Command]:  # type: ignore[empty-body]
+        """Commands that this plugin adds."""
 
-HOOKS = {"musegen_families": "family", "musegen_domains": "domain", "musegen_measures": "measure"}
-"""What each hook offers."""
+
+HOOKS: dict[str, tuple[str, type[Offer]]] = {
+    "musegen_families": ("family", Offer),
+    "musegen_domains": ("domain", Offer),
+    "musegen_measures": ("measure", Measure),
+    "musegen_commands": ("command", Command),
+}
+"""What each hook offers, and as what."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +144,7 @@ class Found:
         name: of the entry point, or of the file without its suffix.
         distribution, version: where it comes from; empty for a file.
         api: the version of musegen's that it was written for.
-        families, domains, measures: names that it offers, or would if it could be used.
+        families, domains, measures, commands: names that it offers, or would if it could be used.
         status: ``OK``, ``BROKEN``, ``INCOMPATIBLE``, or ``OFF`` where ``MUSEGEN_PLUGINS`` leaves it out.
         problem, remedy: what is wrong, and what to do; empty if nothing is.
         file, sha256: of a one-file plugin.
@@ -89,6 +157,7 @@ class Found:
     families: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     status: str = "OK"
     problem: str = ""
     remedy: str = ""
@@ -97,7 +166,7 @@ class Found:
 
     @property
     def offers(self) -> tuple[str, ...]:
-        return (*self.families, *self.domains, *self.measures)
+        return (*self.families, *self.domains, *self.measures, *self.commands)
 
     @property
     def origin(self) -> str:

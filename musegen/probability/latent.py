@@ -16,7 +16,12 @@ LOG_VAR_BOUNDS = (-12.0, 8.0)
 
 @dataclass(frozen=True)
 class StandardNormal:
-    """p(z) = N(0, σ² I) over ``n`` dimensions. σ is 1 except where a paper says otherwise (AAE: 5)."""
+    """p(z) = N(0, σ² I) over ``n`` dimensions. σ is 1 except where a paper says otherwise (AAE: 5).
+
+    >>> from musegen.probability.latent import StandardNormal
+    >>> StandardNormal(8).sample(3).shape
+    torch.Size([3, 8])
+    """
 
     n: int
     sigma: float = 1.0
@@ -32,7 +37,16 @@ class StandardNormal:
 
 @dataclass(frozen=True)
 class DiagonalGaussian:
-    """q(z|x) = N(mean(x), diag exp(log_var(x))). Both of shape ``(B, n)``."""
+    """q(z|x) = N(mean(x), diag exp(log_var(x))). Both of shape ``(B, n)``.
+
+    >>> import torch
+    >>> from musegen.probability.latent import DiagonalGaussian
+    >>> q = DiagonalGaussian.from_statistics(torch.zeros(3, 8))  # of a head with 2n outputs: N(0, I) over 4 dimensions
+    >>> q.rsample().shape, q.rsample(n_samples=5).shape
+    (torch.Size([3, 4]), torch.Size([5, 3, 4]))
+    >>> q.kl().sum(1)
+    tensor([0., 0., 0.])
+    """
 
     mean: Tensor
     log_var: Tensor

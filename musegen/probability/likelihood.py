@@ -56,7 +56,14 @@ class _Summed:
 
 @dataclass(frozen=True)
 class Bernoulli(_Summed):
-    """x ∈ {0, 1}; params are logits of shape S. For grey x ∈ [0, 1] it is a cross-entropy, not a log-probability."""
+    """x ∈ {0, 1}; params are logits of shape S. For grey x ∈ [0, 1] it is a cross-entropy, not a log-probability.
+
+    >>> import torch
+    >>> from musegen.probability.likelihood import Bernoulli
+    >>> logits = torch.zeros(1, 3)  # one sample of three cells, each on with probability ½
+    >>> Bernoulli().log_prob(logits, torch.tensor([[0.0, 1.0, 1.0]])).exp()
+    tensor([0.1250])
+    """
 
     name = "bernoulli"
 
@@ -89,6 +96,14 @@ class Gaussian(_Summed):
     Args:
         sigma_min: the floor of σ, in the unit of x.
         bounds: lowest and highest mean, in the unit of x; None leaves it free.
+
+    >>> import torch
+    >>> from musegen.probability.likelihood import Gaussian
+    >>> pictures = Gaussian(bounds=(0.0, 1.0))
+    >>> pictures.params_shape((1, 28, 28))
+    (2, 1, 28, 28)
+    >>> pictures.mean(torch.zeros(1, 2, 3))
+    tensor([[0.5000, 0.5000, 0.5000]])
     """
 
     sigma_min: float = 0.05
@@ -123,6 +138,12 @@ class Categorical(_Summed):
 
     Args:
         levels: K, e.g. 256 for 8-bit pictures.
+
+    >>> import torch
+    >>> from musegen.probability.likelihood import Categorical
+    >>> even = torch.zeros(1, 5, 2)  # one sample of two cells, five levels each
+    >>> Categorical(levels=5).log_prob(even, torch.tensor([[0.0, 0.75]])).exp()
+    tensor([0.0400])
     """
 
     levels: int = 256

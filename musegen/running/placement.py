@@ -9,7 +9,6 @@ from musegen.contracts.domain import Auxiliary, Data, Labelled, Spec, Target
 from musegen.contracts.family import Family
 from musegen.data.arrays import View, balanced_subset
 from musegen.data.batches import Batches
-from musegen.data.streaming import on_device
 from musegen.errors import BadInput
 from musegen.running.runs import Resolved
 
@@ -27,9 +26,10 @@ def placed_batches(
     """
     config, device = resolved.run, family.device
     wanted = resolved.family.auxiliary(resolved.family_config, spec)
+    memory = None if config.device_memory is None else int(1e9 * config.device_memory)
 
     def ready(dataset: Dataset) -> Dataset:
-        return on_device(dataset, device, config.device_memory, dtype)
+        return dataset.placed(device, memory, dtype)
 
     def batches(dataset: Dataset, auxiliary: dict[str, Dataset]) -> Batches:
         return Batches(ready(dataset), config.batch_size * family.minibatches, config.seed, device, auxiliary)

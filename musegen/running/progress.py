@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -173,10 +173,10 @@ class Record:
         """One more step is done."""
         self._progress.advance()
 
-    def media(self, picture: Image, sound: Callable[[], Sound | None], step: int) -> None:
+    def media(self, picture: Image, sounds: Callable[[], Sequence[Sound | None]], step: int) -> None:
         """Show samples, and play them, in TensorBoard."""
         if self._board is not None:
-            self._board.media(picture, sound(), step)
+            self._board.media(picture, sounds(), step)
 
 
 class TensorBoard:
@@ -199,15 +199,15 @@ class TensorBoard:
         for name, value in metrics.items():
             self.writer.add_scalar(f"{kind}/{name}", value, step)
 
-    def media(self, picture: Image, audio: Sound | None, step: int) -> None:
-        """The picture of the samples, and their sound if the domain has one."""
+    def media(self, picture: Image, sounds: Sequence[Sound | None], step: int) -> None:
+        """The picture of the samples, and sounds as pieces have them, if they have any."""
         import numpy as np
 
         self.writer.add_image("samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
-        if audio is not None:
-            clips, rate_hz = audio
-            for i, clip in enumerate(clips):
-                self.writer.add_audio(f"sample_{i}", np.asarray(clip).mean(0, keepdims=True), step, sample_rate=rate_hz)
+        for i, sound in enumerate(sounds):
+            if sound is not None:
+                mono = np.asarray(sound[0]).mean(0, keepdims=True)
+                self.writer.add_audio(f"sample_{i}", mono, step, sample_rate=sound[1])
 
     def close(self) -> None:
         self.writer.close()

@@ -12,80 +12,101 @@ uncalibrated       empty: all steps are done, and ``Domain.calibrate`` is not; `
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import write_atomically
-from musegen.options import load_yaml, split_options, validate
+from musegen.files import FORMAT, check_format, write_atomically
+from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
-from musegen.running.config import FORMAT, RunConfig
+from musegen.running.config import RunConfig
 
 if TYPE_CHECKING:
-    from musegen.contracts.domain import Domain
+    from musegen.contracts.domain import Data, Domain
     from musegen.contracts.family import Family
 
-__all__ = ["Resolved", "Run", "resolve"]
+__all__ = ["Resolved", "Run", "option_owners", "resolve"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Resolved:
-    """A validated configuration: the classes chosen and an instance of each one's ``Config``."""
+    """A validated configuration: the classes chosen, and an instance of each of their sets of options."""
 
     family: type[Family]
     domain: type[Domain]
     run: RunConfig
     family_config: Any
     domain_config: Any
+    sampling: Any
+    writing: Any
     data: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Flat and plain, as in ``config.yaml``; an option that family and domain set differently is there once for each."""
+        """Flat and plain, as in ``config.yaml``; an option that two owners set differently is there once for each."""
         flat = {"format": FORMAT, "family": self.family.name, "domain": self.domain.name, "data": self.data}
-        run, family, domain = (
-            {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-            for config in (self.run, self.family_config, self.domain_config)
-        )
-        differ = {name for name in family.keys() & domain.keys() if family[name] != domain[name]}
-        owners = (("family", family), ("domain", domain))
-        each = {f"{owner}.{name}" if name in differ else name: v for owner, of in owners for name, v in of.items()}
-        return flat | run | each
+        owners = {
+            "family": self.family_config,
+            "domain": self.domain_config,
+            "sampling": self.sampling,
+            "writing": self.writing,
+        }
+        return flat | flat_options({"run": self.run}) | flat_options(owners)
+
+    def make_domain(self) -> Domain:
+        """The domain, without data."""
+        return self.domain(self.domain_config, self.writing)
+
+    def open(self, cache: Path) -> tuple[Domain, Data]:
+        """The domain, with what its data decide, and the data; see ``Domain.open``."""
+        opened, data = self.domain.open(self.domain_config, None if self.data is None else Path(self.data), cache)
+        return type(opened)(opened.config, self.writing), data
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return value
+def option_owners(family: type[Family], domain: type[Domain]) -> dict[str, type]:
+    """Every set of options of a run, by owner."""
+    return {
+        "run": RunConfig,
+        "family": family.Config,
+        "domain": domain.Config,
+        "sampling": family.Sampling,
+        "writing": domain.Writing,
+    }
 
 
 def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Path | None = None) -> Resolved:
     """Validate a flat set of options against the run, the family and the domain.
 
     Raises:
-        BadInput: an unknown family, domain or option, or a value that will not do.
+        BadInput: an unknown family, domain or option, or an invalid value.
     """
     family_class, domain_class = registry().family(family), registry().domain(domain)
-    owners = {"run": RunConfig, "family": family_class.Config, "domain": domain_class.Config}
+    whose = {"run": "the run"} | dict.fromkeys(("family", "sampling"), f'the family "{family}"')
+    whose |= dict.fromkeys(("domain", "writing"), f'the domain "{domain}"')
+    owners = option_owners(family_class, domain_class)
     mine = split_options(options, owners)
+    checked: dict[str, Any] = {owner: validate(kind, mine[owner], whose[owner]) for owner, kind in owners.items()}
     return Resolved(
         family_class,
         domain_class,
-        validate(RunConfig, mine["run"], "the run"),
-        validate(family_class.Config, mine["family"], f'the family "{family}"'),
-        validate(domain_class.Config, mine["domain"], f'the domain "{domain}"'),
+        checked["run"],
+        checked["family"],
+        checked["domain"],
+        checked["sampling"],
+        checked["writing"],
         None if data is None else str(Path(data).absolute()),
     )
 
@@ -101,12 +122,7 @@ def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: boo
         BadInput: it is of another format version, does not validate, or needs a plugin that is not there.
     """
     options = dict(flat)
-    found = options.pop("format", None)
-    if found != FORMAT:
-        raise BadInput(
-            f"{where} was written in format {found}, and this musegen reads format {FORMAT}: "
-            "use the version of musegen that wrote it, or train again."
-        )
+    check_format(options.pop("format", None), where)
     try:
         family, domain, data = options.pop("family"), options.pop("domain"), options.pop("data", None)
     except KeyError as missing:
@@ -192,16 +208,14 @@ class Run:
         write_atomically(self.path / "config.yaml", text.encode())
 
     def write_environment(self, resolved: Resolved, data_fingerprint: str, data_description: str) -> None:
+        needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
             "musegen": _version("musegen"),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {
-                name: _version(name)
-                for name in ("torch", "numpy", "pretty_midi", "pypianoroll", "symusic", "safetensors")
-            },
+            "packages": _packages({"musegen", *(need["distribution"] for need in needed)}),
             "plugins": [dataclasses.asdict(found) for found in registry().found],
-            "needs": needs(resolved.family.name, resolved.domain.name),
+            "needs": needed,
             "git": _git_state(),
             "arguments": sys.argv,
             "data": {"sha256": data_fingerprint, "description": data_description},
@@ -260,6 +274,17 @@ class NewRun:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
+def _packages(distributions: Iterable[str]) -> dict[str, str | None]:
+    """Versions of the packages that distributions need, but for those of their extras."""
+    names = set()
+    for distribution in distributions:
+        with contextlib.suppress(PackageNotFoundError, ValueError):  # a plugin that is a file comes from none
+            names |= {
+                re.split("[^A-Za-z0-9._-]", line)[0] for line in requires(distribution) or () if "extra ==" not in line
+            }
+    return {name: _version(name) for name in sorted(names)}
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -267,21 +292,20 @@ def _version(name: str) -> str | None:
         return None
 
 
+@functools.cache  # the code that runs is what was there when the process began; each question costs a process
 def _git_state() -> dict[str, Any] | None:
     """Commit and cleanliness of the checkout that musegen runs from; None outside one."""
-    folder = Path(__file__).parent
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    return None if commit is None or status is None else {"commit": commit, "clean": not status}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says about that checkout; None where it has nothing to say, or hangs, as on a network drive that is gone."""
+    command = ["git", *arguments]
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit.stdout.strip(), "clean": not status.stdout.strip()}
+    return done.stdout.strip()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from musegen.contracts.dataset import generator_for
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
-from musegen.data.batches import Batches, generator_for
+from musegen.contracts.piece import Piece, save
+from musegen.data.batches import Batches
 from musegen.models.loading import load
 from musegen.reporting import each
 from musegen.running.runs import Run
@@ -46,18 +48,18 @@ def drawn(family: Family, n: int, source: Batches) -> Tensor | None:
     return None
 
 
-def write(samples: Tensor, domain: Domain, folder: Path) -> Image:
-    """Samples in the native format, and as a picture, which is returned."""
+def write(pieces: Sequence[Piece], domain: Domain, folder: Path) -> Image:
+    """Pieces in their native format, and all in one picture, which is returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    domain.write(samples, folder, [f"sample_{i:03d}" for i in range(len(samples))])
-    picture = domain.picture(samples)
+    save(pieces, folder, [f"sample_{i:03d}" for i in range(len(pieces))])
+    picture = domain.sheet(pieces)
     picture.save(folder / "picture.png")
     return picture
 
 
 @torch.no_grad()
 def calibrated(run: Run, domain: Domain, batches: Batches) -> Any:
-    """The domain's configuration, adjusted to samples of the best checkpoint.
+    """The domain's options of writing, adjusted to samples of the best checkpoint.
 
     They are drawn with the weights that a user's samples will be drawn with, which may lie far behind the last ones.
     """
@@ -66,5 +68,5 @@ def calibrated(run: Run, domain: Domain, batches: Batches) -> Any:
     samples = torch.cat([family.sample(AT_ONCE).float().cpu() for _ in each(range(n // AT_ONCE), "Calibrating")])
     dataset = batches.dataset
     index = torch.randperm(len(dataset), generator=generator_for(torch.device("cpu"), seed, 4))[:n]
-    reference = dataset.gather(index.to(device), generator_for(device, seed, 4)).x
+    reference = dataset.gather(index.to(dataset.index_device), generator_for(device, seed, 4)).x
     return domain.calibrate(samples, reference.float().cpu())

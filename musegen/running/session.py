@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from musegen.contracts.dataset import Batch
+from musegen.contracts.dataset import Batch, generator_for
 from musegen.contracts.domain import Data, Domain
 from musegen.contracts.family import build
-from musegen.data.batches import generator_for
 from musegen.engine.checkpoint import prune, save_checkpoint
 from musegen.engine.compiling import not_compiled
 from musegen.engine.devices import keep_freed_memory
@@ -74,7 +73,7 @@ class Session:
         if config.precision == "float32":
             torch.set_float32_matmul_precision("highest")
         family = build(resolved.family, resolved.family_config, domain).to(device)
-        family.n_examples = len(data.splits["train"])
+        family.sampling, family.n_examples = resolved.sampling, len(data.splits["train"])
         self.engine = Engine(family, config, processes)
         if self.engine.left_uncompiled and not self.quiet:
             left = " and ".join(self.engine.left_uncompiled)
@@ -286,9 +285,9 @@ class Session:
         if self.trained:
             self.run.uncalibrated.touch()
         with self.seeded():
-            config = calibrated(self.run, self.domain, self.batches)
-        if config != self.domain.config:
-            self.resolved = replace(self.resolved, domain_config=config)
+            writing = calibrated(self.run, self.domain, self.batches)
+        if writing != self.domain.writing:
+            self.resolved = replace(self.resolved, writing=writing)
             self.run.write_config(self.resolved)
         self.run.uncalibrated.unlink(missing_ok=True)
 
@@ -311,8 +310,9 @@ class Session:
             samples = drawn(family, self.config.samples, source)
             self.signals.check()
         if samples is not None:
-            picture = write(samples, self.domain, self.run.path / "samples" / f"step_{step}")
-            record.media(picture, lambda: self.domain.audio(samples[:4]), step)
+            pieces = self.domain.pieces(samples)
+            picture = write(pieces, self.domain, self.run.path / "samples" / f"step_{step}")
+            record.media(picture, lambda: [piece.audio() for piece in pieces[:4]], step)
 
     def save(self) -> None:
         """Write a checkpoint, the first process alone; then drop those that nobody needs.

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from musegen.data.streaming import memory_to_stream
+from musegen.data.streaming import automatic_memory
 from musegen.engine.checkpoint import newest_checkpoint
 from musegen.engine.devices import choose_device
 from musegen.engine.processes import Processes, joined
@@ -78,10 +78,8 @@ def _new(
 ) -> Session:
     """A run folder and what is about to train in it; nothing is left behind where that fails."""
     with NewRun(out, overwrite) as new:
-        opened, splits = asked.domain.open(
-            asked.domain_config, None if asked.data is None else Path(asked.data), new.temporary / "data"
-        )
-        memory = asked.run.device_memory or memory_to_stream(splits.splits["train"], device)
+        opened, splits = asked.open(new.temporary / "data")
+        memory = asked.run.device_memory or automatic_memory(splits.splits.values(), device)
         resolved = replace(asked, domain_config=opened.config, run=replace(asked.run, device_memory=memory))
         draft = Run(new.temporary)
         draft.write_config(resolved)
@@ -99,8 +97,7 @@ def _opened(run: Run, resolved: Resolved, quiet: bool, processes: Processes, dev
     Raises:
         BadInput: its data are others by now.
     """
-    source = None if resolved.data is None else Path(resolved.data)
-    opened, splits = resolved.domain.open(resolved.domain_config, source, run.path / "data")
+    opened, splits = resolved.open(run.path / "data")
     if splits.fingerprint != run.environment()["data"]["sha256"]:
         raise BadInput(f"The data of {run.path} have changed since it was started: restore them, or start a new run.")
     return Session(run, resolved, opened, splits, device, quiet, processes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
-from musegen.files import write_atomically
+from musegen.files import write_file
 from musegen.reporting import doing
 
 __all__ = ["FORMATS", "encode", "write_sound"]
@@ -50,11 +50,18 @@ def encode(clip: np.ndarray, rate_hz: int, kind: str = "wav") -> bytes:
     return content.getvalue()
 
 
-def write_sound(path: Path, clip: np.ndarray, rate_hz: int) -> None:
-    """Write sound, whole or not at all, in the format of the path's suffix; see ``encode``.
+def write_sound(path: str | Path, clip: np.ndarray, rate_hz: int) -> Path:
+    """Write sound, whole or not at all, in the format of the path's suffix (see ``encode``); returns the path.
 
     Raises:
-        BadInput: no such format.
+        BadInput: no such format, or a place that cannot be written to.
+
+    >>> import numpy as np
+    >>> from musegen.sound.files import write_sound
+    >>> tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)  # a second of A4
+    >>> write_sound("a4.wav", tone[None], rate_hz=8000).stat().st_size
+    16044
     """
+    path = Path(path)
     with doing(f"Writing {path.name}"):
-        write_atomically(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))
+        return write_file(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))

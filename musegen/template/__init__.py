@@ -31,7 +31,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        BadInput: the name will not do or is taken, or the folder exists or cannot be written.
+        BadInput: the name is invalid or taken, or the folder exists or cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise BadInput(

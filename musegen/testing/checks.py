@@ -1,8 +1,7 @@
-"""What a conformance check is, and running them.
+"""Conformance checks: rules, held against one domain or family.
 
-A check is a function of a domain (or of a family class) that raises ``AssertionError`` with one sentence. Some only make sense once
-others hold: the mean of what a decoder of the wrong shape puts out tells nobody anything. Such a check names those
-that it needs, and skips where one of them fails, so that one fault gives one failure.
+Some rules only make sense once others hold: the mean of what a decoder of the wrong shape puts out tells nobody anything. Such a
+rule names those that it needs, and its check skips where one of them fails, so that one fault gives one failure.
 """
 
 from __future__ import annotations
@@ -20,34 +19,10 @@ import torch
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
 from musegen.reporting import each
+from musegen.testing import datasets, domains, families, files, networks
+from musegen.testing.rules import Rule, Unmet
 
-__all__ = ["Check", "Outcome", "Rule", "Unmet", "checks", "conformance", "expect", "rule"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One promise of a contract.
-
-    Args:
-        name: for tables and test names.
-        wants: the promise, in a sentence.
-        holds: raises ``AssertionError`` (or ``SkipTest``) for a domain or a family class.
-        needs: names of rules without which this one says nothing.
-    """
-
-    name: str
-    wants: str
-    holds: Callable[[Any], None]
-    needs: tuple[str, ...] = ()
-
-
-def rule(name: str, *needs: str) -> Callable[[Callable[[Any], None]], Rule]:
-    """Make a rule of a function; the first line of its docstring is the promise."""
-
-    def make(function: Callable[[Any], None]) -> Rule:
-        return Rule(name, (function.__doc__ or "").strip().splitlines()[0], function, needs)
-
-    return make
+__all__ = ["Check", "Outcome", "checks", "conformance"]
 
 
 @dataclass(frozen=True)
@@ -117,29 +92,22 @@ class Check:
         return None
 
 
-class Unmet(AssertionError):
-    """A promise is broken: one sentence says what is wrong and what the contract wants."""
-
-
-def expect(condition: bool, message: str) -> None:
-    """``assert`` that holds under ``python -O`` too."""
-    if not condition:
-        raise Unmet(message)
-
-
 def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
     """The checks of a domain, or of a family class.
 
     Args:
         subject: a domain; its class stands for the domain with default options.
-    """
-    from musegen.testing import domains, families, files, networks
 
+    >>> from musegen.families.vae import VAE
+    >>> from musegen.testing import checks
+    >>> str(checks(VAE)[0])
+    'declaration'
+    """
     if isinstance(subject, type) and issubclass(subject, Domain):
         subject = _opened(subject)
     rules: Sequence[Rule] = families.RULES
     if isinstance(subject, Domain):
-        rules = [*domains.RULES, *networks.RULES, *files.RULES, *families.steps()]
+        rules = [*domains.RULES, *datasets.RULES, *networks.RULES, *files.RULES, *families.steps()]
     others: dict[str, Check] = {}
     others.update({r.name: Check(r, subject, others) for r in rules})
     return list(others.values())
@@ -163,6 +131,11 @@ def conformance(
     Args:
         subject: as for ``checks``.
         report: called with each outcome as it comes.
+
+    >>> from musegen.families.vae import VAE
+    >>> from musegen.testing import conformance
+    >>> [outcome.check for outcome in conformance(VAE) if outcome.status == "FAILED"]
+    []
     """
     found = []
     for check in each(list(checks(subject)), "Checking", "checks"):

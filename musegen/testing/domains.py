@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from musegen.contracts.domain import Domain
 from musegen.data.batches import Batches
 from musegen.options import validate
 from musegen.probability.likelihood import Bernoulli, Categorical, Likelihood
-from musegen.testing.checks import expect, rule
+from musegen.testing.rules import expect, rule
 
 __all__ = ["RULES", "examples", "expected", "support"]
 
@@ -53,29 +54,34 @@ def support(likelihood: Likelihood, x: Tensor) -> str:
 @rule("options")
 def options(domain: Domain) -> None:
     """Config is a frozen dataclass of options with meanings, and a config.yaml brings it back."""
-    import yaml
-
-    config = domain.config
-    kind = type(domain).Config
-    expect(isinstance(config, kind), f"config is a {type(config).__name__}, not the domain's Config {kind.__name__}.")
-    params = getattr(kind, "__dataclass_params__", None)
-    expect(
-        params is not None and params.frozen,
-        f"{kind.__name__} must be a frozen dataclass: write @dataclass(frozen=True).",
-    )
-    for option in dataclasses.fields(config):
-        expect(
-            bool(option.metadata.get("meaning")),
-            f'the option "{option.name}" has no meaning, which --help shows: declare it with musegen.options.option.',
-        )
-    written = yaml.safe_load(yaml.safe_dump(dataclasses.asdict(config)))
-    again: object = validate(kind, written, "the domain")
-    expect(again == config, f"options written to config.yaml and read again differ: {again} for {config}.")
+    options_of(type(domain).Config, domain.config)
     for name, value in (("name", domain.name), ("summary", domain.summary)):
         expect(
             isinstance(value, str) and value.strip() == value and len(value.splitlines()) == 1,
             f"{name} must be one line of text, not {value!r}.",
         )
+
+
+def options_of(kind: type, found: Any) -> None:
+    """Hold a set of options against what options are."""
+    import yaml
+
+    expect(
+        isinstance(found, kind), f"options are a {type(found).__name__}, not the {kind.__name__} that the class names."
+    )
+    params = getattr(kind, "__dataclass_params__", None)
+    expect(
+        params is not None and params.frozen,
+        f"{kind.__name__} must be a frozen dataclass: write @dataclass(frozen=True).",
+    )
+    for option in dataclasses.fields(found):
+        expect(
+            bool(option.metadata.get("meaning")),
+            f'the option "{option.name}" has no meaning, which --help shows: declare it with musegen.options.option.',
+        )
+    written = yaml.safe_load(yaml.safe_dump(dataclasses.asdict(found)))
+    again: object = validate(kind, written, "the domain")
+    expect(again == found, f"options written to config.yaml and read again differ: {again} for {found}.")
 
 
 @rule("spec")
@@ -170,6 +176,10 @@ def synthetic(domain: Domain) -> None:
 
 
 def _split(domain: Domain, split: str, dataset: Dataset) -> None:
+    expect(
+        isinstance(dataset, Dataset),
+        f"{split}: {type(dataset).__name__} is no Dataset: derive it from musegen.contracts.dataset.Dataset, or RowDataset.",
+    )
     expect(len(dataset) > 0, f"the synthetic split {split} is empty.")
     index = torch.arange(min(len(dataset), N_EXAMPLES)).flip(0)
     batch = dataset.gather(index, torch.Generator().manual_seed(0))
@@ -245,14 +255,17 @@ def _figures(domain: Domain, samples: Tensor, reference: Tensor) -> Mapping[str,
 
 @rule("calibration", "options", "synthetic")
 def calibration(domain: Domain) -> None:
-    """calibrate gives a Config that the domain takes, and samples keep their shape."""
+    """calibrate gives a Writing that the domain takes, and samples keep their shape."""
     x = examples(domain, N_EXAMPLES)
-    config = domain.calibrate(expected(domain, N_EXAMPLES), x)
+    writing = domain.calibrate(expected(domain, N_EXAMPLES), x)
     expect(
-        isinstance(config, type(domain).Config),
-        f"calibrate returns a {type(config).__name__}, not the domain's Config: return self.config, or replace(self.config, …).",
+        isinstance(writing, type(domain).Writing),
+        f"calibrate returns a {type(writing).__name__}, not the domain's Writing: return replace(self.writing, …).",
     )
-    expect(type(domain)(config).spec == domain.spec, "calibrate changes the spec: a trained model would no longer fit.")
+    expect(
+        type(domain)(domain.config, writing).spec == domain.spec,
+        "calibrate changes the spec: a trained model would no longer fit.",
+    )
 
 
 RULES = [options, spec, likelihood, synthetic, seed, metrics, calibration]

@@ -20,8 +20,8 @@ from musegen.plugins import registry
 from musegen.running.config import RunConfig
 from musegen.running.runs import Resolved, Run
 from musegen.running.session import Session
-from musegen.testing.checks import Rule, Unmet, expect, rule
 from musegen.testing.networks import has_autoregressive
+from musegen.testing.rules import Rule, Unmet, expect, rule
 
 __all__ = ["RULES", "steps"]
 
@@ -49,7 +49,10 @@ def session(family: type[Family], domain: Domain) -> Session:
         SkipTest: the domain lacks what the family needs.
     """
     config = family.Config()
-    resolved = Resolved(family, type(domain), RunConfig(batch_size=BATCH, device="cpu"), config, domain.config, None)
+    run = RunConfig(batch_size=BATCH, device="cpu")
+    options = {"family_config": config, "domain_config": domain.config}
+    options |= {"sampling": family.Sampling(), "writing": domain.writing}
+    resolved = Resolved(family, type(domain), run, data=None, **options)
     try:
         wanted = family.networks(config, domain.spec).values()
         if any(isinstance(want, Autoregressive) for want in wanted) and not has_autoregressive(domain):

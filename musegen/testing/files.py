@@ -1,7 +1,8 @@
-"""What every domain promises of files: written and read again, drawn, heard, and refused in plain words."""
+"""What every domain promises of pieces and files: written and read again, drawn, heard, and refused in plain words."""
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 
 from musegen.contracts.domain import Domain
+from musegen.contracts.piece import save
 from musegen.errors import BadInput
-from musegen.testing.checks import Unmet, expect, rule
-from musegen.testing.domains import examples, expected, support
+from musegen.testing.domains import examples, expected, options_of, support
+from musegen.testing.rules import Unmet, expect, rule
 
 __all__ = ["RULES"]
 
@@ -32,17 +34,19 @@ def files(domain: Domain) -> None:
             folder.mkdir()
         x = examples(domain, n)
         before = x.clone()
-        paths = domain.write(x, folders[0], NAMES)
-        expect(torch.equal(before, x), "write changes the samples that it is given.")
+        pieces = domain.pieces(x)
+        expect(len(pieces) == n, f"pieces gives {len(pieces)} pieces for {n} samples.")
+        paths = save(pieces, folders[0], NAMES)
+        expect(torch.equal(before, x), "pieces changes the samples that it is given.")
         right = [path.parent == folders[0] and path.stem == name for path, name in zip(paths, NAMES, strict=False)]
         expect(
             len(paths) == n and all(right) and all(path.is_file() for path in paths),
-            f"write must return folder/NAME.suffix, one file per sample, in order; it returns {[p.name for p in paths]}.",
+            f"save must write the path that it is given, and return it; it returns {[p.name for p in paths]}.",
         )
-        again = domain.write(x, folders[1], NAMES)
+        again = save(domain.pieces(x), folders[1], NAMES)
         same = all(a.read_bytes() == b.read_bytes() for a, b in zip(paths, again, strict=True))
         expect(same, "the same samples written twice give different files: leave dates and chance out of them.")
-        wanted = domain.as_data(x)
+        wanted = domain.discretise(x)
         for i, path in enumerate(paths):
             found = domain.read(path)
             shape = (len(found), *domain.spec.shape)
@@ -55,9 +59,11 @@ def files(domain: Domain) -> None:
             change = float((found[0] - wanted[i]).abs().max())
             expect(
                 change <= ROUNDING * max(1.0, float(wanted[i].abs().max())),
-                f"a sample written and read again differs from as_data(sample) by up to {change:g}.",
+                f"a sample written and read again differs from discretise(sample) by up to {change:g}.",
             )
-        domain.write(expected(domain, n), folders[2], NAMES)  # what a model gives is not data yet, and is written too
+        # What a model gives is not data yet, and is written too.
+        save(domain.pieces(expected(domain, n)), folders[2], NAMES)
+        _refused(lambda: pieces[0].save(folders[2] / "first.no_such_suffix"), "save(first.no_such_suffix)")
 
 
 @rule("refusals", "files")
@@ -76,8 +82,7 @@ def refusals(domain: Domain) -> None:
 
 def _suffix(domain: Domain) -> str:
     """Of the domain's own files."""
-    with tempfile.TemporaryDirectory() as temporary:
-        return domain.write(expected(domain, 1), Path(temporary), ["a"])[0].suffix
+    return domain.pieces(expected(domain, 1))[0].suffix
 
 
 def _refused(call: Callable[[], object], what: str) -> None:
@@ -109,45 +114,52 @@ def sources(domain: Domain) -> None:
 
 @rule("picture", "synthetic")
 def picture(domain: Domain) -> None:
-    """picture draws any number of samples, in the columns asked for, and other samples look different."""
+    """sheet draws any number of pieces, in the columns asked for, and other samples look different."""
     x = examples(domain)
-    before = x.clone()
-    one, all_, column = domain.picture(x[:1]), domain.picture(x), domain.picture(x, columns=1)
-    expect(torch.equal(before, x), "picture changes the samples that it is given.")
-    for drawn, n in ((one, 1), (all_, len(x)), (column, len(x))):
+    pieces = domain.pieces(x)
+    one, all_, column = domain.sheet(pieces[:1]), domain.sheet(pieces), domain.sheet(pieces, columns=1)
+    for drawn, n in ((one, 1), (all_, len(x)), (column, len(x)), (pieces[0].picture(), 1)):
         expect(min(drawn.size) > 0, f"the picture of {n} samples has size {drawn.size}.")
         expect(np.ptp(np.asarray(drawn.convert("L"))) > 0, f"the picture of {n} samples is all of one colour.")
+    other = examples(domain, seed=1)
     expect(
-        one.tobytes() != domain.picture(examples(domain, seed=1)[:1]).tobytes()
-        or torch.equal(x, examples(domain, seed=1)),
+        one.tobytes() != domain.sheet(domain.pieces(other[:1])).tobytes() or torch.equal(x, other),
         "different samples give the same picture.",
     )
-    domain.picture(expected(domain))
+    domain.sheet(domain.pieces(expected(domain)))
 
 
 @rule("sound", "synthetic")
 def sound(domain: Domain) -> None:
-    """audio is None, or gives a clip (channels, frames) in [−1, 1] per sample, and a rate in Hz."""
-    x = examples(domain, 2)
-    found = domain.audio(x)
-    if found is None:
+    """audio of a piece is None, or a clip (channels, frames) in [−1, 1] and its rate in Hz."""
+    found = [piece.audio() for piece in domain.pieces(examples(domain, 2))]
+    if found == [None, None]:
         raise SkipTest("the domain is silent")
-    clips, rate = found
-    expect(len(clips) == len(x) and rate > 0, f"audio gives {len(clips)} clips for {len(x)} samples, at {rate} Hz.")
-    for clip in clips:
-        clip = np.asarray(clip)
+    for heard in found:
+        expect(heard is not None, "audio: one piece sounds, and another is None: give silence as a clip.")
+        assert heard is not None
+        clip, rate = np.asarray(heard[0]), heard[1]
+        expect(rate > 0, f"audio: the rate is {rate} Hz.")
         expect(clip.ndim == 2 and 1 <= len(clip) <= 2, f"audio: a clip has shape {clip.shape}, not (channels, frames).")
         expect(bool(np.isfinite(clip).all()) and np.abs(clip).max() <= 1, "audio: a clip leaves [−1, 1].")
 
 
 @rule("writing options")
 def writing(domain: Domain) -> None:
-    """for_writing without options changes nothing, and refuses an option that it does not know with BadInput."""
-    plain = domain.for_writing({})
+    """Writing is a frozen dataclass of options with meanings; others are set and refused one by one, and change no spec."""
+    options_of(type(domain).Writing, domain.writing)
+    plain = domain.written_with({})
     expect(
-        type(plain) is type(domain) and plain.spec == domain.spec, "for_writing({}) must give a domain like this one."
+        type(plain) is type(domain) and (plain.config, plain.writing) == (domain.config, domain.writing),
+        "written_with({}) must give a domain like this one: does __init__ pass writing on to Domain.__init__?",
     )
-    _refused(lambda: domain.for_writing({"no_such_option": 1}), 'for_writing({"no_such_option": 1})')
+    for field in dataclasses.fields(domain.writing):
+        value = getattr(domain.writing, field.name)
+        same = domain.written_with({field.name: value} if value is not None else {})
+        expect(
+            same.spec == domain.spec, f'the option "{field.name}" of Writing changes the spec: it belongs to Config.'
+        )
+    _refused(lambda: domain.written_with({"no_such_option": 1}), 'written_with({"no_such_option": 1})')
 
 
 RULES = [files, refusals, sources, picture, sound, writing]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.domain import Autoregressive, Decoder, Discriminator, Domain, Encoder, Wanted
-from musegen.testing.checks import expect, rule
 from musegen.testing.domains import examples, support
+from musegen.testing.rules import expect, rule
 
 __all__ = ["RULES", "has_autoregressive"]
 

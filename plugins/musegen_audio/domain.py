@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.contracts.survey import Survey
 from musegen.data.arrays import ArrayDataset
 from musegen.data.folders import split_indices, subfolder_labels
 from musegen.errors import BadInput
@@ -22,9 +24,9 @@ from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen.probability.likelihood import Gaussian
-from musegen.sound.files import write_sound
 from musegen_audio import networks, notes
-from musegen_audio.files import read_clips, read_folder
+from musegen_audio.clips import Clip
+from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_folder
 from musegen_audio.metrics import compare
 from musegen_audio.pictures import spectrograms
 from musegen_audio.spectral import Spectral
@@ -76,10 +78,10 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [400, 400].")
+            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
         if self.n_fft % 2 or self.hop > self.n_fft // 2:
             raise BadInput(
-                f"n_fft={self.n_fft} and hop={self.hop} will not do: an even n_fft, and a hop of half of it at most."
+                f"n_fft={self.n_fft} and hop={self.hop} are invalid: use an even n_fft, and a hop of at most half of it."
             )
         if (self.frames - 1) * self.hop <= self.n_fft // 2:
             raise BadInput(
@@ -94,14 +96,38 @@ class AudioConfig:
 
 
 class AudioDomain(Domain):
+    """Samples ``(1, frames, mel bands)``, or ``(2, frames, bins)`` where the representation keeps phases.
+
+    >>> from musegen_audio.domain import AudioConfig, AudioDomain
+    >>> domain = AudioDomain(AudioConfig(sample_rate_hz=8000, seconds=0.5, n_mels=32))
+    >>> domain.spec.shape
+    (1, 16, 32)
+    >>> sound, rate_hz = domain.pieces(domain.synthetic(4).splits["valid"].x[:1])[0].audio()
+    >>> sound.shape, rate_hz
+    ((1, 3840), 8000)
+    """
+
     name = "audio"
     summary = "sound: single notes of many instruments, or a folder of your own"
+    suffixes = SUFFIXES
     Config = AudioConfig
     config: AudioConfig
 
     @classmethod
     def open(cls, config: AudioConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
         return cls._open_notes(config) if source is None else cls._open_folder(config, source)
+
+    @classmethod
+    def survey(cls, config: AudioConfig, source: Path | None, cache: Path) -> Survey:
+        """Also the lengths and sample rates of the files, before they are cut into clips and resampled."""
+        found = super().survey(config, source, cache)
+        seconds, rates = ([], []) if source is None else lengths_of(source)
+        if not seconds:
+            return found
+        lengths = f"{min(seconds):.2f} to {max(seconds):.2f} s, median {float(np.median(seconds)):.2f} s"
+        each = ", ".join(f"{rate} Hz ({n})" for rate, n in Counter(rates).most_common())
+        facts = {"files": len(seconds), "lengths": lengths, "sample_rates": each}
+        return replace(found, facts={**found.facts, **facts})
 
     @classmethod
     def _open_notes(cls, config: AudioConfig) -> tuple[Self, Data]:
@@ -257,22 +283,21 @@ class AudioDomain(Domain):
     def read(self, path: Path) -> Tensor:
         return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples)).float()
 
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        clips, rate_hz = self.audio(samples)
-        paths = [folder / f"{name}.wav" for name in names]
-        for path, clip in zip(paths, clips, strict=True):
-            write_sound(path, clip, rate_hz)
-        return paths
+    def pieces(self, samples: Tensor) -> list[Clip]:
+        # All sounds are made together, once, when the first of them is wanted: together they take a fraction of the time.
+        sounds = cache(lambda: self._sounds(samples))
+        return [Clip(x, self.spectral, lambda i=i: sounds()[i]) for i, x in enumerate(samples.cpu())]  # type: ignore[misc]
 
-    def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
+    def _sounds(self, samples: Tensor) -> np.ndarray:
+        """Sound of samples, float32 ``(n, 1, frames)``."""
         clips = self.spectral.synthesise(torch.nan_to_num(samples.float().cpu(), nan=-1.0))
         peak = clips.abs().amax(1, keepdim=True)
-        clips = clips * (PEAK / peak.clamp_min(PEAK))  # softer ones stay as they are
-        return [clip[None].numpy() for clip in clips], self.config.sample_rate_hz
+        return (clips * (PEAK / peak.clamp_min(PEAK)))[:, None].numpy()  # softer ones stay as they are
 
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
+    def sheet(self, pieces: Sequence[Clip], columns: int | None = None) -> Image:
         s = self.spectral
-        return spectrograms(s.decibels(samples.cpu()), s.centres_hz, self.seconds, s.floor_db, columns)
+        levels = s.decibels(torch.stack([piece.x for piece in pieces]))
+        return spectrograms(levels, s.centres_hz, self.seconds, s.floor_db, columns)
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference, self.spectral)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -23,9 +23,9 @@ from musegen.errors import BadInput
 from musegen.reporting import report
 from musegen_audio.backend import torchaudio
 
-__all__ = ["SUFFIXES", "Resampler", "clips_of", "read_clips", "read_folder", "resample"]
+__all__ = ["SUFFIXES", "Resampler", "clips_of", "lengths_of", "read_clips", "read_folder", "resample"]
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3"}
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 RATES_HZ = (1_000, 768_000)
 """Sample rates of files; a header that says anything else lies."""
 LONGEST_S = 36_000
@@ -73,6 +73,20 @@ class Resampler:
         self._seen = known[len(known) - 2 * self._margin : len(known) - self._margin]
         self._next = self._next[groups * self.o :]
         return done[:wanted] if last else done
+
+
+def lengths_of(folder: Path) -> tuple[list[float], list[int]]:
+    """Seconds and sample rates of the sound files below a folder, or of one file; their headers alone are read."""
+    import soundfile
+
+    seconds, rates = [], []
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            with suppress(soundfile.LibsndfileError):
+                info = soundfile.info(path)
+                seconds.append(info.frames / info.samplerate)
+                rates.append(info.samplerate)
+    return seconds, rates
 
 
 def resample(x: np.ndarray, source_hz: int, target_hz: int) -> np.ndarray:
@@ -184,7 +198,7 @@ def read_folder(
         raise BadInput(f"{folder} {problem}: give a folder of sound files.")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
-        raise BadInput(f"The folder {folder} holds no sound files ({', '.join(sorted(SUFFIXES))}).")
+        raise BadInput(f"The folder {folder} holds no sound files ({', '.join(SUFFIXES)}).")
 
     def load(path: Path) -> np.ndarray | str:
         try:

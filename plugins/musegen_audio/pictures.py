@@ -30,10 +30,13 @@ def spectrograms(
     from PIL import Image as Pictures
 
     n = len(levels_db)
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = -(-n // columns)
-    figure = Figure(figsize=(1.2 + 1.7 * columns, 0.8 + 1.5 * rows), dpi=90, layout="constrained")
-    panels = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    rows = -(-n // (columns := columns or math.ceil(math.sqrt(n))))
+    width, height = 1.2 + 1.7 * columns, 0.8 + 1.5 * rows
+    # Margins in inches: what labels and a colour bar take is known, and having it measured takes as long as drawing.
+    left, right, bottom, top = 0.55 / width, 1 - 0.95 / width, 0.45 / height, 1 - 0.1 / height
+    figure = Figure(figsize=(width, height), dpi=90)
+    space = {"left": left, "right": right, "bottom": bottom, "top": top, "wspace": 0.2, "hspace": 0.12}
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw=space).ravel()
     centres = centres_hz.double().numpy()
     ticks = [f for f in TICKS_HZ if centres[0] <= f <= centres[-1]]
     places = np.interp(ticks, centres, np.arange(len(centres)))  # columns need not be evenly spaced in Hz
@@ -56,9 +59,10 @@ def spectrograms(
         panel.set_yticks(places, names)
         panel.tick_params(labelsize=7)
     if shown is not None:
-        figure.supxlabel("time (s)", fontsize=8)
-        figure.supylabel("frequency (Hz)", fontsize=8)
-        bar = figure.colorbar(shown, ax=list(panels[:n]), label="level (dB)", fraction=0.05, pad=0.01)
+        figure.supxlabel("time (s)", fontsize=8, x=(left + right) / 2, y=0.04 / height, va="bottom")
+        figure.supylabel("frequency (Hz)", fontsize=8, x=0.04 / width, y=(bottom + top) / 2, ha="left")
+        bar = figure.colorbar(shown, cax=figure.add_axes((right + 0.1 / width, bottom, 0.15 / width, top - bottom)))
+        bar.set_label("level (dB)", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     content = io.BytesIO()
     figure.savefig(content, format="png")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,22 +23,35 @@ from musegen.errors import BadInput
 from musegen.reporting import each
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "binarise",
     "open_picture",
     "read_idx",
     "read_mnist",
     "read_pictures",
     "read_static_binarised",
+    "sizes_of",
 ]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_CAP_BYTES = 1 << 30
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 PIXEL_CAP = 64_000_000
 """Pictures with more pixels are left out: decoding a decompression bomb would fill the memory."""
 
 N_VALID = 10_000
 """The last training images of MNIST serve as validation: the customary 50,000 / 10,000 / 10,000."""
+
+
+def sizes_of(folder: Path) -> Counter[str]:
+    """Pictures below a folder, or one file, by width and height: ``{"640 × 480": 3}``; their headers alone are read."""
+    found: Counter[str] = Counter()
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            no_picture = contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+            with no_picture, Image.open(path) as picture:
+                found[f"{picture.width} × {picture.height}"] += 1
+    return found
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
@@ -184,7 +199,7 @@ def read_pictures(
         raise BadInput(f"{folder} {problem}: give a folder of pictures.")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
     if not paths:
-        raise BadInput(f"The folder {folder} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        raise BadInput(f"The folder {folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)}).")
 
     def load(path: Path) -> np.ndarray | str:
         try:

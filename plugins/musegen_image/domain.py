@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.contracts.survey import Survey
 from musegen.data.arrays import ArrayDataset
 from musegen.data.bundled import bundled
 from musegen.data.folders import split_indices
@@ -24,7 +26,7 @@ from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
 from musegen_image import pictures
-from musegen_image.data import binarise, read_mnist, read_pictures, read_static_binarised
+from musegen_image.data import PICTURE_SUFFIXES, binarise, read_mnist, read_pictures, read_static_binarised, sizes_of
 from musegen_image.metrics import compare
 from musegen_image.targets import Arrays, add_background, read_optical_digits, read_usps
 
@@ -63,12 +65,23 @@ class ImageConfig:
 
     def __post_init__(self) -> None:
         if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [400, 400].")
+            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
 
 
 class ImageDomain(Domain):
+    """Samples ``(channels, height, width)``, binary or grey or coloured, in [0, 1].
+
+    >>> from musegen_image.domain import ImageConfig, ImageDomain
+    >>> domain = ImageDomain(ImageConfig(colour="rgb", size=32, binarisation="none"))
+    >>> domain.spec.shape, domain.spec.likelihood
+    ((3, 32, 32), Gaussian(sigma_min=0.05, bounds=(0.0, 1.0)))
+    >>> domain.pieces(domain.synthetic(4).splits["valid"].x / 255)[0].picture().size
+    (32, 32)
+    """
+
     name = "image"
     summary = "pictures: MNIST, or a folder of your own"
+    suffixes = (*PICTURE_SUFFIXES, "-ubyte", "-ubyte.gz", ".amat")
     Config = ImageConfig
     config: ImageConfig
 
@@ -79,6 +92,17 @@ class ImageDomain(Domain):
         if source is None or _holds_mnist(source):
             return cls._open_mnist(config, source)
         return cls._open_pictures(config, source)
+
+    @classmethod
+    def survey(cls, config: ImageConfig, source: Path | None, cache: Path) -> Survey:
+        """Also the sizes of the pictures, before they are scaled."""
+        found = super().survey(config, source, cache)
+        sizes = Counter() if source is None else sizes_of(source)
+        if not sizes:
+            return found
+        shown = [f"{size} ({n})" for size, n in sizes.most_common(5)]
+        others = f", {len(sizes) - 5} other sizes" if len(sizes) > 5 else ""
+        return replace(found, facts={**found.facts, "sizes": ", ".join(shown) + others})
 
     @classmethod
     def _open_mnist(cls, config: ImageConfig, source: Path | None) -> tuple[Self, Data]:
@@ -220,11 +244,11 @@ class ImageDomain(Domain):
         x = torch.as_tensor(pictures.read_image(path, size, channels))
         return (x if self.config.binarisation == "none" else (x > 0.5).float())[None]
 
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        return pictures.write_images(samples, folder, names)
+    def pieces(self, samples: Tensor) -> list[pictures.Picture]:
+        return [pictures.Picture(x) for x in samples.cpu()]
 
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
-        return pictures.grid(samples, columns)
+    def sheet(self, pieces: Sequence[pictures.Picture], columns: int | None = None) -> Image:
+        return pictures.grid(torch.stack([piece.x for piece in pieces]), columns)
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference)

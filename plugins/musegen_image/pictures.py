@@ -1,20 +1,21 @@
-"""Writing pictures: single files and grids."""
+"""Pictures as pieces: single files and grids."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from musegen.files import write_atomically
+from musegen.contracts.piece import Piece
+from musegen.errors import BadInput
+from musegen.files import write_file
 from musegen_image.data import open_picture
 
-__all__ = ["grid", "read_image", "save_png", "to_uint8", "write_images"]
+__all__ = ["Picture", "grid", "read_image", "to_uint8"]
 
 
 def to_uint8(images: Tensor | np.ndarray) -> np.ndarray:
@@ -38,21 +39,30 @@ def grid(images: Tensor | np.ndarray, columns: int | None = None, pad: int = 2) 
     return Image.fromarray(sheet).resize((sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.NEAREST)
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    write_atomically(path, content.getvalue())
+class Picture(Piece):
+    """One picture.
 
+    Args:
+        x: ``(C, H, W)`` in [0, 1], 1 or 3 channels.
+    """
 
-def write_images(images: Tensor | np.ndarray, folder: Path, names: Sequence[str]) -> list[Path]:
-    """Each of ``(N, C, H, W)`` in [0, 1] as ``folder/name.png``, grey ones as grey."""
-    grey = images.shape[1] == 1
-    paths = []
-    for tile, name in zip(to_uint8(images), names, strict=True):
-        paths.append(folder / f"{name}.png")
-        save_png(Image.fromarray(tile[..., 0] if grey else tile), paths[-1])
-    return paths
+    suffix = ".png"
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def save(self, path: str | Path) -> Path:
+        path = Path(path)
+        if path.suffix.lower() != self.suffix:
+            raise BadInput(f"{path}: pictures are saved as .png files: give a name that ends with .png.")
+        content = io.BytesIO()
+        self.picture().save(content, "PNG")
+        return write_file(path, content.getvalue())
+
+    def picture(self) -> Image.Image:
+        """At its own size, a grey one as grey."""
+        (tile,) = to_uint8(self.x[None])
+        return Image.fromarray(tile[..., 0] if len(self.x) == 1 else tile)
 
 
 def read_image(path: Path, size: int, channels: int) -> np.ndarray:

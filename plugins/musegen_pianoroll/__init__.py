@@ -1,10 +1,11 @@
 """Multi-track pianorolls: MIDI files, Lakh pianoroll files, or a packed store."""
 
+from collections.abc import Callable
 from typing import Any
 
-from musegen.plugins import Offer, hookimpl
+from musegen.plugins import Command, Offer, hookimpl
 
-__all__ = ["Pianoroll", "musegen_domains"]
+__all__ = ["Pianoroll", "musegen_commands", "musegen_domains"]
 
 MUSEGEN_API = "1.0"
 
@@ -18,6 +19,23 @@ def _domain() -> type:
 @hookimpl
 def musegen_domains() -> list[Offer]:
     return [Offer("pianoroll", "multi-track music: MIDI or Lakh pianoroll files, or a packed store", _domain)]
+
+
+def _command(name: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from musegen_pianoroll import commands
+
+        return getattr(commands, name)
+
+    return load
+
+
+@hookimpl
+def musegen_commands() -> list[Command]:
+    return [
+        Command("data build", "Build a packed store from a folder of MIDI or Lakh pianoroll files.", _command("build")),
+        Command("data merge", "Make one packed store of several, such as the shards of a folder.", _command("merge")),
+    ]
 
 
 def __getattr__(name: str) -> Any:

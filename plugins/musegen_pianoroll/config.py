@@ -1,4 +1,4 @@
-"""The options of the pianoroll domain."""
+"""The options of the pianoroll domain: what a sample is, and how it becomes music."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from musegen.errors import BadInput
 from musegen.options import option
 
-__all__ = ["PianorollConfig"]
+__all__ = ["PianorollConfig", "PianorollWriting"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +32,8 @@ class PianorollConfig:
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
     transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
-    threshold: Literal["auto"] | float | list[float] = option(
-        "auto",
-        "a cell sounds when its probability is above this, one number or one per track; auto: set at the end of training so "
-        "that samples have as many notes, and as many bars in which none begins, as the data",
-    )
-    gate: list[float] = option(
-        [],
-        "notes of a track begin in a bar if and only if some onset there is more probable than this; set with threshold=auto",
-    )
     tempo_bpm: float | None = option(
-        None, "tempo of what is written (default: the data's median)", gt=0, unit="beats per minute"
+        None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute"
     )
     given: list[str] = option(
         [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
@@ -63,11 +52,8 @@ class PianorollConfig:
             raise BadInput(
                 f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
             )
-        thresholds: Any = [] if self.threshold == "auto" else np.atleast_1d(self.threshold)
-        if any(not 0 <= float(t) <= 1 for t in thresholds):
-            raise BadInput(f"threshold={self.threshold} will not do: give numbers from 0 to 1, or auto.")
         if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} will not do: give positive numbers, such as [512, 256].")
+            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [512, 256].")
         numerator, denominator = self.signature
         if numerator * 4 * self.steps_per_beat % denominator:
             raise BadInput(
@@ -95,3 +81,33 @@ class PianorollConfig:
     def pitch_range(self) -> tuple[int, int]:
         """Lowest pitch, and the one after the highest."""
         return self.lowest_pitch, self.highest_pitch + 1
+
+
+@dataclass(frozen=True)
+class PianorollWriting:
+    tempo: float | None = option(None, "tempo (default: the model's, see tempo_bpm)", gt=0, unit="beats per minute")
+    programs: dict[str, int | str] = option(
+        {}, "General MIDI programs of tracks, numbers from 0 or names: Piano=5,Bass=Fretless Bass"
+    )
+    threshold: Literal["auto"] | float | list[float] | dict[str, float] = option(
+        "auto",
+        "a cell sounds when its probability is above this: one number, one per track, or Piano=0.4,Bass=0.3; auto: set at the end "
+        "of training, so that samples have as many notes, and as many bars in which no note begins, as the data",
+    )
+    gate: list[float] = option(
+        [],
+        "notes of a track begin in a bar if and only if some onset there is more probable than this; set with threshold=auto",
+    )
+
+    def __post_init__(self) -> None:
+        match self.threshold:
+            case "auto":
+                numbers: list[float] = []
+            case dict():
+                numbers = list(self.threshold.values())
+            case list():
+                numbers = self.threshold
+            case number:
+                numbers = [float(number)]
+        if any(not 0 <= number <= 1 for number in numbers):
+            raise BadInput(f"threshold={self.threshold} is invalid: use numbers from 0 to 1, or auto.")

@@ -80,11 +80,11 @@ def main() -> None:
     assert isinstance(domain, PianorollDomain)
     samples = model.sample(arguments.n, seed=arguments.seed)
     names = [f"band_{i:02d}" for i in range(len(samples))]
-    model.write(samples, out, names)
-    for name, piece in zip(names, domain.pianorolls(samples), strict=True):
-        piece.save(out / f"{name}.wav")
-        piece.save(out / f"{name}.png")
-    domain.picture(samples).save(out / "samples.png")
+    pieces = domain.pieces(samples)
+    for name, piece in zip(names, pieces, strict=True):
+        for suffix in ("mid", "wav", "png"):
+            piece.save(out / f"{name}.{suffix}")
+    domain.sheet(pieces).save(out / "samples.png")
     write_walk(model, domain, samples, out)
 
     print("\nBars of the model beside bars of the data:\n")
@@ -109,7 +109,7 @@ def main() -> None:
 
 def write_walk(model: musegen.Model, domain: PianorollDomain, samples: torch.Tensor, out: Path) -> None:
     """One longer piece: phrases at equal steps of the code, on the way from the first sample to the last."""
-    phrases = domain.pianorolls(model.interpolate(samples[0], samples[-1], steps=8, spherical=True))
+    phrases = domain.pieces(model.interpolate(samples[0], samples[-1], steps=8, spherical=True))
     walk = phrases[0].then(*phrases[1:])
     walk.save(out / "walk.mid")
     walk.save(out / "walk.wav")

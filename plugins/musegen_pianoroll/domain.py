@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -16,29 +15,27 @@ from torch import Tensor, nn
 
 from musegen.contracts.dataset import Dataset
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.contracts.survey import Survey
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
 from musegen.evaluation.distributions import Values, compare, merge
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
-from musegen.options import validate
 from musegen.probability.likelihood import Bernoulli
-from musegen.reporting import each
-from musegen_pianoroll.config import PianorollConfig
-from musegen_pianoroll.measures.bars import measures, onsets_of
+from musegen_pianoroll.config import PianorollConfig, PianorollWriting
+from musegen_pianoroll.measures.bars import measures
 from musegen_pianoroll.measures.copies import longest_runs
-from musegen_pianoroll.measures.keys import piece_labels
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
-from musegen_pianoroll.reading.roles import program_number, track_specs
+from musegen_pianoroll.opening import find_store, open_data, synthetic_data
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.store.planes import begun, mapped_planes, model_planes, unpacked
-from musegen_pianoroll.store.store import Store
+from musegen_pianoroll.store.planes import begun, model_planes, unpacked
 from musegen_pianoroll.store.windows import WindowDataset, gather_windows
-from musegen_pianoroll.writing import output, thresholds
-from musegen_pianoroll.writing.given import Kept, bars_of, into_range, range_name
+from musegen_pianoroll.writing import thresholds
+from musegen_pianoroll.writing.given import GivenNotes, bars_of, into_range, range_name
 from musegen_pianoroll.writing.pianoroll import Pianoroll
+from musegen_pianoroll.writing.writer import RollWriter, merged_thresholds
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,105 +49,54 @@ MEASURED_AT_ONCE = 64
 
 
 class PianorollDomain(Domain):
+    """Samples ``(tracks · planes, steps, pitches)``: for each track a plane of frames and one of onsets.
+
+    >>> from musegen_pianoroll.config import PianorollConfig
+    >>> from musegen_pianoroll.domain import PianorollDomain
+    >>> domain = PianorollDomain(PianorollConfig(bars=1))
+    >>> domain.spec.shape
+    (10, 16, 84)
+    >>> domain.spec.axes
+    ('track × plane', 'step (1/4 beat)', 'pitch (MIDI number)')
+    """
+
     name = "pianoroll"
+    suffixes = (".mid", ".midi", ".npz", "store.json")
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
-    Config = PianorollConfig
+    Config, Writing = PianorollConfig, PianorollWriting
     config: PianorollConfig
-    kept: Kept | None = None
-    """Notes of a given piece that stand in all rolls of samples; see ``whole``."""
+    writing: PianorollWriting
+
+    def __init__(self, config: PianorollConfig, writing: PianorollWriting | None = None) -> None:
+        super().__init__(config, writing)
+        self.writer = RollWriter(self.config, self.writing)
 
     @classmethod
     def open(cls, config: PianorollConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
-        source = source if source is not None else bundled("freedoom")
-        store, skipped = cls._store(config, source, cache)
-        tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
-        label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
-        config = replace(
-            config,
-            steps_per_beat=store.steps_per_beat,
-            tracks=config.tracks if store.mapping is None else store.mapping,
-            tempo_bpm=config.tempo_bpm or round(tempo, 2),
-            track_list=[asdict(track) for track in store.tracks],
-            classes=classes,
-        )
-        domain = cls(config)
-        splits = domain._splits(store, label, cache)
-        if not len(splits["train"]):
-            raise BadInput(
-                f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part: "
-                "use fewer bars, another metre, or more files."
-            )
-        description = f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars"
-        fingerprint = store.fingerprint
-        if config.target != "none":
-            second, more = domain._open_target(cache)
-            splits |= {"target": second["train"], "target_valid": second["valid"], "target_test": second["test"]}
-            description += f"; target {config.target}, {len(second['train'])} windows"
-            fingerprint = hashlib.sha256((fingerprint + more).encode()).hexdigest()
-        return domain, Data(splits, fingerprint, description, skipped)
-
-    def _splits(self, store: Store, label: np.ndarray | None, cache: Path) -> dict[str, WindowDataset]:
-        """Windows of the store by split, with the class of their piece."""
-        c = self.config
-        planes = mapped_planes(store, c.n_planes, cache)
-        first_steps = np.array([piece.first_step for piece in store.pieces])
-        splits = {}
-        for split in ("train", "valid", "test"):
-            starts = store.windows(c.bars, *c.signature, split=split)
-            dataset = self._dataset(planes, torch.from_numpy(starts), augment=split == "train")
-            if label is not None:
-                piece = np.searchsorted(first_steps, starts, "right") - 1
-                dataset = replace(dataset, label=torch.from_numpy(label[piece]))
-            splits[split] = dataset
-        return splits
-
-    def _open_target(self, cache: Path) -> tuple[dict[str, WindowDataset], str]:
-        """The second data set, on the same tracks and grid."""
-        c = self.config
-        source = bundled(c.target) if c.target in ("chorales", "freedoom") else Path(c.target)
-        store, _ = self._store(c, source, cache / "target")
-        if (store.steps_per_beat, store.tracks) != (c.steps_per_beat, self.tracks):
-            raise BadInput(
-                f"target={c.target} has other tracks or another steps_per_beat than the data: build it alike."
-            )
-        label = None
-        if c.labels != "none":
-            label, classes = piece_labels(store, c.labels)
-            if classes != c.classes:
-                label = None  # other folders are other classes: nothing to compare
-        splits = self._splits(store, label, cache / "target")
-        if not len(splits["train"]):
-            raise BadInput(
-                f"target={c.target} has no {c.bars} bars of {c.metre} in a row: use fewer bars or other data."
-            )
-        return splits, store.fingerprint
+        config, data = open_data(config, source, cache)
+        return cls(config), data
 
     @classmethod
-    def _store(cls, config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]]]:
-        """The packed store at ``source``, or one built from the files there and kept in the run's cache."""
-        if (source / "store.json").is_file():
-            return Store.open(source), ()
-        built = cache / "store"
-        if (built / "store.json").is_file():
-            return Store.open(built), ()
-        # Reading MIDI means worker processes; a run on a finished store does not need them.
-        from musegen_pianoroll.reading.build import build_store
+    def survey(cls, config: PianorollConfig, source: Path | None, cache: Path) -> Survey:
+        """Pieces, bars, metres and tempos of a store or of files, and each track's notes."""
+        where = source if source is not None else bundled("freedoom")
+        store, skipped = find_store(config, where, cache)
+        lowest, median, highest = store.tempo_range()
+        facts = {
+            "pieces": len(store.pieces),
+            "steps_per_beat": store.steps_per_beat,
+            "bars": sum(bars for piece in store.pieces for _, bars, _, _ in piece.segments),
+            "metres": ", ".join(f"{metre} ({bars} bars)" for metre, bars in store.metres().items()),
+            "tempo": f"{lowest:.0f} to {highest:.0f} bpm, median {median:.0f}",
+            "splits": ", ".join(f"{split} {n}" for split, n in store.splits().items()),
+            "sha256": store.fingerprint,
+        }
+        return Survey(facts, {"tracks": store.summary()}, skipped or store.skipped())
 
-        report = build_store(source, built, tracks=config.tracks, steps_per_beat=config.steps_per_beat)
-        return Store.open(built), [(str(path), reason) for path, reason in report.skipped]
-
-    def _dataset(self, planes: Tensor, starts: Tensor, augment: bool) -> WindowDataset:
-        c = self.config
-        drums = torch.tensor([track.is_drum for track in self.tracks])
-        semitones = range(-c.transpose, c.transpose + 1) if augment and c.transpose else ()
-        return WindowDataset(planes, starts, c.bars * c.bar_steps, c.pitch_range, drums, tuple(semitones))
-
-    @cached_property
+    @property
     def tracks(self) -> list[StoreTrack]:
-        """The tracks, from the data if some were opened, else from the option."""
-        if self.config.track_list:
-            return [StoreTrack(**track) for track in self.config.track_list]
-        return track_specs(self.config.tracks)
+        """The tracks, with the programs that they are written with."""
+        return self.writer.tracks
 
     @cached_property
     def spec(self) -> Spec:
@@ -214,36 +160,44 @@ class PianorollDomain(Domain):
         return network
 
     def rolls(self, samples: Tensor) -> Tensor:
-        """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
+        """Samples as bool rolls ``(n, tracks, 2, steps, 128)``, see ``RollWriter.rolls``."""
+        return self.writer.rolls(samples)
 
-        Drums are onsets. With two planes a note begins at an onset and sounds as long as its frames go on; frames that no
-        onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes.
-        """
-        c = self.config
-        x = thresholds.sounding(self._by_track(samples), c.threshold, c.gate, c.bar_steps)
-        if c.n_planes == 2:
-            onset = x[:, :, 1]
-            frame = begun(x[:, :, 0] | onset, onset)
-        else:
-            frame = x[:, :, 0]
-            onset = onsets_of(frame, torch.zeros_like(frame))
-        drums = torch.tensor([track.is_drum for track in self.tracks])
-        frame = torch.where(drums[:, None, None], onset, frame)
-        rolls = torch.zeros(*frame.shape[:2], 2, frame.shape[2], 128, dtype=torch.bool)
-        rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
-        return rolls if self.kept is None else self.kept.into(rolls)
+    def pieces(self, samples: Tensor) -> list[Pianoroll]:
+        return self.writer.pieces(samples)
 
-    def _by_track(self, samples: Tensor) -> Tensor:
-        """``(n, tracks · planes, …)`` → ``(n, tracks, planes, …)``."""
-        return samples.unflatten(1, (len(self.tracks), self.config.n_planes))
+    def sheet(self, pieces: Sequence[Pianoroll], columns: int | None = None) -> Image:
+        return self.writer.sheet(pieces, columns)
 
-    def calibrate(self, samples: Tensor, reference: Tensor) -> PianorollConfig:
+    def calibrate(self, samples: Tensor, reference: Tensor) -> PianorollWriting:
         """Thresholds and gates at which samples have the reference's notes; see ``thresholds.calibrated``."""
-        c = self.config
-        if c.threshold != "auto" and not c.gate:
-            return c  # a user's own; thresholds with gates come from here, of a run that goes on
-        found, gates = thresholds.calibrated(self._by_track(samples), self._by_track(reference), c.bar_steps)
-        return replace(c, threshold=found, gate=gates)
+        c, w = self.config, self.writing
+        if w.threshold != "auto" and not w.gate:
+            return w  # a user's own; thresholds with gates come from here, of a run that goes on
+        cells, real = (x.unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
+        found, gates = thresholds.calibrated(cells, real, c.bar_steps)
+        return replace(w, threshold=found, gate=gates)
+
+    def written_with(self, options: Mapping[str, Any]) -> Self:
+        """The domain at another tempo, on other instruments, or with other thresholds.
+
+        A threshold that is set here stands alone: no gate. A bar of that track without an onset above the threshold has none above
+        a gate of the same height either.
+        """
+        domain = super().written_with(options)
+        if "threshold" not in options:
+            return domain
+        names = [track.name for track in self.tracks]
+        old: Any = merged_thresholds(self.writing.threshold, "auto", names)
+        chosen: Any = domain.writing.threshold
+        threshold: Any = merged_thresholds(chosen, old, names)
+        gate = self.writing.gate
+        if gate and threshold != "auto":
+            changed = chosen if isinstance(chosen, dict) else names
+            new = thresholds.per_track(threshold, len(names)).flatten().tolist()
+            gates = thresholds.per_track(gate, len(names)).flatten().tolist()
+            gate = [new[i] if name in changed else gates[i] for i, name in enumerate(names)]
+        return type(self)(self.config, replace(domain.writing, threshold=threshold, gate=gate))
 
     def read(self, path: Path) -> Tensor:
         """All whole runs of ``bars`` bars of a MIDI file, one after the other, moved into the pitch range; see ``given``."""
@@ -259,7 +213,7 @@ class PianorollDomain(Domain):
             raise BadInput(f"{path} has no {c.bars} bars of {c.metre} in a row, which this model works on.")
         return self._cells(self._in_range(planes, path), starts, c.bars * c.bar_steps)
 
-    def whole(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Self]:
+    def read_given(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, RollWriter]:
         """All whole bars of the model's metre; what is kept is written at the file's own pitches, tempo and programs."""
         c = self.config
         planes, piece = self._read(path)
@@ -274,18 +228,20 @@ class PianorollDomain(Domain):
                 f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has {', '.join(sounding)}."
             )
         frame, onset = unpacked(planes)
-        kept = Kept(torch.stack([begun(frame, onset), onset], 1), keep, tracks)
-        names = {
+        given = GivenNotes(torch.stack([begun(frame, onset), onset], 1), keep, tracks)
+        programs = {
             track.name: programs[0]
-            for track, programs, mine in zip(self.tracks, piece["programs"], tracks.tolist(), strict=True)
+            for track, programs, mine in zip(
+                RollWriter(c, PianorollWriting()).tracks, piece["programs"], tracks.tolist(), strict=True
+            )
             if mine and programs and track.program not in programs
         }
-        writer = self._writer(replace(self._played_by(names), tempo_bpm=round(piece["tempo_bpm"], 2)), kept)
+        writer = RollWriter(c, self.writing, given, round(piece["tempo_bpm"], 2), programs)
         return self._cells(self._in_range(planes, path), [0], len(planes))[0], writer
 
     def _read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         """Packed planes of a file on the model's grid, and what is known of it."""
-        from musegen_pianoroll.reading.build import read_piece
+        from musegen_pianoroll.reading.piece import read_piece
 
         return read_piece(path, self.config.tracks, self.config.steps_per_beat)
 
@@ -304,103 +260,11 @@ class PianorollDomain(Domain):
         fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), n_steps, self.config.pitch_range, None, fixed)
 
-    def _writer(self, config: PianorollConfig, kept: Kept | None) -> Self:
-        writer = type(self)(config)
-        writer.kept = kept
-        return writer
-
-    def _played_by(self, programs: Mapping[str, int]) -> PianorollConfig:
-        """The config with other programs for the tracks named."""
-        tracks = [replace(track, program=programs.get(track.name, track.program)) for track in self.tracks]
-        return replace(self.config, track_list=[asdict(track) for track in tracks])
-
-    def for_writing(self, options: Mapping[str, Any]) -> Self:
-        """Samples at another tempo, on other instruments, or with other thresholds.
-
-        Args:
-            options: ``tempo`` in beats per minute; ``programs``, by track, General MIDI numbers from 0 or names; ``threshold``, one
-                number for all tracks or one per track by name. A threshold that is set here stands alone: no gate.
-        """
-        known = {"tempo", "programs", "threshold"}
-        for name in options:
-            if name not in known:
-                raise BadInput(
-                    f'The domain "pianoroll" writes nothing that "{name}" changes.{did_you_mean(name, known)}'
-                )
-        names = [track.name for track in self.tracks]
-        for option_name in ("programs", "threshold"):
-            value = options.get(option_name)
-            for name in value if isinstance(value, Mapping) else ():
-                if name not in names:
-                    raise BadInput(f'{option_name}: there is no track "{name}".{did_you_mean(name, names)}')
-        programs = {name: program_number(value) for name, value in options.get("programs", {}).items()}
-        config = self._played_by(programs)
-        if "tempo" in options:
-            config = self._set(config, "tempo_bpm", options["tempo"])
-        if "threshold" in options:
-            config = self._with_threshold(config, options["threshold"])
-        return self._writer(config, self.kept)
-
-    def _with_threshold(self, config: PianorollConfig, given: Any) -> PianorollConfig:
-        """The config with a threshold for all tracks, or for those by name."""
-        n, names = len(self.tracks), [track.name for track in self.tracks]
-        changed = dict.fromkeys(names, given) if not isinstance(given, Mapping) else given
-        old = thresholds.per_track(config.threshold, n).flatten().tolist()
-        config = self._set(
-            config, "threshold", [changed.get(name, value) for name, value in zip(names, old, strict=True)]
-        )
-        if not config.gate:
-            return config
-        # A bar without an onset above the threshold has none above the same gate.
-        gates = thresholds.per_track(config.gate, n).flatten().tolist()
-        new: Any = config.threshold
-        return replace(config, gate=[new[i] if name in changed else gates[i] for i, name in enumerate(names)])
-
-    def _set(self, config: PianorollConfig, name: str, value: Any) -> PianorollConfig:
-        """The config with one option set as a user wrote it."""
-        checked = validate(PianorollConfig, {name: value}, 'the domain "pianoroll"')
-        return replace(config, **{name: getattr(checked, name)})
-
-    def as_data(self, samples: Tensor) -> Tensor:
+    def discretise(self, samples: Tensor) -> Tensor:
         """The notes of samples as cells."""
         rolls = self.rolls(samples)  # (n, tracks, 2, steps, 128)
         packed = torch.from_numpy(np.packbits(rolls.permute(0, 3, 1, 2, 4).numpy(), axis=-1, bitorder="little"))
         return torch.cat([self._cells(piece.numpy(), [0], piece.shape[0]) for piece in packed])
-
-    def pianorolls(self, samples: Tensor) -> list[Pianoroll]:
-        """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
-        c = self.config
-        tempo = c.tempo_bpm or 120.0
-        return [
-            Pianoroll(roll, self.tracks, c.steps_per_beat, tempo, c.signature, self._shown_range)
-            for roll in self.rolls(samples).numpy()
-        ]
-
-    @property
-    def _shown_range(self) -> tuple[int, int]:
-        """Pitches of pictures: the model's range, and whatever a given piece has outside it."""
-        low, high = self.config.pitch_range
-        if self.kept is not None:
-            pitches = self.kept.roll.any(0).any(0).any(0).nonzero().flatten().tolist()
-            low, high = min([low, *pitches]), max([high, *(pitch + 1 for pitch in pitches)])
-        return low, high
-
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        return [piece.save(folder / f"{name}.mid") for piece, name in zip(self.pianorolls(samples), names, strict=True)]
-
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image:
-        return output.contact_sheet(
-            self.rolls(samples).numpy(),
-            self.tracks,
-            steps_per_bar=self.config.bar_steps,
-            steps_per_beat=self.config.steps_per_beat,
-            pitch_range=self._shown_range,
-            columns=columns or (2 if samples.shape[2] <= 16 * self.config.bar_steps else 1),
-        )
-
-    def audio(self, samples: Tensor) -> tuple[list[np.ndarray], int]:
-        pieces = self.pianorolls(samples)
-        return [piece.audio() for piece in each(pieces, "Playing", "pieces")], output.SAMPLE_RATE_HZ
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         """Distributions of every measure of bars, see ``metrics.measures``, of samples against the reference's."""
@@ -432,22 +296,4 @@ class PianorollDomain(Domain):
 
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Random scales over steady drums: a few pieces' worth of bars that a model can learn in seconds."""
-        c, rng = self.config, np.random.default_rng(seed)
-        n_steps, n_tracks = c.bars * c.bar_steps, len(self.tracks)
-        counts = {"train": n, "valid": max(4, n // 8), "test": max(4, n // 8)}
-        rolls = np.zeros((sum(counts.values()) * n_steps, n_tracks, 2, 128), bool)
-        step = np.arange(0, len(rolls), 2)
-        for t in range(n_tracks):
-            pitch = c.lowest_pitch + (rng.integers(0, 12, len(step)) + 7 * t) % (c.highest_pitch - c.lowest_pitch + 1)
-            rolls[step, t, :, pitch] = True
-        packed = np.packbits(rolls, axis=-1, bitorder="little")
-        planes = model_planes(torch.from_numpy(packed), c.n_planes)
-        starts = torch.arange(sum(counts.values())) * n_steps
-        parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
-        splits = {split: self._dataset(planes, part, augment=split == "train") for split, part in parts.items()}
-        if c.classes:
-            splits = {
-                split: replace(part, label=torch.from_numpy(rng.integers(0, len(c.classes), len(part))))
-                for split, part in splits.items()
-            }
-        return Data(splits, hashlib.sha256(packed.tobytes()).hexdigest(), f"{n} synthetic windows")
+        return synthetic_data(self.config, self.tracks, n, seed)

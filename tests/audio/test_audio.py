@@ -16,6 +16,7 @@ from torch import Tensor
 
 import musegen
 from musegen.contracts.domain import Autoregressive, Decoder, Discriminator, Encoder
+from musegen.contracts.piece import save
 from musegen.errors import BadInput
 from musegen_audio import notes
 from musegen_audio.domain import AudioConfig, AudioDomain
@@ -210,10 +211,10 @@ def test_files_in_and_out(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.stack([tone(880, 2.5), tone(880, 2.5)], 1), RATE)
     x = domain.read(tmp_path / "a.flac")
     assert x.shape == (2, 1, 64, 64)  # of the third clip there is less than half
-    paths = domain.write(x, tmp_path, ["b", "c"])
+    paths = save(domain.pieces(x), tmp_path, ["b", "c"])
     assert [p.name for p in paths] == ["b.wav", "c.wav"]
     first = [p.read_bytes() for p in paths]
-    assert [p.read_bytes() for p in domain.write(x, tmp_path, ["b", "c"])] == first
+    assert [p.read_bytes() for p in save(domain.pieces(x), tmp_path, ["b", "c"])] == first
     info = soundfile.info(paths[0])
     assert (info.samplerate, info.channels, info.subtype, info.frames) == (RATE, 1, "PCM_16", 63 * 256)
     again = domain.read(paths[0])
@@ -223,7 +224,7 @@ def test_files_in_and_out(tmp_path: Path) -> None:
 def test_loud_samples_are_written_without_clipping(tmp_path: Path) -> None:
     domain = AudioDomain(AudioConfig())
     x = torch.cat([torch.ones(1, 1, 64, 64), torch.full((1, 1, 64, 64), float("nan")), -torch.ones(1, 1, 64, 64)])
-    sounds = [soundfile.read(path)[0] for path in domain.write(x, tmp_path, ["loud", "nan", "silent"])]
+    sounds = [soundfile.read(path)[0] for path in save(domain.pieces(x), tmp_path, ["loud", "nan", "silent"])]
     assert 0.9 < np.abs(sounds[0]).max() <= 0.991
     assert np.mean(np.abs(sounds[0]) > 0.985) < 0.001
     assert not sounds[1].any()
@@ -233,7 +234,7 @@ def test_loud_samples_are_written_without_clipping(tmp_path: Path) -> None:
 def test_pictures_have_axes(tmp_path: Path) -> None:
     domain = AudioDomain(AudioConfig())
     x = domain.spectral.analyse(torch.from_numpy(tone(1000, 63 * 256 / RATE)).float()[None].expand(3, -1))
-    picture = domain.picture(x, columns=3)
+    picture = domain.sheet(domain.pieces(x), columns=3)
     assert picture.width > 2 * picture.height > 200
     colours = np.asarray(picture)
     assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 100
@@ -311,7 +312,7 @@ def test_chroma_of_a_tone_is_its_pitch_class() -> None:
     [
         ({"widths": [0]}, "widths"),
         ({"n_fft": 1023}, "even n_fft"),
-        ({"hop": 600}, "a hop of half"),
+        ({"hop": 600}, "at most half"),
         ({"seconds": 0.01, "n_fft": 4096}, "too short for n_fft=4096"),
     ],
 )

@@ -1,17 +1,17 @@
-"""Batches as a pure function of (seed, step), and packed windows against a slow numpy reference."""
+"""Batches as a pure function of (seed, step), and parts of data sets."""
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musegen.contracts.dataset import Batch
+from musegen.contracts.dataset import Batch, generator_for
 from musegen.data.arrays import ArrayDataset, View, balanced_subset
-from musegen.data.batches import Batches, generator_for
-from musegen_pianoroll.store.windows import WindowDataset, gather_windows, unpack_pitches
+from musegen.data.batches import Batches
 
 CPU = torch.device("cpu")
 
@@ -83,68 +83,27 @@ def test_split_covers_the_batch(n: int, parts: int) -> None:
     assert torch.equal(torch.cat([b.label for b in split]), batch.label)  # type: ignore[misc]
 
 
-# Packed windows
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("part", "recorded"), [(None, "9329c82a8cdc8fea"), (range(5, 45, 3), "1df468351465afd8")])
+def test_order_and_values_are_what_they_always_were(part: range | None, recorded: str, dtype: torch.dtype) -> None:
+    """A run that began with an older musegen goes on with the batches that it would have had: these are recorded."""
+    x = torch.randint(0, 256, (50, 3, 4), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
+    pictures = ArrayDataset(x, torch.arange(50) % 3, lambda x, g: torch.bernoulli(x, generator=g), binary=True)
+    some = View(pictures, torch.arange(5, 45, 3))
+    dataset = pictures if part is None else View(pictures, torch.tensor(part))
+    batches = Batches(dataset.placed(CPU, None, dtype), 7, 5, CPU, {"more": some.placed(CPU, None, dtype)})
+    digest = hashlib.sha256()
+    for step in [*range(20), 30, 31, 12]:
+        batch, more = batches[step], batches[step].auxiliary["more"]
+        assert batch.x.dtype == dtype
+        for tensor in (batch.x.to(torch.uint8), batch.index, batch.label, more.x.to(torch.uint8), more.index):
+            digest.update(tensor.numpy().tobytes())  # type: ignore[union-attr]
+    for batch in batches.once(20):
+        digest.update(batch.x.to(torch.uint8).numpy().tobytes())
+    assert digest.hexdigest()[:16] == recorded
 
 
-def test_bit_order_is_little_endian() -> None:
-    """Pitch p is bit p % 8 of byte p // 8."""
-    packed = torch.zeros(16, dtype=torch.uint8)
-    packed[60 // 8] = 1 << (60 % 8)
-    assert unpack_pitches(packed).nonzero().flatten().tolist() == [60]
-
-
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-def test_windows_match_a_slow_reference(data: st.DataObject) -> None:
-    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
-    n_tracks, n_planes = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2))
-    low = data.draw(st.integers(0, 127))
-    high = data.draw(st.integers(low + 1, 128))
-    length = data.draw(st.integers(1, 12))
-    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.uint8]))
-    rolls = rng.random((40, n_tracks, n_planes, 128)) < 0.2
-    starts = rng.integers(0, 40 - length + 1, data.draw(st.integers(1, 6)))
-    fixed = rng.random(n_tracks) < 0.5
-    shifts = rng.integers(-130, 131, len(starts)) if data.draw(st.booleans()) else None
-
-    expected = np.zeros((len(starts), n_tracks * n_planes, length, high - low), np.float32)
-    for b, start in enumerate(starts):
-        for t in range(n_tracks):
-            shift = 0 if shifts is None or fixed[t] else int(shifts[b])
-            for p in range(n_planes):
-                for pitch in range(low, high):
-                    if 0 <= pitch - shift < 128:
-                        expected[b, t * n_planes + p, :, pitch - low] = rolls[
-                            start : start + length, t, p, pitch - shift
-                        ]
-
-    planes = torch.from_numpy(np.packbits(rolls, axis=-1, bitorder="little"))
-    found = gather_windows(
-        planes,
-        torch.from_numpy(starts),
-        length,
-        (low, high),
-        None if shifts is None else torch.from_numpy(shifts),
-        torch.from_numpy(fixed),
-        dtype,
-    )
-    assert found.dtype == dtype
-    assert found.is_contiguous()
-    np.testing.assert_array_equal(found.float().numpy(), expected)
-
-
-def test_transposition_is_drawn_from_the_choices_and_spares_drums() -> None:
-    rolls = np.zeros((64, 2, 1, 128), bool)
-    rolls[:, :, 0, 60] = True
-    planes = torch.from_numpy(np.packbits(rolls, axis=-1, bitorder="little"))
-    dataset = WindowDataset(planes, torch.arange(0, 60), 4, (0, 128), torch.tensor([True, False]), (-1, 0, 1))
-    x = dataset.gather(torch.arange(60), torch.Generator().manual_seed(0)).x
-    assert set(x[:, 0].nonzero()[:, 2].tolist()) == {60}
-    assert set(x[:, 1].nonzero()[:, 2].tolist()) == {59, 60, 61}
-    assert torch.equal(x, dataset.gather(torch.arange(60), torch.Generator().manual_seed(0)).x)
-
-
-# Streams and views
+# Auxiliary data and views
 
 
 def test_streams_come_beside_each_batch_in_an_order_of_their_own() -> None:

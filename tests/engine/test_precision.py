@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import toy
-from configurations import CONDITIONS, FAMILIES, FURTHER_FAMILIES
+from configurations import ON_TOYS, configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,7 +19,7 @@ from musegen.contracts.dataset import Batch, Dataset
 from musegen.contracts.family import build
 from musegen.data.arrays import ArrayDataset, View
 from musegen.data.batches import Batches
-from musegen.data.streaming import StreamedWindows, on_device
+from musegen.data.streaming import Streamed
 from musegen.engine.engine import Engine
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
@@ -57,22 +57,20 @@ BINARY: dict[str, Callable[[], Dataset]] = {
 def test_the_same_values_in_either_type(name: str, seed: int, step: int, streamed: bool) -> None:
     torch.manual_seed(seed)
     dataset = BINARY[name]()
-    memory = 30e3 / 1e9 if streamed else None  # less than the windows take
-    single, half = (
-        Batches(on_device(dataset, CPU, memory, dtype), 8, seed, CPU)[step] for dtype in (torch.float32, BF16)
-    )
+    memory = dataset.n_bytes // 2 if streamed else None
+    single, half = (Batches(dataset.placed(CPU, memory, dtype), 8, seed, CPU)[step] for dtype in (torch.float32, BF16))
     assert (single.x.dtype, half.x.dtype) == (torch.float32, BF16)
     assert torch.equal(single.x, half.x.float())
     assert torch.equal(single.x, half.float().x)
     assert half.float().x.dtype == torch.float32
-    if streamed and name == "windows":
-        assert isinstance(on_device(dataset, CPU, memory, BF16), StreamedWindows)
+    if streamed and name != "some of them":
+        assert isinstance(dataset.placed(CPU, memory, BF16), Streamed)
 
 
 def test_grey_levels_keep_their_digits() -> None:
     """1/255 of white is not a number of 8 binary digits: such pictures are not rounded."""
     grey = ArrayDataset(torch.arange(256, dtype=torch.uint8)[:, None])
-    batch = Batches(on_device(grey, CPU, None, BF16), 256, 0, CPU)[0]
+    batch = Batches(grey.placed(CPU, None, BF16), 256, 0, CPU)[0]
     assert batch.x.dtype == torch.float32
     assert torch.equal(batch.x[:, 0], batch.index / 255)
 
@@ -96,7 +94,7 @@ def test_pictures_that_say_they_are_binary_are(options: dict[str, Any], binary: 
     config = ImageConfig(target="background", **options)
     data = ImageDomain._data(config, {"train": (images.numpy(), None), "target": (grey.numpy(), None)}, "made up")
     for split, expected in binary.items():
-        x = Batches(on_device(data.splits[split], CPU, None, BF16), 20, 0, CPU)[0].x
+        x = Batches(data.splits[split].placed(CPU, None, BF16), 20, 0, CPU)[0].x
         assert (x.dtype == BF16) == expected
         values = set(x.unique().tolist())
         assert (values <= {0.0, 1.0}) == expected
@@ -104,16 +102,16 @@ def test_pictures_that_say_they_are_binary_are(options: dict[str, Any], binary: 
 
 def some_steps(key: str, dtype: torch.dtype) -> dict[str, float]:
     """Metrics of three steps and an evaluation, under the autocast of a CPU."""
-    name, options = (FAMILIES | FURTHER_FAMILIES)[key]
-    resolved = resolve(name, "toy", options | CONDITIONS.get(key, {}).get("toy", {}))
+    name, options = configured(key, "toy")
+    resolved = resolve(name, "toy", options)
     opened, data = resolved.domain.open(resolved.domain_config, None, Path("unused"))
     torch.manual_seed(0)
     family = build(resolved.family, resolved.family_config, opened)
     engine = Engine(family, RunConfig(batch_size=8, device="cpu"))
     engine._autocast = torch.autocast("cpu", BF16)
     wanted = resolved.family.auxiliary(resolved.family_config, opened.spec)
-    auxiliary = {n: on_device(auxiliary_dataset(resolved, data, want), CPU, None, dtype) for n, want in wanted.items()}
-    train = on_device(data.splits["train"], CPU, None, dtype)
+    auxiliary = {n: auxiliary_dataset(resolved, data, want).placed(CPU, None, dtype) for n, want in wanted.items()}
+    train = data.splits["train"].placed(CPU, None, dtype)
     batches = Batches(train, 8 * family.minibatches, 0, CPU, auxiliary)
     family.prepare(batches[0].float())
     for step in range(3):
@@ -123,7 +121,7 @@ def some_steps(key: str, dtype: torch.dtype) -> dict[str, float]:
     return engine.collect() | engine.evaluate([batches[5]])
 
 
-@pytest.mark.parametrize("key", [key for key in FAMILIES | FURTHER_FAMILIES if key != "rnn_nade-given"])
+@pytest.mark.parametrize("key", ON_TOYS)
 def test_every_family_learns_the_same(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first layer gets what autocast would have made of the batch, and a likelihood computes in float32."""
     monkeypatch.setattr(toy, "ArrayDataset", lambda *args, **kwargs: ArrayDataset(*args, **kwargs, binary=True))

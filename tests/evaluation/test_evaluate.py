@@ -75,7 +75,10 @@ def test_samples_are_drawn_at_the_temperature(tmp_path: Path, monkeypatch: pytes
     model = trained("vae", tmp_path / "run", latent_dim=2)
     seen: list[Tensor] = []
     monkeypatch.setattr(model.domain, "metrics", lambda a, b: seen.append(a) or {"x": 0.0})
-    found = [evaluate(model, n=8, temperature=temperature) for temperature in (1.0, 0.0)]
+    found = []
+    for temperature in (1.0, 0.0):
+        model.configure(temperature=temperature)
+        found.append(evaluate(model, n=8))
     assert len(seen[0].unique(dim=0)) == 8
     assert len(seen[2].unique(dim=0)) == 1  # seen[1] and seen[3] are the floor's training examples
     assert found[0].log_prob == found[1].log_prob
@@ -96,9 +99,9 @@ def test_rows_of_the_table_and_json() -> None:
         "alone": Figure(5.0, 6.0),
     }
     assert rows(figures) == [
-        {"": "a/b", "mean": "1 (2)", "reference": "3", "value": ""},
-        {"": "c", "mean": "– (0.123)", "reference": "", "value": ""},
-        {"": "alone", "mean": "", "reference": "", "value": "5 (6)"},
+        {"": "a/b", "mean": "1\u00a0(2)", "reference": "3", "value": ""},
+        {"": "c", "mean": "–\u00a0(0.123)", "reference": "", "value": ""},
+        {"": "alone", "mean": "", "reference": "", "value": "5\u00a0(6)"},
     ]
     plain = Evaluation("test", 1, 1, None, figures, {}).as_dict()
     assert plain["metrics"]["c/mean"] == {"model": None, "floor": 0.12345}
@@ -121,15 +124,16 @@ def test_which_measures_are_within_twice_the_floor() -> None:
 def test_choices_are_kept_to_the_most_probable_ones_and_an_exported_model_remembers(tmp_path: Path) -> None:
     model = trained("rnn_nade", tmp_path / "run", units=4, hidden=4, features=0)
     free = model.sample(64, seed=1)
-    model.set_sampling(top_p=0.01)  # less than any first choice has
+    model.configure(top_p=0.01)  # less than any first choice has
     likeliest = model.sample(64, seed=1)
     assert len(likeliest.unique(dim=0)) == 1 < len(free.unique(dim=0))
-    assert torch.equal(likeliest, model.sample(64, temperature=0))
+    assert torch.equal(likeliest, model.sample(64, temperature=0, top_p=1.0))
+    assert model.family.sampling.top_p == 0.01  # options of a call are of that call alone
     model.save(tmp_path / "model.safetensors")
     assert torch.equal(musegen.load(tmp_path / "model.safetensors").sample(64), likeliest)
     with pytest.raises(BadInput, match="top_p"):
-        model.set_sampling(top_p=1.5)
-    with pytest.raises(BadInput, match='"vae" has no top_p'):
-        trained("vae", tmp_path / "vae", latent_dim=2).set_sampling(top_p=0.5)
-    with pytest.raises(BadInput, match="has no units that could be set after training"):
-        model.set_sampling(units=8)
+        model.configure(top_p=1.5)
+    with pytest.raises(BadInput, match=r'vae on toy.* has no option "top_p"'):
+        trained("vae", tmp_path / "vae", latent_dim=2).configure(top_p=0.5)
+    with pytest.raises(BadInput, match='has no option "units"'):
+        model.configure(units=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Discriminator, Spec
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig, paste
+from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig
+from musegen.families.conditions import paste
 from musegen.networks.layers import ConditionalBatchNorm, GivenDecoder, batch_norm
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.running.config import RunConfig
@@ -164,6 +166,29 @@ def test_the_auxiliary_head_learns_from_real_examples_in_the_discriminators_step
     assert float(losses["class"].detach()) == pytest.approx(
         float(nn.functional.cross_entropy(gan.classifier(features), batch.label).detach()), abs=0.5
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"head": "auxiliary"}, {"condition": "given"}], ids=str)
+def test_the_game_is_that_of_gan_with_its_options(options: dict[str, Any]) -> None:
+    """What D minimises: the Wasserstein loss, λ times the penalty, and the auxiliary head's weight times its loss."""
+    gan = small(slabs=((0, 0, 2),), loss="wasserstein-gp", gradient_penalty=3.0, auxiliary_weight=0.5, **options)
+    player, losses = next(gan.updates(batch_of(12)))
+    expected = -losses["wasserstein"] + 3 * losses["penalty"] + 0.5 * losses.get("class", torch.zeros(()))
+    assert player == "discriminator"
+    torch.testing.assert_close(losses["loss"], expected)
+    assert float(losses["penalty"].detach()) > 0
+
+
+def test_real_labels_are_softened_as_in_gan() -> None:
+    """−(1 − s) log σ(a) − s log σ(−a) is s a above −log σ(a)."""
+    with pytest.raises(BadInput, match="real_smoothing"):
+        small(loss="hinge", real_smoothing=0.1)
+    gan, batch, found = small(loss="non-saturating").eval(), batch_of(12), []
+    for smoothing in (0.0, 0.4):
+        gan.config = replace(gan.config, real_smoothing=smoothing)
+        torch.manual_seed(0)
+        found.append(next(gan.updates(batch))[1])
+    torch.testing.assert_close(found[1]["loss"], found[0]["loss"] + 0.4 * found[0]["real_logit"])
 
 
 def three_blobs(n: int) -> Batch:

@@ -17,7 +17,8 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.gan import GAN, GANConfig, GANLoss, discriminator_loss, generator_loss, gradient_penalty
+from musegen.families.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty
+from musegen.families.gan import GAN, GANConfig
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
 from musegen.probability.likelihood import Bernoulli
 from musegen.running.config import RunConfig

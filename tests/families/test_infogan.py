@@ -17,8 +17,8 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
+from musegen.families.adversarial import discriminator_loss
 from musegen.families.ae import AE
-from musegen.families.gan import discriminator_loss
 from musegen.families.infogan import InfoGAN, InfoGANConfig, categorical_information, continuous_information
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
 from musegen.probability.latent import DiagonalGaussian

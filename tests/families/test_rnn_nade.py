@@ -16,7 +16,7 @@ from musegen.contracts.domain import Spec
 from musegen.contracts.family import require
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
+from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig, RNNNADESampling
 from musegen.probability.likelihood import Bernoulli, Gaussian
 from musegen.running.config import RunConfig
 
@@ -87,11 +87,10 @@ def test_the_position_in_the_bar_is_known() -> None:
     x[:, :, ::3] = 1
     family = model((1, 9, 1), bar=3, features=0)
     assert fit(family, x, 150) < 0.05
-    _, memory = family.network.steps(torch.zeros(1, 1, 2, 1), None)
+    _, memory = family.network.steps(torch.zeros(1, 1, 2, 1), family.network.start(1))
     assert memory.step == 2
-    assert torch.equal(
-        family.eval().continue_(x[:, :, :4], 8, temperature=0)[0, 0, :, 0].nonzero()[:, 0], torch.tensor([2, 5])
-    )
+    family.sampling = RNNNADESampling(temperature=0)
+    assert torch.equal(family.eval().continue_(x[:, :, :4], 8)[0, 0, :, 0].nonzero()[:, 0], torch.tensor([2, 5]))
 
 
 def test_a_past_is_continued_beyond_the_window() -> None:
@@ -100,7 +99,8 @@ def test_a_past_is_continued_beyond_the_window() -> None:
     x = torch.stack([first, 1 - first, first, 1 - first], 1)[:, None]  # (8, 1, 4, 3)
     family = model((1, 4, 3))
     assert fit(family, x, 200) == pytest.approx(3 * math.log(2), abs=0.05)
-    rest = family.eval().continue_(x[:, :, :2], 16, temperature=0)
+    family.sampling = RNNNADESampling(temperature=0)
+    rest = family.eval().continue_(x[:, :, :2], 16)
     assert torch.equal(rest, x[:, :, :2].repeat(1, 1, 8, 1))
 
 
@@ -135,8 +135,9 @@ def test_an_accompaniment_follows_what_is_given_later_in_music_of_any_length(fea
         assert float(-family.log_prob(x).mean()) < 0.2
     drawn = family.sample(3, given=x[0])
     assert torch.equal(drawn[:, 0], x[:1, 0].expand(3, -1, -1))
-    assert torch.equal(family.sample(300, given=x, temperature=0), x)
     shown = family.sample(40)
+    family.sampling = RNNNADESampling(temperature=0)
+    assert torch.equal(family.sample(300, given=x), x)
     assert torch.equal(shown[:, 0], family.examples[torch.arange(40) % 32][:, 0])
     assert shown.shape == (40, 2, 9, 4)
 
@@ -179,7 +180,8 @@ def test_data_that_are_not_binary_are_refused() -> None:
 def test_bars_of_a_lead_in_are_drawn_and_left_out() -> None:
     """The same draws as a longer sample's, without its first bars; a past needs none, and nor does what is given."""
     family = model((1, 4, 3), bar=2).eval()
-    led = model((1, 4, 3), bar=2, lead_in=3).eval()
+    led = model((1, 4, 3), bar=2).eval()
+    led.sampling = RNNNADESampling(lead_in=3)
     led.load_state_dict(family.state_dict())
 
     def seeded(draw: Callable[[], Tensor]) -> Tensor:

@@ -18,8 +18,9 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.vae import VAE, VAEConfig, free_bits_kl, log_mean_exp, vimco_signal
+from musegen.families.vae import VAE, VAEConfig, free_bits_kl, vimco_signal
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
+from musegen.probability.bounds import log_mean_exp
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 from musegen.probability.likelihood import Bernoulli, Gaussian
 from musegen.running.config import RunConfig

@@ -1,8 +1,11 @@
-"""What a command line test gets back, and what bad input must look like."""
+"""What a command line test gets back, what bad input must look like, and runs in processes of their own."""
 
 from __future__ import annotations
 
+import subprocess
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -21,3 +24,11 @@ def bad(result: Result, *parts: str) -> None:
     assert len(result.err.strip().splitlines()) == 1, result.err
     for part in parts:
         assert part in result.err, result.err
+
+
+def wait_for_steps(run: Path, process: subprocess.Popen[str], n_lines: int) -> None:
+    """Until a run that a process trains has logged so many lines. One that hangs is for the limit of the test to notice."""
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= n_lines):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)

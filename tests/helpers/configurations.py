@@ -1,11 +1,20 @@
-"""Configurations in which tests train every family, and the domains to train them on."""
+"""Configurations in which tests train every family, and the domains to train them on.
+
+Names of families and domains stand before their options. What has phases (a warm-up, pretraining, a ramp) ends them between the
+checkpoint and the last step of ``tests/families/test_contract.py``, so that a resumed run goes through their end.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 SEMI = {"labelled": 6, "pretraining_steps": 5}
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+MUSEGAN = {"loss": "wasserstein-gp", "critic_boost": 2}
+TINY_SOUND = {"sample_rate_hz": 4000, "seconds": 0.12, "hop": 32, "n_fft": 128, "n_mels": 16}
+TINIER_SOUND = {**TINY_SOUND, "seconds": 0.03, "hop": 8, "n_fft": 32}
+
+ON_EVERY_DOMAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "ae": ("ae", {"latent_dim": 4}),
     "vae": ("vae", {"latent_dim": 4, "beta": 0.5, "warmup_steps": 6, "free_bits": 0.05}),
     "vae-score-function": ("vae", {"latent_dim": 4, "estimator": "score-function"}),
@@ -19,7 +28,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "conditional_gan": ("conditional_gan", {"latent_dim": 4, "critic_steps": 2}),
     "conditional_gan-auxiliary": ("conditional_gan", {"latent_dim": 4, "head": "auxiliary", "loss": "non-saturating"}),
     "conditional_gan-given": ("conditional_gan", {"latent_dim": 4, "condition": "given"}),
-    "ada-dann": ("ada", {"ramp_steps": 8, "discriminator_widths": [16]}),
+    "ada-dann": ("ada", {"ramp_steps": 6, "discriminator_widths": [16]}),
     "ada-adda": ("ada", {"method": "adda", "pretraining_steps": 5, "discriminator_widths": [16]}),
     "semisupervised_vae-m1": ("semisupervised_vae", {"model": "m1", "feature_dim": 4, "hidden": 8, **SEMI}),
     "semisupervised_vae-m2": ("semisupervised_vae", {"model": "m2", "latent_dim": 4, **SEMI}),
@@ -37,7 +46,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": True},
     ),
     "gmmn": ("gmmn", {"latent_dim": 4}),
-    "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 8}),
+    "gmmn-code": ("gmmn", {"latent_dim": 4, "code_space": True, "code_dim": 6, "pretraining_steps": 5}),
     "structured_vae": ("structured_vae", {"discrete": [3], "continuous": [4]}),
     "structured_vae-groups": (
         "structured_vae",
@@ -52,7 +61,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "wake_sleep": ("wake_sleep", {"layers": [6]}),
     "wake_sleep-gaussian": ("wake_sleep", {"layers": [6, 4], "units": "gaussian"}),
     "wake_sleep-reweighted": ("wake_sleep", {"layers": [6, 4], "algorithm": "reweighted", "importance_samples": 3}),
-    "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 4}),
+    "gae": ("gae", {"latent_dim": 4, "memory": 12, "warmup_steps": 5}),
     "gae-memory": (
         "gae",
         {"latent_dim": 4, "memory_components": 5, "draws": 0, "own_component": "include", "warmup_steps": 0},
@@ -67,31 +76,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"units": 6, "hidden": 4, "recurrent": "gru", "depth": 1, "features": 0, "conditional": True},
     ),
 }
-DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
-    "toy": ("toy", {}),
-    "image-mlp": ("image", {"size": 16, "widths": [24]}),
-    "image-dcgan": ("image", {"size": 16, "networks": "dcgan", "channels": 4, "binarisation": "none"}),
-    "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
-    "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
-}
-TINY_SOUND = {"sample_rate_hz": 4000, "seconds": 0.12, "hop": 32, "n_fft": 128, "n_mels": 16}
-DOMAINS |= {
-    "audio-mlp": ("audio", {"networks": "mlp", "widths": [24], **TINY_SOUND}),
-    "audio-gansynth": (
-        "audio",
-        {
-            "networks": "gansynth",
-            "channels": 2,
-            "representation": "if",
-            **TINY_SOUND,
-            "n_fft": 32,
-            "hop": 8,
-            "seconds": 0.03,
-        },
-    ),
-}
-MUSEGAN = {"loss": "wasserstein-gp", "critic_boost": 2}
-FURTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+"""Families and their variants, each trained on every one of ``FOR_EVERY_FAMILY``."""
+
+ON_FEW_DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
     "gan-musegan": ("gan", {"latent_dim": 4, "beta1": 0.5, **MUSEGAN}),
     "gan-deterministic": ("gan", {"latent_dim": 4, "neurons": "deterministic"}),
     "gan-stochastic": ("gan", {"latent_dim": 4, "neurons": "stochastic", "slope_annealing": 1.1, **MUSEGAN}),
@@ -103,22 +90,39 @@ FURTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn_nade-given": ("rnn_nade", {"units": 6, "hidden": 4, "features": 2, "interval": 3}),
     "rnn_nade-layers": ("rnn_nade", {"recurrent": "gru", "units": 6, "layers": 2, "hidden": 4, "features": 0}),
 }
+"""Variants that a few domains are enough for."""
+
+FAMILIES = ON_EVERY_DOMAIN | ON_FEW_DOMAINS
+"""All of them."""
+
+ON_TOYS = [key for key in FAMILIES if key != "rnn_nade-given"]
+"""Those that the toy domain can train: what is given to rnn_nade is whole tracks, and toys have one."""
+
+FOR_EVERY_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
+    "toy": ("toy", {}),
+    "image-mlp": ("image", {"size": 16, "widths": [24]}),
+    "image-dcgan": ("image", {"size": 16, "networks": "dcgan", "channels": 4, "binarisation": "none"}),
+    "pianoroll-mlp": ("pianoroll", {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame"}),
+    "pianoroll-composer": ("pianoroll", {"bars": 2, "channels": 4, "transpose": 2}),
+    "audio-mlp": ("audio", {"networks": "mlp", "widths": [24], **TINY_SOUND}),
+    "audio-gansynth": ("audio", {"networks": "gansynth", "channels": 2, "representation": "if", **TINIER_SOUND}),
+}
+"""Domains and their networks, each under every one of ``ON_EVERY_DOMAIN``."""
+
 # A code of five tracks has 10 parts in jamming and 12 in hybrid.
-FURTHER_DOMAINS: dict[str, tuple[str, dict[str, Any]]] = {
-    f"pianoroll-{name}": (
-        "pianoroll",
-        {"bars": 2, "channels": 2, "networks": f"musegan-{name}", "latent_dim": 13},
-    )
+FOR_FEW_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    f"pianoroll-{name}": ("pianoroll", {"bars": 2, "channels": 2, "networks": f"musegan-{name}", "latent_dim": 13})
     for name in ("jamming", "hybrid")
 }
+"""Networks that a few families are enough for."""
+
+DOMAINS = FOR_EVERY_FAMILY | FOR_FEW_FAMILIES
+"""All of them."""
+
 BINARY = ("rnn_nade", "rnn_nade-conditional")
 """Families of grids that are on or off, which spectrograms cannot be made into."""
-PAIRS = [
-    (family, domain)
-    for domain, (name, _) in DOMAINS.items()
-    for family in FAMILIES
-    if not (name == "audio" and family in BINARY)
-] + [
+
+FURTHER_PAIRS = [
     ("gan-musegan", "image-dcgan"),
     ("gan-musegan", "pianoroll-jamming"),
     ("gan-deterministic", "image-mlp"),
@@ -137,7 +141,16 @@ PAIRS = [
     ("vae_gan", "pianoroll-jamming"),
     ("infogan", "pianoroll-hybrid"),
 ]
-"""All of one by all of the other, and what a few pairs are enough for."""
+"""Of ``ON_FEW_DOMAINS`` and ``FOR_FEW_FAMILIES``."""
+
+PAIRS = [
+    (family, domain)
+    for domain, (name, _) in FOR_EVERY_FAMILY.items()
+    for family in ON_EVERY_DOMAIN
+    if not (name == "audio" and family in BINARY)
+] + FURTHER_PAIRS
+"""What is trained: all of one by all of the other, and what a few pairs are enough for."""
+
 LABELS = {"pianoroll": {"labels": "mode"}}
 GIVEN: dict[str, dict[str, Any]] = {
     "toy": {"given": True},
@@ -151,7 +164,7 @@ SECOND = {
     "pianoroll": {"labels": "mode", "target": "chorales"},
     "audio": {"target": "muffled"},
 }
-CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
+NEEDS: dict[str, dict[str, dict[str, Any]]] = {
     "conditional_gan": LABELS,
     "conditional_gan-auxiliary": LABELS,
     "semisupervised_vae-m1": LABELS,
@@ -166,4 +179,15 @@ CONDITIONS: dict[str, dict[str, dict[str, Any]]] = {
     "conditional_gan-given": GIVEN,
     "conditional_gan-given-musegan": GIVEN,
 }
-"""Options of a domain that a family needs: what its classes, conditions and second data are."""
+"""Options of a domain, by its name, that a family needs: what its classes, conditions and second data are."""
+
+
+def configured(family_key: str, domain: str, options: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    """The name of a family, and its options.
+
+    Args:
+        domain: name of the domain whose options it needs.
+        options: further ones, which win over the family's own.
+    """
+    name, own = FAMILIES[family_key]
+    return name, own | dict(options or {}) | NEEDS.get(family_key, {}).get(domain, {})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from configurations import CONDITIONS, FAMILIES, FURTHER_FAMILIES, TINY_SOUND
+from configurations import ON_TOYS, TINY_SOUND, configured
 from torch import Tensor
 from toy import ToyPlugin
 
@@ -67,9 +67,8 @@ OVER: dict[str, dict[str, Any]] = {
 def train(family_key: str, domain: str, options: dict[str, Any], processes: Processes) -> dict[str, Tensor]:
     """Weights and buffers after a few steps, and the metrics of these; plain gradient descent, because Adam's first steps go
     by the sign of a gradient, which rounding decides where it is 0."""
-    family_name, family_options = (FAMILIES | FURTHER_FAMILIES)[family_key]
-    options = family_options | OVER.get(family_key, {}) | options | CONDITIONS.get(family_key, {}).get(domain, {})
-    resolved = resolve(family_name, domain, options)
+    name, options = configured(family_key, domain, OVER.get(family_key, {}) | options)
+    resolved = resolve(name, domain, options)
     opened, data = resolved.domain.open(resolved.domain_config, None, Path("unused"))
     torch.manual_seed(0)
     family = build(resolved.family, resolved.family_config, opened)
@@ -113,10 +112,8 @@ RUN = {"batch_size": 8, "log_every": 4, "validate_every": 4, "validate_examples"
 
 def resume(key: str, folder: Path, rank: int) -> list[str]:
     """Half of a run, and the other half in as many processes, and in one: what differs from the whole run."""
-    family, options = FAMILIES[key]
-    options = (
-        options | CONDITIONS.get(key, {}).get("toy", {}) | RUN | {"device": "cpu", "sample_every": 0, "quiet": True}
-    )
+    family, options = configured(key, "toy")
+    options = options | RUN | {"device": "cpu", "sample_every": 0, "quiet": True}
     whole = musegen.train(family, "toy", out=folder / "whole", steps=8, **options)
     half = musegen.train(family, "toy", out=folder / "half", steps=4, **options)
     if rank == 0:
@@ -166,8 +163,7 @@ def main(out: Path) -> None:
     notes.cached = lambda rate_hz, n: notes.render(rate_hz, n, programs=1, pitches=2)  # type: ignore[assignment]
     found: dict[str, list[str]] = {}
     with joined(RunConfig(batch_size=BATCH, device="cpu")) as (processes, _):
-        # What is given to rnn_nade is whole tracks, and toys have one.
-        pairs = [(key, "toy", {}) for key in FAMILIES | FURTHER_FAMILIES if key != "rnn_nade-given"]
+        pairs = [(key, "toy", {}) for key in ON_TOYS]
         pairs += [(key, "image", DCGAN) for key in ON_PICTURES]
         pairs += [(key, "audio", GANSYNTH) for key in ("gan-hinge", "gan-wasserstein")]
         for family, domain, options in pairs:

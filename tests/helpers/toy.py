@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.contracts.piece import Piece
 from musegen.data.arrays import ArrayDataset
 from musegen.errors import BadInput
 from musegen.networks.autoregressive import AutoregressiveGrid
@@ -33,10 +33,31 @@ class ToyConfig:
     fault: Literal["none", "nan"] = option("none", "nan: examples that break every loss")
 
 
+@dataclass(frozen=True)
+class ToyWriting:
+    level: float = option(0.5, "grey level, which calibration may set; nothing reads it", ge=0, le=1)
+
+
+class ToyPiece(Piece):
+    suffix = ".npy"
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def save(self, path: str | Path) -> Path:
+        if Path(path).suffix != self.suffix:
+            raise BadInput(f"{path} is no .npy file: give its name this ending.")
+        np.save(path, self.x.numpy())
+        return Path(path)
+
+    def picture(self) -> Image.Image:
+        return Image.fromarray((255 * self.x[0].numpy()).astype(np.uint8))
+
+
 class ToyDomain(Domain):
     name = "toy"
     summary = "4 × 4 pictures, for tests"
-    Config = ToyConfig
+    Config, Writing = ToyConfig, ToyWriting
     config: ToyConfig
 
     @classmethod
@@ -69,14 +90,8 @@ class ToyDomain(Domain):
         except (OSError, ValueError, EOFError):
             raise BadInput(f"{path} is no picture of the toy domain: give a .npy file.") from None
 
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        paths = [folder / f"{name}.npy" for name in names]
-        for sample, path in zip(samples, paths, strict=True):
-            np.save(path, sample.numpy())
-        return paths
-
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image.Image:
-        return Image.fromarray((255 * samples.flatten(0, 2).numpy()).astype(np.uint8))
+    def pieces(self, samples: Tensor) -> list[ToyPiece]:
+        return [ToyPiece(x) for x in samples]
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return {"mean_samples": float(samples.mean()), "mean_reference": float(reference.mean())}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from musegen.contracts import piece
 from musegen.contracts.domain import Decoder, Discriminator, Encoder
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
@@ -338,7 +339,7 @@ def test_options_that_do_not_fit_mnist(options: dict[str, Any], message: str) ->
 def test_written_pictures_read_back(tmp_path: Path, colour: Any) -> None:
     domain = ImageDomain(ImageConfig(size=12, colour=colour, binarisation="none"))
     x = torch.rand(3, *domain.spec.shape)
-    paths = domain.write(x, tmp_path, ["a", "b", "c"])
+    paths = piece.save(domain.pieces(x), tmp_path, ["a", "b", "c"])
     assert [p.name for p in paths] == ["a.png", "b.png", "c.png"]
     assert Image.open(paths[0]).mode == ("L" if colour == "grey" else "RGB")
     back = torch.cat([domain.read(path) for path in paths])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musegen.contracts.domain import Autoregressive, AutoregressiveKind
-from musegen.networks.autoregressive import AutoregressiveGrid, DiagonalBiLSTM, MaskedConv, RowLSTM, skew, unskew
+from musegen.networks.autoregressive import AutoregressiveGrid
+from musegen.networks.grid_layers import DiagonalBiLSTM, MaskedConv, RowLSTM, skew, unskew
 from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
 
 KINDS = get_args(AutoregressiveKind)

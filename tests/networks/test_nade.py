@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from functools import partial
@@ -14,7 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from musegen.networks.nade import Harmony, RecurrentNADE, Relative, _through
+from musegen.networks.nade import RecurrentNADE
+from musegen.networks.nade.harmony import Harmony
+from musegen.networks.nade.recurrent import initial_state, through
+from musegen.networks.nade.relative import Relative
+from musegen.networks.nade.sparse_conv import SparseConv
+from musegen.networks.nade.terms import Block
 
 Shape = tuple[int, int, int]
 GIVEN = {"given": [0]}
@@ -79,19 +85,85 @@ def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str,
     assert torch.equal(moved, torch.ones(n, n, dtype=torch.bool).tril(-1))
 
 
-def test_segments_give_the_recursion_of_nade() -> None:
-    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on, in three spans."""
+@pytest.mark.parametrize("given_channels", [[], [1]], ids=str)
+def test_segments_give_the_recursion_of_nade(given_channels: list[int]) -> None:
+    """The hidden layer cell by cell, as the paper writes it, for steps with no, some and all cells on, in three spans. Given cells
+    come first."""
     n = 2 * 30
-    made = network((2, 1, 30), features=0, depth=1)
-    context = torch.randn(6, 5, dtype=torch.float64)
+    made = network((2, 1, 30), features=0, depth=1, given=given_channels)
+    context = torch.randn(6, made.bias.in_features, dtype=torch.float64)
     x = (torch.rand(6, n) < torch.tensor([0, 1, 0.5, 0.5, 0.05, 0.05])[:, None]).double()
     expected = torch.zeros(6, n, dtype=torch.float64)
     with torch.no_grad():
         a = made.bias(context)
-        for d in range(n):
+        order = sorted(range(n), key=lambda d: (d % 2 not in given_channels, d))
+        for d in order:
             expected[:, d] = made.deep(a.relu()) @ made.out.weight[d] + made.step_bias(context)[:, d]
             a = a + x[:, d, None] * made.weight.weight[d]
-        torch.testing.assert_close(made._absolute(context, x), expected)
+        grid = made.cells.grid(x[:, None])
+        found, _ = made.absolute.block(Block(0, grid, grid, context), ())
+        rest = ~made.cells.given
+        torch.testing.assert_close(found[:, rest], expected[:, rest])
+
+
+TERMS = [{"depth": 1}, {"reach": 1, "lags": [3], "octave": 4}, GIVEN, {"features": 0, **GIVEN}]
+
+
+@pytest.mark.parametrize("options", TERMS, ids=str)
+def test_the_logit_is_the_sum_of_the_terms(options: dict[str, Any]) -> None:
+    """Of networks that have one term each."""
+    made, x = network((2, 4, 15), **options), torch.randint(2, (3, 2, 4, 15)).double()
+    with torch.no_grad():
+        expected, terms, alone = made(x), made.terms, []
+        for term in terms:
+            made.terms = [term]
+            alone.append(made(x))
+    assert len(terms) == (1 if "features" in options else 2)
+    torch.testing.assert_close(torch.stack(alone).sum(0), expected)
+
+
+@pytest.mark.parametrize("options", TERMS, ids=str)
+def test_a_term_that_is_drawn_from_follows_what_came_on(options: dict[str, Any]) -> None:
+    """Told of cells one by one, it is at each cell what it is for the whole block, and remembers the same."""
+    c, t, w = 2, 6, 15
+    made, x = network((c, t, w), **options), (torch.rand(1, c, t, w) < 0.2).double()
+    given, context = (
+        x * made.cells.given_channels[:, None, None],
+        torch.randn(t, made.absolute.bias.in_features).double(),
+    )
+    for term in made.terms:
+        with torch.no_grad():
+            expected, after = term.block(Block(0, x, x, context), term.start(1))
+            drawing, state = term.drawing(), term.start(1)
+            for step in range(t):
+                row = x[:, :, step : step + 1]
+                drawing.begin(Block(step, given[:, :, step : step + 1], given[:, :, step:], context[step, None]), state)
+                for d in (~made.cells.given).nonzero()[:, 0]:
+                    torch.testing.assert_close(drawing.logits()[0, d], expected[step, d])
+                    if made.cells.flat(row)[0, 0, d]:
+                        drawing.learn(d[None])
+                state = drawing.end(row)
+        assert len(state) == len(after)
+        for ours, theirs in zip(state, after, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_layers_have_the_names_that_model_files_know() -> None:
+    """And a copy of the network draws with its own."""
+    made = network((2, 4, 15), octave=4, depth=1, **GIVEN)
+    heads = [name.split(".")[0] for name in made.state_dict()]
+    assert list(dict.fromkeys(heads)) == [
+        *("recurrent", "bias", "step_bias", "weight", "deep", "out", "backward_"),
+        *("relative", "relative_bias", "relative_deep", "relative_out", "harmony"),
+    ]
+    x = torch.randint(2, (1, 2, 4, 15)).double()
+    other = copy.deepcopy(made)
+    with torch.no_grad():
+        expected = made(x)
+        for p in made.parameters():
+            p.zero_()
+        torch.testing.assert_close(other(x), expected)
+        assert float(made(x).abs().max()) == 0
 
 
 @given(
@@ -109,14 +181,14 @@ def test_looking_weights_up_is_the_masked_convolution(
 ) -> None:
     torch.manual_seed(seed)
     (c, t, w), group = shape, torch.arange(2 * shape[0]) % shape[0]
-    relative = Relative(group, torch.rand(c) < given_share, reach, lags, interval).double()
+    relative = SparseConv(group, torch.rand(c) < given_share, reach, lags, interval).double()
     back = max(reach, *lags, 0)
     seen = torch.bernoulli(torch.full((2, c, back + t + relative.ahead, w), density)).double()
     kernel = torch.zeros(len(group), c, back + 1 + relative.ahead, 2 * interval + 1, dtype=torch.float64)
     rows = torch.tensor([back + offset for offset in relative.offsets])
     kernel = kernel.index_add(2, rows, relative.weight * relative.mask)
     dense = F.conv2d(seen, kernel, padding=(0, interval))  # (B, F, T, W)
-    found = relative(seen, back, relative.table()).transpose(0, 1).flatten(1, 2)[:, :w]  # (B·T, W, F)
+    found = relative(seen, relative.table()).transpose(0, 1).flatten(1, 2)[:, :w]  # (B·T, W, F)
     torch.testing.assert_close(found.view(2, t, w, -1).permute(0, 3, 1, 2), dense)
     if density:
         noise = torch.randn_like(dense)
@@ -148,7 +220,12 @@ def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int
                 mean[k, c, w % 4] += weight[s] * x[0, c, s, w] / sum(weight)
         for j, i in itertools.product(range(4), range(4)):
             expected[t, j] += harmony.weight[:, :, i] @ mean.flatten(0, 1)[:, (j + i) % 4]
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected.repeat(1, 3, 1))  # a span of twelve columns
+    step, after = harmony.start(1), []
+    for t in range(n_steps):
+        after.append(harmony.now(step, t))
+        step = harmony.after(x[:, :, t : t + 1], step)
+    torch.testing.assert_close(torch.cat(after), found)
 
 
 def test_the_relative_term_is_the_same_in_every_key() -> None:
@@ -157,12 +234,12 @@ def test_the_relative_term_is_the_same_in_every_key() -> None:
     x = torch.zeros(1, 2, 6, 40, dtype=torch.float64)
     x[..., 16:24] = torch.randint(2, (1, 2, 6, 8))
     said = []
+    relative = made.terms[0]
+    assert isinstance(relative, Relative)
     with torch.no_grad():
         for grid in (x, x.roll(3, 3)):
-            seen = F.pad(grid, (0, 0, made.back, 0))
-            harmony, _ = made._harmony(grid, made.start(1))
-            bias = made._relative_bias(torch.zeros(6, 5).double(), harmony)
-            said.append(made._relative(bias, seen, made._shared()).view(6, 40, 2))
+            block = Block(0, grid, grid, torch.zeros(6, 5).double())
+            said.append(relative.block(block, relative.start(1))[0].view(6, 40, 2))
     torch.testing.assert_close(said[1][:, 3:], said[0][:, :-3])
     assert float((said[1] - said[0]).abs().max()) > 0.1
 
@@ -206,7 +283,7 @@ def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], tem
         for p in made.parameters():
             p.mul_(0.5)
         past = torch.randint(2, (n, c, 3, w)).double()
-        _, memory = made.steps(past, None)
+        _, memory = made.steps(past, made.start(n))
         torch.manual_seed(5)
         drawn = made.draw(t - 3, memory, temperature, top_p=top_p)
         torch.manual_seed(5)
@@ -256,7 +333,7 @@ def test_a_step_costs_the_same_however_long_the_past(monkeypatch: pytest.MonkeyP
     run = made.recurrent.forward
     monkeypatch.setattr(made.recurrent, "forward", lambda x, *rest: seen.append(x.shape[1]) or run(x, *rest))
     with torch.no_grad():
-        _, memory = made.steps(torch.ones(2, 1, 50, 3, dtype=torch.float64), None)
+        _, memory = made.steps(torch.ones(2, 1, 50, 3, dtype=torch.float64), made.start(2))
         made.draw(6, memory)
     assert seen == [50, 1, 1, 1, 1, 1, 1]
 
@@ -367,15 +444,17 @@ def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
 @pytest.mark.parametrize("begun", [False, True])
 def test_layer_by_layer_computes_and_draws_what_torch_does(kind: type[nn.LSTM | nn.GRU], begun: bool) -> None:
     network, x = kind(5, 7, 3, batch_first=True, dropout=0.4), torch.randn(4, 6, 5)
-    parts = (torch.randn(3, 4, 7), torch.randn(3, 4, 7))
-    state: Any = None if not begun else parts if kind is nn.LSTM else parts[0]
+    state = initial_state(network, 4, x)
+    if begun:
+        state = tuple(torch.randn_like(part) for part in state)
+    theirs: Any = state if kind is nn.LSTM else state[0]
     results = []
-    for run in (network, partial(_through, network)):
+    for run, before in ((network, theirs if begun else None), (partial(through, network), state)):
         torch.manual_seed(1)
-        y, after = run(x, state)
+        y, after = run(x, before)
         gradients = torch.autograd.grad(y.square().sum(), list(network.parameters()))
-        results.append([y, *(after if kind is nn.LSTM else [after]), *gradients, torch.get_rng_state()])
-    for theirs, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        results.append([y, *(after if isinstance(after, tuple) else [after]), *gradients, torch.get_rng_state()])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
     network.eval()
-    torch.testing.assert_close(_through(network, x, state)[0], network(x, state)[0], rtol=0, atol=0)
+    torch.testing.assert_close(through(network, x, state)[0], network(x, theirs)[0], rtol=0, atol=0)

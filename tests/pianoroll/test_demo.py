@@ -15,7 +15,6 @@ from PIL import Image
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_demo_makes_music(tmp_path: Path) -> None:
     command = [
         sys.executable,

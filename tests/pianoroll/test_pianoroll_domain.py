@@ -20,24 +20,29 @@ from torch import Tensor
 
 from musegen.contracts.domain import Decoder, Discriminator, Encoder
 from musegen.contracts.family import build
+from musegen.contracts.piece import save
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.models.model import Model
-from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+from musegen_pianoroll.config import PianorollConfig, PianorollWriting
+from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.measures.bars import measure, onsets_of, table
 from musegen_pianoroll.measures.keys import key_of, piece_labels
 from musegen_pianoroll.networks.musegan import strides
-from musegen_pianoroll.reading.build import build_store, read_piece
+from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.store import planes
 from musegen_pianoroll.store.format import PACKED, PLANES_AT, StoreTrack
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import gather_windows
 from musegen_pianoroll.store.writer import StoreWriter
-from musegen_pianoroll.writing.output import contact_sheet, notes_of, picture, synthesise, write_midi
+from musegen_pianoroll.writing.midi import notes_of, write_midi
+from musegen_pianoroll.writing.picture import COLOURS, contact_sheet, picture
+from musegen_pianoroll.writing.sound import synthesise
 
 CPU = torch.device("cpu")
 
@@ -166,7 +171,7 @@ def test_windows_are_the_bars_of_the_files(tmp_path: Path) -> None:
     read = domain.read(songs / "a.mid")
     assert read.shape == (3, *domain.spec.shape)  # and three that do not overlap
     assert torch.equal(read[0], data.splits["train"].gather(torch.tensor([0]), torch.Generator()).x[0])
-    written = domain.write(read, tmp_path, ["a0", "a1", "a2"])
+    written = save(domain.pieces(read), tmp_path, ["a0", "a1", "a2"])
     assert torch.equal(torch.cat([domain.read(path) for path in written]), read)
     assert domain.config.tempo_bpm == 120.0
 
@@ -252,7 +257,8 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import torch
-from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+from musegen_pianoroll.config import PianorollConfig, PianorollWriting
+from musegen_pianoroll.domain import PianorollDomain
 store, cache = Path(sys.argv[1]), Path(sys.argv[2])
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 maps = (store / "planes.safetensors").stat().st_size * 3 // 2  # the store, and its frames
@@ -298,8 +304,8 @@ def test_calibrated_samples_have_the_notes_and_the_empty_bars_of_the_data(seed: 
     real[:, :, 0] = torch.maximum(real[:, :, 0], real[:, :, 1])
     samples = torch.rand(60, *shape, generator=generator) ** 4
     samples[:, ::2] = 0  # frames: no note is held over into a bar where none begins
-    config = domain.calibrate(samples, real.flatten(1, 2))
-    calibrated = measure(PianorollDomain(config).rolls(samples), 16)
+    writing = domain.calibrate(samples, real.flatten(1, 2))
+    calibrated = measure(PianorollDomain(domain.config, writing).rolls(samples), 16)
     wanted = measure(domain.rolls(real.flatten(1, 2)), 16)
     torch.testing.assert_close(calibrated.empty_bars, wanted.empty_bars, atol=0.02, rtol=0)
     torch.testing.assert_close(calibrated.notes_per_bar, wanted.notes_per_bar, atol=0.05, rtol=0.02)
@@ -310,7 +316,7 @@ def test_a_saturated_model_is_not_silenced() -> None:
     domain = PianorollDomain(PianorollConfig(bars=1))
     samples = (torch.rand(50, *domain.spec.shape) < 0.01).float()
     real = (torch.rand(50, *domain.spec.shape) < 0.002).float()
-    rolls_ = PianorollDomain(domain.calibrate(samples, real)).rolls(samples)
+    rolls_ = PianorollDomain(domain.config, domain.calibrate(samples, real)).rolls(samples)
     assert (measure(rolls_, 16).notes_per_bar > 5).all()
 
 
@@ -324,17 +330,17 @@ def test_what_is_given_is_never_cut(density: float) -> None:
     given_cells[:, ::2] = 0
     samples = torch.where(domain.spec.given_mask(), given_cells, torch.rand(40, *shape) ** 4)
     real = (torch.rand(40, *shape) < density).float()
-    calibrated = PianorollDomain(domain.calibrate(samples, real))
+    calibrated = PianorollDomain(domain.config, domain.calibrate(samples, real))
     low, high = domain.config.pitch_range
     found = calibrated.rolls(samples)[:, [1, 3], 1, :, low:high]
     assert torch.equal(found.float(), given_cells[:, [3, 7]])
 
 
 def test_a_threshold_that_was_set_is_left_alone() -> None:
-    config = PianorollConfig(threshold=0.3)
-    domain = PianorollDomain(config)
+    writing = PianorollWriting(threshold=0.3)
+    domain = PianorollDomain(PianorollConfig(), writing)
     x = torch.rand(4, *domain.spec.shape)
-    assert domain.calibrate(x, x) is config
+    assert domain.calibrate(x, x) is writing
     assert domain.rolls(torch.full((1, *domain.spec.shape), 0.31)).any()
     assert not domain.rolls(torch.full((1, *domain.spec.shape), 0.29)).any()
 
@@ -345,19 +351,21 @@ def test_a_run_that_went_on_is_calibrated_again(band_store: Path, tmp_path: Path
 
     options = {"bars": 1, "networks": "mlp", "widths": [8], "latent_dim": 4, "batch_size": 8, "validate_every": 0}
     run = musegen.train("vae", "pianoroll", data=band_store, out=tmp_path / "a", steps=2, quiet=True, **options)
-    before = run.config().domain_config
-    after = musegen.resume(run.path, steps=40, quiet=True).config().domain_config
+    before = run.config().writing
+    after = musegen.resume(run.path, steps=40, quiet=True).config().writing
     whole = musegen.train("vae", "pianoroll", data=band_store, out=tmp_path / "b", steps=40, quiet=True, **options)
-    assert after == whole.config().domain_config
+    assert after == whole.config().writing
     assert after.threshold != before.threshold
 
 
 def test_one_threshold_per_track() -> None:
-    domain = PianorollDomain(PianorollConfig(threshold=[0.2, 0.4, 0.6, 0.8, 0.9]))
+    domain = PianorollDomain(PianorollConfig(), PianorollWriting(threshold=[0.2, 0.4, 0.6, 0.8, 0.9]))
     sounding = domain.rolls(torch.full((1, *domain.spec.shape), 0.5))[0, :, 1].flatten(1).any(1)
     assert sounding.tolist() == [True, True, False, False, False]
     with pytest.raises(BadInput, match="2 numbers for 5 tracks"):
-        PianorollDomain(PianorollConfig(threshold=[0.2, 0.4])).rolls(torch.zeros(1, *domain.spec.shape))
+        PianorollDomain(PianorollConfig(), PianorollWriting(threshold=[0.2, 0.4])).rolls(
+            torch.zeros(1, *domain.spec.shape)
+        )
 
 
 # Measures
@@ -457,8 +465,6 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
     colours = {pixel for _, pixel in image.getcolors(1 << 20)}
     from PIL import ImageColor
 
-    from musegen_pianoroll.writing.output import COLOURS
-
     grid = np.asarray(image)[20:]  # below the legend
     for i in range(5):
         colour = ImageColor.getrgb(COLOURS[i])
@@ -476,7 +482,6 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
     ("options", "message"),
     [
         ({"lowest_pitch": 90, "highest_pitch": 50}, "swap them"),
-        ({"threshold": [2.0]}, "from 0 to 1"),
         ({"metre": "four"}, "no time signature"),
         ({"metre": "7/16", "steps_per_beat": 1}, "no whole number of steps"),
         ({"widths": []}, "widths"),

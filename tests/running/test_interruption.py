@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import toy
+from musegen.running.launch import MEETING
 from torch import Tensor
 
 import musegen
@@ -22,8 +23,8 @@ from musegen.engine.checkpoint import load_checkpoint, newest_checkpoint
 from musegen.errors import BadInput
 from musegen.families.gan import GAN
 from musegen.families.vae import VAE
+from musegen.networks.nade import network
 from musegen.running import session, signals
-from musegen.running.launch import MEETING
 from musegen.running.runs import Run
 
 UPDATES = 201
@@ -212,15 +213,14 @@ def test_drawing_samples_is_cut_short_and_done_again(tmp_path: Path, monkeypatch
     options |= {"batch_size": 8, "sample_every": 2, "samples": 3, "validate_every": 0, "quiet": True, "device": "cpu"}
     whole = musegen.train("rnn_nade", "toy", out=tmp_path / "whole", **options)
     caller = Caller(2)
-    network = type(musegen.load(whole.path).family.network)
-    draw_step = network._draw_step
+    draw_step = network.draw_step
 
-    def watched(self: Any, *arguments: Any) -> Tensor:
+    def watched(*arguments: Any) -> Tensor:
         caller()
-        return draw_step(self, *arguments)
+        return draw_step(*arguments)
 
     with monkeypatch.context() as context:
-        context.setattr(network, "_draw_step", watched)
+        context.setattr(network, "draw_step", watched)
         with pytest.raises(signals.Interrupted, match="middle of step 2; saved at step 0"):
             musegen.train("rnn_nade", "toy", out=tmp_path / "run", **options)
     assert caller.late == 0
@@ -237,7 +237,7 @@ def test_a_calibration_that_is_cut_short_is_made_up_for(tmp_path: Path, monkeypa
     options |= {"learning_rate": 0.3, "examples": 16, "sample_every": 0, "quiet": True, "device": "cpu"}
 
     def calibrate(self: toy.ToyDomain, samples: Tensor, reference: Tensor) -> Any:
-        return type(self.config)(**{**vars(self.config), "widths": [int(1000 * samples.mean())]})
+        return toy.ToyWriting(float(samples.mean()))
 
     monkeypatch.setattr(toy.ToyDomain, "calibrate", calibrate)
     whole = musegen.train("vae", "toy", out=tmp_path / "whole", **options)
@@ -255,7 +255,7 @@ def test_a_calibration_that_is_cut_short_is_made_up_for(tmp_path: Path, monkeypa
         assert caller.late == 0
     assert caught.value.exit_code == 130
     run = Run.open(tmp_path / "run")
-    assert run.config().domain_config.widths == [32]
+    assert run.config().writing == toy.ToyWriting()
     musegen.resume(run.path, quiet=True)
     assert differences(run, whole) == []
     assert run.config().as_dict() == whole.config().as_dict()

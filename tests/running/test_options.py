@@ -27,8 +27,8 @@ def test_values_are_converted_and_defaults_stay() -> None:
     ("values", "message"),
     [
         ({"stepz": 3}, 'has no option "stepz". Did you mean "steps"'),
-        ({"steps": 0}, 'Option "steps" of the run: 0 will not do'),
-        ({"steps": "many"}, "'many' will not do"),
+        ({"steps": 0}, 'Option "steps" of the run: 0 is invalid'),
+        ({"steps": "many"}, "'many' is invalid"),
         ({"learning_rate": -1}, "greater than 0"),
         ({"learning_rate": "nan"}, "learning_rate"),
         ({"ema": 1}, "less than 1"),
@@ -86,6 +86,15 @@ def test_any_bytes_as_a_yaml_file_give_a_mapping_or_one_sentence(
         assert isinstance(load_yaml(path), dict)
     except BadInput as error:
         assert "\n" not in str(error)
+
+
+def test_brackets_without_end_are_no_valid_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("x: " + "[" * 10_000)
+    with pytest.raises(BadInput, match="no valid YAML"):
+        load_yaml(path)
+    with pytest.raises(BadInput, match="cannot be read"):
+        parse_assignments([path.read_text().replace(": ", "=")])
 
 
 def test_yaml_cannot_run_code(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from toy import ToyConfig, ToyDomain
+from toy import ToyConfig, ToyDomain, ToyPiece
 
+from musegen.contracts.dataset import Batch, Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.data.arrays import ArrayDataset
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
+from musegen.options import option
 from musegen.plugins import registry
 from musegen.probability.likelihood import Bernoulli
 from musegen.testing import checks, conformance
@@ -25,11 +27,24 @@ from musegen.testing import checks, conformance
 CONFIG = ToyConfig(given=True, target=True)
 
 
-class Sounding(ToyDomain):
-    """The toy domain, with sound."""
+class SoundingPiece(ToyPiece):
+    def audio(self) -> tuple[Any, int] | None:
+        return 0.5 * np.ones((1, 8), np.float32), 8000
 
-    def audio(self, samples: Tensor) -> tuple[Any, int] | None:
-        return [0.5 * np.ones((1, 8), np.float32) for _ in samples], 8000
+
+@dataclass(frozen=True)
+class Loudness:
+    loudness: float = option(0.5, "of what is written", ge=0, le=1)
+
+
+class Sounding(ToyDomain):
+    """The toy domain, with sound, and with an option of writing."""
+
+    Writing = Loudness
+    piece: type[ToyPiece] = SoundingPiece
+
+    def pieces(self, samples: Tensor) -> list[ToyPiece]:
+        return [self.piece(x) for x in samples]
 
 
 # Broken domains, each in one way. The name before the colon is the check that has to find it.
@@ -50,8 +65,8 @@ class NoMeaning(Sounding):
     class Config(ToyConfig):
         extra: int = 3
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(self.Config(**vars(config)))
+    def __init__(self, config: Any, writing: Any = None) -> None:
+        super().__init__(self.Config(**vars(config)), writing)
 
 
 @broken("options: not frozen")
@@ -60,8 +75,8 @@ class NotFrozen(Sounding):
     class Config:
         widths: tuple[int, ...] = (32,)
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(CONFIG)
+    def __init__(self, config: Any, writing: Any = None) -> None:
+        super().__init__(CONFIG, writing)
         self.Config = type(CONFIG)  # type: ignore[misc]
 
 
@@ -135,11 +150,11 @@ class Changed(Sounding):
         return self.change(super().synthetic(n, seed))
 
 
-def of_train(data: Data, **changes: Any) -> Data:
+def of_train(data: Data, kind: type[ArrayDataset] = ArrayDataset, **changes: Any) -> Data:
     train = data.splits["train"]
     assert isinstance(train, ArrayDataset)
     fields = {"x": train.x, "label": train.label, "transform": train.transform, "scale": train.scale} | changes
-    return replace(data, splits={**data.splits, "train": ArrayDataset(**fields)})
+    return replace(data, splits={**data.splits, "train": kind(**fields)})
 
 
 @broken("synthetic: out of range")
@@ -190,6 +205,91 @@ class OneFingerprint(Changed):
         return replace(data, fingerprint="toy")
 
 
+@broken("synthetic: no data set of the contract")
+class NoDataset(Changed):
+    def change(self, data: Data) -> Data:
+        class Alone:
+            label = None
+
+            def __len__(self) -> int:
+                return len(data.splits["train"])
+
+            def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
+                return data.splits["train"].gather(index, generator)
+
+        return replace(data, splits={**data.splits, "train": Alone()})
+
+
+def _with_train(kind: type[ArrayDataset], **changes: Any) -> type[Domain]:
+    class Other(Changed):
+        def change(self, data: Data) -> Data:
+            return of_train(data, kind, **changes)
+
+    return Other
+
+
+class Rolled(ArrayDataset):
+    """Streams, and is one example out of step."""
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        if memory is None:
+            return super().placed(device, memory, dtype)
+        return ArrayDataset(self.x.roll(1, 0), self.label, self.transform, self.scale).placed(device, memory, dtype)
+
+
+class Unlabelled(ArrayDataset):
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        label = self.label if memory is None else None
+        return ArrayDataset(self.x, label, self.transform, self.scale).placed(device, memory, dtype)
+
+
+class Repeating(ArrayDataset):
+    def order(self, *key: int) -> Tensor:
+        return torch.randint(len(self), (len(self),), generator=generator_for(torch.device("cpu"), *key))
+
+
+class Counting(ArrayDataset):
+    epochs = 0
+
+    def order(self, *key: int) -> Tensor:
+        self.epochs += 1
+        return super().order(*key, self.epochs)
+
+
+class Weightless(ArrayDataset):
+    @property
+    def n_bytes(self) -> int:
+        return 0
+
+
+class Moving(ArrayDataset):
+    """``placed`` as a module's ``to``: in place."""
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        if device.type == "cpu":
+            return super().placed(device, memory, dtype)
+        self.x = self.x.to(device)
+        return self
+
+
+class Settling(ArrayDataset):
+    """``placed`` as a module's ``to``: with another type, in place."""
+
+    def placed(self, device: torch.device, memory: int | None = None, dtype: torch.dtype = torch.float32) -> Dataset:
+        self.dtype = dtype if self.binary else self.dtype
+        return super().placed(device, memory, dtype)
+
+
+BROKEN["streaming: out of step"] = _with_train(Rolled)
+BROKEN["streaming: without labels"] = _with_train(Unlabelled)
+BROKEN["order of an epoch: some examples twice"] = _with_train(Repeating)
+BROKEN["order of an epoch: from a counter"] = _with_train(Counting)
+BROKEN["types: greys that pass for binary"] = _with_train(ArrayDataset, scale=3, binary=True)
+BROKEN["memory: not counted"] = _with_train(Weightless)
+BROKEN["placing: moved in place"] = _with_train(Moving)
+BROKEN["placing: typed in place"] = _with_train(Settling, binary=True)
+
+
 @broken("metrics: infinite")
 class Infinite(Sounding):
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
@@ -208,8 +308,8 @@ class ChangesSamples(Sounding):
         return {"mean": float(samples.mul_(0.5).mean())}
 
 
-@broken("calibration: no config")
-class NoConfig(Sounding):
+@broken("calibration: no options of writing")
+class NoWriting(Sounding):
     def calibrate(self, samples: Tensor, reference: Tensor) -> Any:
         return {"threshold": 0.5}
 
@@ -384,8 +484,9 @@ class Unmasked(Sounding):
 
 @broken("files: names of its own")
 class OwnNames(Sounding):
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        return super().write(samples, folder, [f"toy_{name}" for name in names])
+    class piece(SoundingPiece):  # noqa: N801
+        def save(self, path: str | Path) -> Path:
+            return super().save(Path(path).with_name(f"toy_{Path(path).name}"))
 
 
 @broken("files: upside down when read")
@@ -401,38 +502,39 @@ class FlatReading(Sounding):
 
 
 @broken("files: chance")
-class ChanceInFiles(Sounding):
-    counter = itertools.count()
-
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        return super().write(samples + 1e-4 * next(self.counter) * (samples > 2), folder, names)
-
-    def read(self, path: Path) -> Tensor:
-        return super().read(path)
-
-
 class Stamped(Sounding):
     """Writes a serial number behind the array, which reading does not see."""
 
-    counter = itertools.count()
+    class piece(SoundingPiece):  # noqa: N801
+        counter = itertools.count()
 
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        paths = super().write(samples, folder, names)
-        for path in paths:
-            with path.open("ab") as file:
+        def save(self, path: str | Path) -> Path:
+            with super().save(path).open("ab") as file:
                 file.write(b"%d" % next(self.counter))
-        return paths
-
-
-BROKEN["files: chance"] = Stamped
+            return Path(path)
 
 
 @broken("files: only data are written")
 class DataOnly(Sounding):
-    def write(self, samples: Tensor, folder: Path, names: Sequence[str]) -> list[Path]:
-        if bool(((samples != 0) & (samples != 1)).any()):
-            raise ValueError("no data\nat all")
-        return super().write(samples, folder, names)
+    class piece(SoundingPiece):  # noqa: N801
+        def save(self, path: str | Path) -> Path:
+            if bool(((self.x != 0) & (self.x != 1)).any()):
+                raise ValueError("no data\nat all")
+            return super().save(path)
+
+
+@broken("files: any suffix will do")
+class AnySuffix(Sounding):
+    class piece(SoundingPiece):  # noqa: N801
+        def save(self, path: str | Path) -> Path:
+            Path(path).write_bytes(super().save(Path(path).with_suffix(".npy")).read_bytes())
+            return Path(path)
+
+
+@broken("files: fewer pieces than samples")
+class Fewer(Sounding):
+    def pieces(self, samples: Tensor) -> list[ToyPiece]:
+        return super().pieces(samples)[: max(1, len(samples) - 1)]
 
 
 @broken("refusals: a raw error")
@@ -458,26 +560,46 @@ class AnySource(Sounding):
 
 @broken("picture: blank")
 class Blank(Sounding):
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image.Image:
-        return Image.new("L", (16, 16))
+    class piece(SoundingPiece):  # noqa: N801
+        def picture(self) -> Image.Image:
+            return Image.new("L", (16, 16), "white")
 
 
 @broken("picture: always the same")
 class SamePicture(Sounding):
-    def picture(self, samples: Tensor, columns: int | None = None) -> Image.Image:
-        return Image.linear_gradient("L")
+    class piece(SoundingPiece):  # noqa: N801
+        def picture(self) -> Image.Image:
+            return Image.linear_gradient("L")
 
 
 @broken("sound: too loud")
 class Loud(Sounding):
-    def audio(self, samples: Tensor) -> tuple[Any, int] | None:
-        return [np.full((1, 8), 1.5, np.float32) for _ in samples], 8000
+    class piece(SoundingPiece):  # noqa: N801
+        def audio(self) -> tuple[Any, int] | None:
+            return np.full((1, 8), 1.5, np.float32), 8000
 
 
 @broken("writing options: swallowed")
 class Swallows(Sounding):
-    def for_writing(self, options: Mapping[str, Any]) -> Self:
+    def written_with(self, options: Mapping[str, Any]) -> Self:
         return self
+
+
+@broken("writing options: no meaning")
+class MeaninglessWriting(Sounding):
+    @dataclass(frozen=True)
+    class Writing:
+        loudness: float = 0.5
+
+
+@broken("writing options: lost")
+class LosesWriting(Sounding):
+    """Starts with options of its own, whatever it is given."""
+
+    counter = itertools.count()
+
+    def __init__(self, config: Any, writing: Any = None) -> None:
+        super().__init__(config, Loudness(1 / (2 + next(self.counter))))
 
 
 @broken("family *: a code of one length")

@@ -13,6 +13,7 @@ import pytest
 from commands import Result
 
 from musegen.data.bundled import bundled
+from musegen.options import load_yaml
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text("utf-8")
 
@@ -42,6 +43,22 @@ def test_the_tutorial_works(run: Callable[..., Result], tmp_path: Path, monkeypa
         if arguments[0] == "plugin":
             assert "checks, 0 failed" in result.out
     assert len(list((tmp_path / "nade").glob("*.mid"))) == 16
+
+
+def test_a_threshold_of_its_own(run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    whole, changes = blocks("python")[:2]
+    changed = changes.replace("class GrooveDomain(Domain)", "class GrooveDomain(Plain)")
+    source = f"{whole}\n\nPlain = GrooveDomain\n\n\n{changed}".replace('"grooves"', '"loud"')
+    (tmp_path / "loud.py").write_text(source)
+    for path in sorted(bundled("freedoom").glob("*.mid"))[:4]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    plugin = ("--plugin", "loud.py")
+    assert run("plugin", "check", "loud", *plugin).code == 0
+    assert run("train", "vae", "loud", tmp_path, *plugin, "--steps", 2, "--out", "run").code == 0
+    threshold = load_yaml(tmp_path / "run" / "config.yaml")["threshold"]
+    assert 0 < threshold < 1
+    assert threshold != 0.5
 
 
 def test_a_step_too_late_is_found(run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

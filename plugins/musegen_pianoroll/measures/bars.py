@@ -20,7 +20,7 @@ from torch import Tensor
 
 from musegen.evaluation.distributions import Counts, Numbers, Values
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.output import notes_of
+from musegen_pianoroll.writing.midi import notes_of
 
 __all__ = ["BarMeasures", "Bars", "measure", "measures", "onsets_of", "table"]
 

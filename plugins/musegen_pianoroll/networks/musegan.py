@@ -71,6 +71,7 @@ def prime_factors(n: int) -> list[int]:
 def strides(bar_steps: int, n_pitches: int) -> list[tuple[int, int]]:
     """(time, pitch) factors from 1 × 1 to a whole bar, coarse to fine: pitch grows in the last two layers only.
 
+    >>> from musegen_pianoroll.networks.musegan import strides
     >>> strides(16, 84)
     [(2, 1), (2, 1), (2, 7), (2, 12)]
     """

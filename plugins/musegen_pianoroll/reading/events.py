@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -69,97 +69,158 @@ def read_events(
         max_ticks: how long each may be.
         max_events: how many there may be, of all kinds.
     """
-    raw = np.frombuffer(data, np.uint8)
-    highs = (raw > 0x7F).nonzero()[0]  # (H,): places of the bytes from 0x80 up
-    n_lows = highs.astype(np.int32) - np.arange(len(highs), dtype=np.int32)  # (H,): low bytes before each
-    value = raw[highs]
-    lows = data.translate(None, _HIGH)
-    kinds = _kinds(n_lows, value)
-    unfit: list[bytes | None] = [None] * 3  # by phase, made when needed
-    place, lows_before = highs.data, n_lows.data
-    budget, n_others, row, rest = 64 + len(data) // 32, 0, 0, 0
-    begins: list[int] = []
-    rests_at_end: list[int] = []  # of each track: what passes after its last channel event
-    threes: list[bytes] = []  # of stretches: last byte of the time, data
-    edges, shifts = (
-        [0],
-        [_OUTSIDE],
-    )  # high bytes at which stretches begin and end; from low bytes before to those of events
-    rests: list[tuple[int, int]] = []  # events, and what passed between them and the events before
-    programs: list[tuple[int, int, int, int]] = []
-    metas: list[tuple[int, int, int, int, bytes]] = []
+    highs = _Highs(data)
+    found = _Found(budget=64 + len(data) // 32)
     for track, (at, end) in enumerate(tracks):
-        begins.append(row)
-        rest = 0
-        running = n_data = 0  # the running status, and how many data bytes it has
-        while at < end:
-            n, start = 0, at
-            following = data[at + 1] if at + 1 < end else 0xFF
-            if (n_data == 2 and following != 0xFF) or data[at] < 0x80 <= following < 0xC0:
-                first = bisect_left(place, at)
-                low = at - first
-                fits = unfit[low % 3] = unfit[low % 3] or kinds.translate(_UNFIT[low % 3])
-                last = fits.find(1, first)
-                if last < 0:
-                    return None  # not even an end of the track
-                n = (lows_before[last] - low) // 3
-                if n:
-                    after = bisect_left(lows_before, low + 3 * n, first, last)
-                    at = low + 3 * n + after
-                    if at > end:
-                        return None
-                    running, n_data = 0x80, 2  # of some status: whoever needs to know which has one of its own
-            if not n:
-                event = _event(data, at, end, running)
-                budget -= 1
-                if event is None or budget < 0:
-                    return None
-                delta, content, at, kind, meta = event
-                if kind < 0xF0:
-                    running, n_data = kind, _N_DATA[kind >> 4]
-                if kind < 0xF0 and n_data == 2:
-                    n, first = 1, bisect_left(place, start)
-                    low, after = start - first, bisect_left(place, at, first)
-                else:
-                    n_others, rest = n_others + 1, rest + delta
-                    if kind >> 4 == 0xC:
-                        programs.append((track, row, kind & 0xF, data[content]))
-                    elif kind == 0xFF:
-                        if meta == 0x2F:
-                            break
-                        metas.append((track, row, rest, meta, data[content:at]))
-                    elif kind >= 0xF0:
-                        running = n_data = (
-                            0  # a system exclusive event ends a running status: parsers differ where it goes on
-                        )
-                    continue
-            if rest:
-                rests.append((row, rest))
-                rest = 0
-            edges += first, after
-            shifts += 3 * row - low, _OUTSIDE
-            threes.append(lows[low : low + 3 * n])
-            row += n
-        rests_at_end.append(rest)
-    begins.append(row)
-    if row + n_others > max_events:
+        if not _read_track(track, at, end, highs, found):
+            return None
+    if found.row + found.n_others > max_events:
         return None
+    return _events(highs, found, np.array(max_ticks, np.int64))
+
+
+class _Highs:
+    """The high bytes of files, and what the low ones before each of them say.
+
+    Attributes:
+        place: of each high byte, in ``data``, ``(H,)``.
+        n_lows: low bytes before each, int32 ``(H,)``; ``lows_before`` the same for quick access to one.
+        value: of each, uint8 ``(H,)``.
+        lows: the low bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        raw = np.frombuffer(data, np.uint8)
+        places = (raw > 0x7F).nonzero()[0]
+        self.data = data
+        self.n_lows = places.astype(np.int32) - np.arange(len(places), dtype=np.int32)
+        self.value = raw[places]
+        self.place, self.lows_before = places.data, self.n_lows.data
+        self.lows = data.translate(None, _HIGH)
+        self._kinds = _kinds(self.n_lows, self.value)
+        self._unfit: list[bytes | None] = [None] * 3  # by phase, made when needed
+
+    def stretch(self, at: int) -> tuple[int, int, int] | None:
+        """The stretch that begins at byte ``at``: its events, its first high byte, and the one after its last.
+
+        None if it does not end: then not even the track does.
+        """
+        first = bisect_left(self.place, at)
+        low = at - first
+        phase = low % 3
+        fits = self._unfit[phase] = self._unfit[phase] or self._kinds.translate(_UNFIT[phase])
+        last = fits.find(1, first)
+        if last < 0:
+            return None
+        n = (self.lows_before[last] - low) // 3
+        return n, first, bisect_left(self.lows_before, low + 3 * n, first, last) if n else first
+
+
+@dataclass
+class _Found:
+    """What was found so far, from the first track on.
+
+    Attributes:
+        budget: events that may still be read one by one.
+        row: channel events with two data bytes; n_others: all others.
+        begins: ``row`` at the beginning of each track.
+        rests_at_end: of each track: what passes after its last channel event.
+        threes: of stretches: last byte of the time, data.
+        edges, shifts: high bytes at which stretches begin and end; from low bytes before to three times those of events.
+        rests: events, and what passed between them and the events before.
+        programs, metas: as of ``Events``, but of metas the event that follows, and what passed since the one before.
+    """
+
+    budget: int
+    row: int = 0
+    n_others: int = 0
+    begins: list[int] = field(default_factory=list)
+    rests_at_end: list[int] = field(default_factory=list)
+    threes: list[bytes] = field(default_factory=list)
+    edges: list[int] = field(default_factory=lambda: [0])
+    shifts: list[int] = field(default_factory=lambda: [_OUTSIDE])
+    rests: list[tuple[int, int]] = field(default_factory=list)
+    programs: list[tuple[int, int, int, int]] = field(default_factory=list)
+    metas: list[tuple[int, int, int, int, bytes]] = field(default_factory=list)
+
+    def add(self, n: int, first: int, after: int, low: int, rest: int, lows: bytes) -> None:
+        """A stretch of n events, from high byte ``first`` and low byte ``low`` on, ``rest`` ticks after what was before."""
+        if rest:
+            self.rests.append((self.row, rest))
+        self.edges += first, after
+        self.shifts += 3 * self.row - low, _OUTSIDE
+        self.threes.append(lows[low : low + 3 * n])
+        self.row += n
+
+
+def _read_track(track: int, at: int, end: int, highs: _Highs, found: _Found) -> bool:
+    """Find the events of a track; whether all are sound, and few enough had to be read one by one."""
+    data = highs.data
+    found.begins.append(found.row)
+    running = n_data = rest = (
+        0  # the running status, how many data bytes it has, and ticks since the last channel event
+    )
+    while at < end:
+        n, start = 0, at
+        following = data[at + 1] if at + 1 < end else 0xFF
+        if (n_data == 2 and following != 0xFF) or data[at] < 0x80 <= following < 0xC0:
+            stretch = highs.stretch(at)
+            if stretch is None:
+                return False
+            n, first, after = stretch
+            if n:
+                at = start - first + 3 * n + after
+                if at > end:
+                    return False
+                running, n_data = 0x80, 2  # of some status: whoever needs to know which has one of its own
+        if not n:
+            event = _event(data, at, end, running)
+            found.budget -= 1
+            if event is None or found.budget < 0:
+                return False
+            delta, content, at, kind, meta = event
+            if kind < 0xF0:
+                running, n_data = kind, _N_DATA[kind >> 4]
+            if kind >= 0xF0 or n_data == 1:
+                found.n_others, rest = found.n_others + 1, rest + delta
+                if kind >> 4 == 0xC:
+                    found.programs.append((track, found.row, kind & 0xF, data[content]))
+                elif meta == 0x2F:
+                    break
+                elif kind == 0xFF:
+                    found.metas.append((track, found.row, rest, meta, data[content:at]))
+                elif kind >= 0xF0:  # a system exclusive event ends a running status: parsers differ where it goes on
+                    running = n_data = 0
+                continue
+            n, first = 1, bisect_left(highs.place, start)
+            after = bisect_left(highs.place, at, first)
+        found.add(n, first, after, start - first, rest, highs.lows)
+        rest = 0
+    found.rests_at_end.append(rest)
+    return True
+
+
+def _events(highs: _Highs, found: _Found, max_ticks: np.ndarray) -> Events | None:
+    """The table of all events; None if a track is too long."""
+    n, begins = found.row, [*found.begins, found.row]
     # (H,): three times the number of its event, more by 0 for a byte of its time, by 1 for its status; negative: of no event
-    role = n_lows + np.repeat(np.array(shifts, np.int32), np.diff([*edges, len(highs)]))
+    shifts = np.repeat(np.array(found.shifts, np.int32), np.diff([*found.edges, len(highs.value)]))
+    role = highs.n_lows + shifts
     event_of = role // 3
     turn = role - 3 * event_of
     turn[role < 0] = 2
-    table = np.frombuffer(b"".join(threes), np.uint8).reshape(-1, 3)
-    passed = np.zeros(row + 1, np.int64)  # ticks before each event, and all, as if tracks followed one another
-    np.cumsum(_deltas(table[:, 0], value, event_of, turn, rests), out=passed[1:])
+    table = np.frombuffer(b"".join(found.threes), np.uint8).reshape(-1, 3)
+    passed = np.zeros(n + 1, np.int64)  # ticks before each event, and all, as if tracks followed one another
+    np.cumsum(_deltas(table[:, 0], highs.value, event_of, turn, found.rests), out=passed[1:])
     at_begin = passed[begins]
-    if (at_begin[1:] - at_begin[:-1] + rests_at_end > max_ticks).any():
+    if (at_begin[1:] - at_begin[:-1] + found.rests_at_end > max_ticks).any():
         return None
     has_status = (turn == 1).nonzero()[0]
-    status = value[has_status]
-    if len(status) < row:
+    status = highs.value[has_status]
+    if len(status) < n:
         status_from = event_of[has_status]  # the first of a track has one, so no status runs on into the next
-        status = np.repeat(status, np.diff(status_from, append=row))
+        status = np.repeat(status, np.diff(status_from, append=n))
+    metas = found.metas
     meta_ticks = passed[[i for _, i, *_ in metas]] - at_begin[[t for t, *_ in metas]] if metas else passed[:0]
     return Events(
         begins,
@@ -167,7 +228,7 @@ def read_events(
         table[:, 1],
         table[:, 2],
         passed[1:] - np.repeat(at_begin[:-1], np.diff(begins)),
-        programs,
+        found.programs,
         [
             (t, tick + after, kind, text)
             for tick, (t, _, after, kind, text) in zip(meta_ticks.tolist(), metas, strict=True)

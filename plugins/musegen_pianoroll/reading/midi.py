@@ -151,46 +151,22 @@ def _walk(data: bytes, tracks: list[tuple[int, int]], max_ticks: int, path: Path
 
 def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int, int]:
     """Walk the events of one track; returns its length in ticks and its number of note-ons."""
-
-    def quantity(at: int) -> tuple[int, int]:
-        value = 0
-        for i in range(at, min(at + 4, end)):
-            value = value << 7 | data[i] & 0x7F
-            if data[i] < 0x80:
-                return value, i + 1
-        raise MidiError(
-            path, "has a length or time of more than four bytes" if at + 4 <= end else "ends inside an event"
-        )
-
     ticks, notes, status = 0, 0, 0
     while position < end:
-        delta, position = (data[position], position + 1) if data[position] < 0x80 else quantity(position)
+        delta, position = _quantity(data, position, end, path)
         ticks += delta
         if position >= end:
             raise MidiError(path, "ends inside an event")
         byte = data[position]
+        if byte in (0xFF, 0xF0, 0xF7):
+            position, is_last = _check_other(data, position, end, path)
+            if is_last:
+                break
+            continue
+        if byte > 0xF0:
+            raise MidiError(path, "has an event that files must not have")
         if byte >= 0x80:
-            position += 1
-            if byte in (0xFF, 0xF0, 0xF7):
-                meta = -1
-                if byte == 0xFF:
-                    if position >= end:
-                        raise MidiError(path, "ends inside an event")
-                    meta, position = data[position], position + 1
-                length, position = quantity(position)
-                if position + length > end:
-                    raise MidiError(path, "ends inside an event")
-                if meta == 0x58 and (length < 2 or data[position] == 0 or data[position + 1] > 6):
-                    raise MidiError(path, "has an impossible time signature")
-                if meta == 0x51 and length != 3:
-                    raise MidiError(path, "has an impossible tempo")
-                position += length
-                if meta == 0x2F:
-                    break
-                continue
-            if byte > 0xF0:
-                raise MidiError(path, "has an event that files must not have")
-            status = byte
+            status, position = byte, position + 1
         elif status == 0:
             raise MidiError(path, "has data without an event")
         n_data = _DATA_BYTES[status >> 4]
@@ -201,6 +177,33 @@ def _check_track(data: bytes, position: int, end: int, path: Path) -> tuple[int,
         notes += status >> 4 == 0x9 and data[position + 1] > 0
         position += n_data
     return ticks, notes
+
+
+def _check_other(data: bytes, position: int, end: int, path: Path) -> tuple[int, bool]:
+    """Check a meta or system exclusive event; where it ends, and whether it is the track's last."""
+    meta, position = -1, position + 1
+    if data[position - 1] == 0xFF:
+        if position >= end:
+            raise MidiError(path, "ends inside an event")
+        meta, position = data[position], position + 1
+    length, position = _quantity(data, position, end, path)
+    if position + length > end:
+        raise MidiError(path, "ends inside an event")
+    if meta == 0x58 and (length < 2 or data[position] == 0 or data[position + 1] > 6):
+        raise MidiError(path, "has an impossible time signature")
+    if meta == 0x51 and length != 3:
+        raise MidiError(path, "has an impossible tempo")
+    return position + length, meta == 0x2F
+
+
+def _quantity(data: bytes, at: int, end: int, path: Path) -> tuple[int, int]:
+    """A length or time, and where it ends."""
+    value = 0
+    for i in range(at, min(at + 4, end)):
+        value = value << 7 | data[i] & 0x7F
+        if data[i] < 0x80:
+            return value, i + 1
+    raise MidiError(path, "has a length or time of more than four bytes" if at + 4 <= end else "ends inside an event")
 
 
 def _parse(data: bytes, path: Path) -> Score:

@@ -39,6 +39,7 @@ def first_cell(index, n_cells):
     return index.to(tl.int64) * n_cells
 
 
+# One function of more than 50 lines: it is one pass over memory, whose steps share what they compute once per program.
 @triton.jit
 def _gather(
     planes,  # *int32 (total_steps, C, 4), 32 pitches each, C = tracks · P
@@ -124,13 +125,10 @@ def gather_windows_fused(
     Raises:
         ValueError: a window does not fit into 32-bit addresses, the planes are not contiguous, or another type.
     """
+    _check(planes, dtype)
     low, high = pitch_range
-    n_tracks, n_planes, n_bytes = planes.shape[1:]
+    n_tracks, n_planes, _ = planes.shape[1:]
     n_channels, n_pitches = n_tracks * n_planes, high - low
-    if not planes.is_contiguous() or n_bytes != 16:
-        raise ValueError(f"planes must be contiguous, (steps, tracks, P, 16), not {tuple(planes.shape)}")
-    if dtype not in ONE:
-        raise ValueError(f"windows come as {', '.join(map(str, ONE))}, not as {dtype}")
     group, per_word = math.gcd(n_pitches, LARGEST_GROUP), 4 // dtype.itemsize
     per_word = per_word if group % per_word == 0 else 1
     n_blocks = triton.cdiv(n_steps * n_pitches // group, block)
@@ -157,3 +155,10 @@ def gather_windows_fused(
             num_warps=n_warps,
         )
     return out
+
+
+def _check(planes: Tensor, dtype: torch.dtype) -> None:
+    if not planes.is_contiguous() or planes.shape[-1] != 16:
+        raise ValueError(f"planes must be contiguous, (steps, tracks, P, 16), not {tuple(planes.shape)}")
+    if dtype not in ONE:
+        raise ValueError(f"windows come as {', '.join(map(str, ONE))}, not as {dtype}")

@@ -37,7 +37,7 @@ def model_planes(planes: Tensor, n_planes: int) -> Tensor:
     """The planes that a model sees, ``(steps, tracks, P, 16)``.
 
     With one plane, the last step before a repeated note becomes a rest, as in MuseGAN's data, so that repeats stay
-    apart; only notes of a single step cannot give one away.
+    apart. A one-step note has no step to spare, so it merges with its repeat.
     """
     if n_planes == 2:
         return planes

@@ -31,7 +31,20 @@ __all__ = ["Store"]
 
 @dataclass(frozen=True)
 class Store:
-    """An open store; ``planes`` stays on disk until it is touched."""
+    """An open store; ``planes`` stays on disk until it is touched.
+
+    >>> import shutil
+    >>> from pathlib import Path
+    >>> from musegen.data.bundled import bundled
+    >>> from musegen_pianoroll.reading.build import build_store
+    >>> from musegen_pianoroll.store.store import Store
+    >>> Path("midi").mkdir()
+    >>> _ = shutil.copy(bundled("chorales") / "bwv253.mid", "midi")
+    >>> report = build_store(Path("midi"), Path("store"), tracks="voices", workers=1)
+    >>> store = Store.open(Path("store"))
+    >>> len(store.pieces), store.metres(), [track.name for track in store.tracks]
+    (1, {'4/4': 11}, ['Soprano', 'Alto', 'Tenor', 'Bass'])
+    """
 
     path: Path
     planes: np.ndarray

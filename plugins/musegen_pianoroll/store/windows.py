@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import Self
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from musegen.contracts.dataset import Batch
+from musegen.data.rows import RowDataset, Source
 from musegen.errors import MusegenWarning
 
 __all__ = ["WindowDataset", "gather_windows", "gather_windows_torch", "unpack_pitches"]
@@ -123,18 +120,18 @@ def _from_bit(packed: Tensor, first: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class WindowDataset:
+class WindowDataset(RowDataset):
     """Windows of a packed store.
 
     Args:
-        planes: ``(total_steps, tracks, P, 16)`` uint8, on the device.
+        planes: ``(total_steps, tracks, P, 16)`` uint8.
         starts: first step of each window, ``(N,)`` int64.
         n_steps: length of a window.
         pitch_range: lowest MIDI pitch, and the one after the highest.
         fixed: tracks that never transpose, ``(tracks,)`` bool.
         transpositions: semitones to choose from when a training batch is augmented; empty for none.
         label: class of each window, ``(N,)`` int64, if there are classes.
-        dtype: of batches, see ``in_type``.
+        dtype: of batches.
     """
 
     planes: Tensor
@@ -146,19 +143,14 @@ class WindowDataset:
     label: Tensor | None = None
     dtype: torch.dtype = torch.float32
 
-    def __len__(self) -> int:
-        return len(self.starts)
+    binary = True
 
-    def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
-        shift = self.draw_transpositions(len(index), generator, index.device)
-        x = gather_windows(
-            self.planes, self.starts[index], self.n_steps, self.pitch_range, shift, self.fixed, self.dtype
-        )
-        return Batch(x, index, None if self.label is None else self.label[index])
+    def source(self) -> Source:
+        return Source(self.planes, self.starts, self.n_steps)
 
-    def in_type(self, dtype: torch.dtype) -> Self:
-        """With batches in ``dtype``: their cells are 0 or 1, which every type holds exactly."""
-        return replace(self, dtype=dtype)
+    def make(self, rows: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
+        shift = self.draw_transpositions(len(first), generator, first.device)
+        return gather_windows(rows, first, self.n_steps, self.pitch_range, shift, self.fixed, self.dtype)
 
     def draw_transpositions(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
         """Semitones for n windows, ``(n,)`` int64; None without augmentation."""
@@ -166,20 +158,3 @@ class WindowDataset:
             return None
         choices = torch.tensor(self.transpositions, device=device)
         return choices[torch.randint(len(choices), (n,), generator=generator, device=device)]
-
-    def to(self, device: torch.device) -> Self:
-        label = None if self.label is None else self.label.to(device)
-        starts, fixed = self.starts.to(device), self.fixed.to(device)
-        return replace(self, planes=_moved(self.planes, device), starts=starts, fixed=fixed, label=label)
-
-
-_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-
-def _moved(planes: Tensor, device: torch.device) -> Tensor:
-    """The planes on a device, one copy for all splits of a store."""
-    copies = _copies.setdefault(planes, WeakValueDictionary())
-    moved = copies.get(str(device))
-    if moved is None:
-        moved = copies[str(device)] = planes.to(device)
-    return moved

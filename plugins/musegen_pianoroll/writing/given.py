@@ -12,7 +12,7 @@ from torch import Tensor
 
 from musegen_pianoroll.store.format import StoreTrack, pitch_name
 
-__all__ = ["Kept", "bars_of", "into_range", "moved_pitches"]
+__all__ = ["GivenNotes", "bars_of", "into_range", "moved_pitches"]
 
 N_PITCHES = 128
 NOWHERE = -1
@@ -111,7 +111,7 @@ def bars_of(
 
 
 @dataclass(frozen=True)
-class Kept:
+class GivenNotes:
     """The notes of a given piece, which take the place of those that the model saw of them.
 
     Args:

@@ -1,9 +1,4 @@
-"""One piece of music as a user holds it: notes on a grid, who plays them, and how fast.
-
-pieces = model.domain.pianorolls(model.sample(8, seed=0))
-pieces[0]                       # in a notebook: picture and player
-pieces[0].save("first.mid")     # or .mp3 .ogg .flac .wav .png .npz
-"""
+"""One piece of music as a user holds it: notes on a grid, who plays them, and how fast."""
 
 from __future__ import annotations
 
@@ -17,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from musegen.contracts.piece import Piece
 from musegen.errors import BadInput
-from musegen.files import write_atomically
+from musegen.files import write_file
 from musegen.sound.files import FORMATS, encode, write_sound
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing import output
+from musegen_pianoroll.writing.midi import midi_bytes, notes_of, to_pretty_midi
+from musegen_pianoroll.writing.picture import picture
+from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, synthesise
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +28,7 @@ __all__ = ["Pianoroll"]
 
 
 @dataclass(frozen=True, eq=False)
-class Pianoroll:
+class Pianoroll(Piece):
     """A piece.
 
     Args:
@@ -40,8 +38,24 @@ class Pianoroll:
         tempo_bpm: quarter notes per minute.
         metre: numerator and denominator.
         pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
+
+    In a notebook a piece shows its picture and a player.
+
+    >>> import numpy as np
+    >>> from musegen_pianoroll import Pianoroll
+    >>> from musegen_pianoroll.store.format import StoreTrack
+    >>> roll = np.zeros((1, 2, 16, 128), bool)  # a bar of sixteenths
+    >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
+    >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
+    >>> piece
+    Pianoroll(1 bars of 4/4, 1 notes, Piano)
+    >>> piece.notes, piece.then(piece).seconds
+    (array([[ 0, 60,  0,  8]]), 4.0)
+    >>> piece.save("c.mid").name  # or .npz, .png, .wav, .flac, .ogg, .mp3
+    'c.mid'
     """
 
+    suffix = ".mid"
     roll: np.ndarray
     tracks: Sequence[StoreTrack]
     steps_per_beat: int
@@ -68,7 +82,7 @@ class Pianoroll:
     @property
     def notes(self) -> np.ndarray:
         """Every note, int64 ``(n, 4)``: track, pitch, first step, and the one after the last."""
-        return output.notes_of(self.roll)
+        return notes_of(self.roll)
 
     def __repr__(self) -> str:
         names = ", ".join(track.name for track in self.tracks)
@@ -81,7 +95,7 @@ class Pianoroll:
 
     def to_pretty_midi(self) -> Any:
         """A ``pretty_midi.PrettyMIDI``."""
-        return output.to_pretty_midi(
+        return to_pretty_midi(
             self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
         )
 
@@ -109,7 +123,7 @@ class Pianoroll:
 
     def picture(self, width: int = 900) -> Image:
         """Time to the right, pitch upward, a colour per track."""
-        return output.picture(
+        return picture(
             self.roll,
             self.tracks,
             steps_per_bar=self.bar_steps,
@@ -118,9 +132,10 @@ class Pianoroll:
             width=width,
         )
 
-    def audio(self) -> np.ndarray:
-        """Sound, float32 ``(2, frames)`` at 44,100 Hz."""
-        return output.synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+    def audio(self) -> tuple[np.ndarray, int]:
+        """Sound, float32 ``(2, frames)``, and its rate in Hz."""
+        sound = synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+        return sound, SAMPLE_RATE_HZ
 
     def save(self, path: str | Path) -> Path:
         """Write the piece in the format of the suffix: MIDI (.mid), Lakh pianoroll (.npz), picture (.png), or sound.
@@ -129,24 +144,20 @@ class Pianoroll:
             BadInput: another suffix, or a place that cannot be written to.
         """
         path = Path(path)
-        try:
-            match path.suffix.lower():
-                case ".mid" | ".midi":
-                    write_atomically(path, output.midi_bytes(self.to_pretty_midi()))
-                case ".npz":
-                    content = io.BytesIO()
-                    self.to_pypianoroll().save(content)
-                    write_atomically(path, content.getvalue())
-                case ".png":
-                    write_atomically(path, self._png(900))
-                case suffix if suffix.removeprefix(".") in FORMATS:
-                    write_sound(path, self.audio(), output.SAMPLE_RATE_HZ)
-                case suffix:
-                    kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
-                    raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
-        except OSError as error:
-            raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
-        return path
+        match path.suffix.lower():
+            case ".mid" | ".midi":
+                return write_file(path, midi_bytes(self.to_pretty_midi()))
+            case ".npz":
+                content = io.BytesIO()
+                self.to_pypianoroll().save(content)
+                return write_file(path, content.getvalue())
+            case ".png":
+                return write_file(path, self._png(900))
+            case suffix if suffix.removeprefix(".") in FORMATS:
+                return write_sound(path, *self.audio())
+            case suffix:
+                kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
+                raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
 
     def _png(self, width: int) -> bytes:
         content = io.BytesIO()
@@ -155,10 +166,11 @@ class Pianoroll:
 
     def _repr_html_(self) -> str:
         """Picture and player for a notebook, self-contained; MP3, which every browser plays, or WAV where libsndfile is old."""
+        heard = self.audio()
         try:
-            kind, sound = "mpeg", encode(self.audio(), output.SAMPLE_RATE_HZ, "mp3")
+            kind, sound = "mpeg", encode(*heard, "mp3")
         except BadInput:
-            kind, sound = "wav", encode(self.audio(), output.SAMPLE_RATE_HZ)
+            kind, sound = "wav", encode(*heard)
         picture, player = (base64.b64encode(content).decode() for content in (self._png(700), sound))
         return (
             f'<figure><img alt="{escape(repr(self))}" src="data:image/png;base64,{picture}"><br>'

@@ -16,7 +16,7 @@ from musegen.evaluation.distributions import Counts, Numbers
 from musegen_pianoroll.measures.bars import NOTE_LENGTHS, Bars, measures, tonal_centroid
 from musegen_pianoroll.measures.musegan_table import musegan_compatible, musegan_measures, musegan_tonal_distance
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.output import write_midi
+from musegen_pianoroll.writing.midi import write_midi
 
 Note = tuple[int, int, int, int]
 TRACKS = [StoreTrack("Drums", 0, True), StoreTrack("Piano"), StoreTrack("Bass", 32)]

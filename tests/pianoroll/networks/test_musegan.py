@@ -15,8 +15,8 @@ import musegen
 from musegen.contracts.domain import Decoder, Discriminator, Encoder
 from musegen.contracts.family import build
 from musegen.errors import BadInput
+from musegen.families.adversarial import gradient_penalty
 from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig
-from musegen.families.gan import gradient_penalty
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.networks.musegan import MuseGANDecoder
 

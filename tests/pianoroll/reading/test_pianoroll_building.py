@@ -21,9 +21,10 @@ from readers import check
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen.reporting import listening
-from musegen_pianoroll.reading import build, events
+from musegen_pianoroll.reading import crew, events, parts
 from musegen_pianoroll.reading import midi as midi_module
-from musegen_pianoroll.reading.build import Stopped, build_store
+from musegen_pianoroll.reading.build import build_store
+from musegen_pianoroll.reading.crew import Stopped
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.quantise import from_keys, pack_notes, to_keys
 from musegen_pianoroll.store.merge import merge_stores
@@ -158,7 +159,7 @@ def test_planes_in_blocks_are_the_planes(rows: list[tuple[int, int, int, int]], 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "PART_FILES", 2)
+    monkeypatch.setattr(parts, "PART_FILES", 2)
 
 
 @pytest.fixture
@@ -219,11 +220,11 @@ def test_what_does_not_belong_together_is_not_merged(songs: Path, tmp_path: Path
 KILLED = """
 import os, sys
 from pathlib import Path
-from musegen_pianoroll.reading import build
-build.PART_FILES = 2
+from musegen_pianoroll.reading import build, parts
+parts.PART_FILES = 2
 from musegen.reporting import listening
 def progress(what, done, total, unit):
-    if done >= 4: os.kill(os.getpid(), 9)
+    if what == "Reading" and done >= 4: os.kill(os.getpid(), 9)
 with listening(progress):
     build.build_store(Path(sys.argv[1]), Path(sys.argv[2]), workers=1)
 """
@@ -246,7 +247,7 @@ def test_an_interrupted_build_goes_on_where_it_was(
     out, log = tmp_path / "two", tmp_path / "log"
 
     def interrupt(what: str, done: int, total: int, unit: str) -> None:
-        if done >= 4:
+        if what == "Reading" and done >= 4:
             raise KeyboardInterrupt
 
     if how == "Ctrl-C":
@@ -258,7 +259,7 @@ def test_an_interrupted_build_goes_on_where_it_was(
     assert not out.exists()
     kept = 2 * len(list((tmp_path / "two.building").glob("*.json")))
     assert kept >= 4
-    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", LOGGED.format(log=str(log))))
+    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", LOGGED.format(log=str(log))))
     build_store(songs, out, workers=2)
     assert log.read_bytes().count(b"\0") == 11 - min(kept, 11)
     assert contents(out) == contents(tmp_path / "one")
@@ -267,7 +268,7 @@ def test_an_interrupted_build_goes_on_where_it_was(
 
 def test_changed_files_and_options_are_read_anew(songs: Path, tmp_path: Path) -> None:
     def interrupt(what: str, done: int, total: int, unit: str) -> None:
-        if done == total:
+        if what == "Reading" and done == total:
             raise KeyboardInterrupt
 
     for _ in range(2):  # everything is read, nothing is written
@@ -289,7 +290,7 @@ def test_changed_files_and_options_are_read_anew(songs: Path, tmp_path: Path) ->
 
 def test_a_part_whose_notes_changed_is_not_written(songs: Path, tmp_path: Path) -> None:
     def interrupt(what: str, done: int, total: int, unit: str) -> None:
-        if done == total:
+        if what == "Reading" and done == total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), listening(interrupt):
@@ -306,7 +307,7 @@ def test_a_part_whose_notes_changed_is_not_written(songs: Path, tmp_path: Path) 
 
 
 def test_two_processes_do_not_build_the_same_store(songs: Path, tmp_path: Path) -> None:
-    with build._Folder(tmp_path / "two.building"), pytest.raises(BadInput, match="Another process"):
+    with parts.BuildingFolder(tmp_path / "two.building"), pytest.raises(BadInput, match="Another process"):
         build_store(songs, tmp_path / "two")
 
 
@@ -314,7 +315,7 @@ def test_a_reader_stopped_from_outside_is_no_fault_of_the_file(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = "import sys, os; sys.stdin.readline(); os.kill(os.getpid(), 15)"
-    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", stopped))
+    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", stopped))
     with pytest.raises(Stopped, match="the same command goes on"):
         build_store(songs, tmp_path / "two", workers=1)
     assert not list((tmp_path / "two.building").glob("*.json"))
@@ -334,8 +335,8 @@ def interpret(files, *rest):
 worker.interpret = interpret
 worker.main()
 """
-    monkeypatch.setattr(build, "WORKER", (sys.executable, "-c", crashing))
-    monkeypatch.setattr(build, "PART_FILES", 5)
+    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", crashing))
+    monkeypatch.setattr(parts, "PART_FILES", 5)
     report = build_store(folder, tmp_path / "store", workers=2)
     assert report.skipped == [(f"{i}crash.mid", "crashed the reader") for i in (1, 2, 7)]
     assert [p.source for p in Store.open(tmp_path / "store").pieces] == [f"{i}.mid" for i in (0, 3, 4, 5, 6, 8)]

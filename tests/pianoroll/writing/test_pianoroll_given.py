@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,17 @@ from torch import Tensor
 
 import musegen
 from musegen.contracts.family import build
+from musegen.contracts.piece import save
 from musegen.errors import BadInput, MusegenWarning
 from musegen.families.conditional_gan import ConditionalGAN, ConditionalGANConfig
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.models.model import Model
-from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
+from musegen_pianoroll.config import PianorollConfig, PianorollWriting
+from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.reading.roles import program_number
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.given import Kept, into_range, moved_pitches
-from musegen_pianoroll.writing.output import notes_of
+from musegen_pianoroll.writing.given import GivenNotes, into_range, moved_pitches
+from musegen_pianoroll.writing.midi import notes_of
 
 QUICK = ["--steps", "2", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
 BEAT = 480
@@ -121,11 +122,11 @@ def test_all_whole_bars_of_the_metre_are_read(tmp_path: Path) -> None:
     song.instruments[0].notes = [pretty_midi.Note(80, 40 + b, 0.5 * b, 0.5 * b + 0.5) for b in range(37)]
     song.write(str(tmp_path / "a.mid"))
     for n_bars in (1, 3, 4):
-        x, _ = PianorollDomain(PianorollConfig(bars=n_bars)).whole(tmp_path / "a.mid", "all")
+        x, _ = PianorollDomain(PianorollConfig(bars=n_bars)).read_given(tmp_path / "a.mid", "all")
         assert x.shape[1] == 7 * 16
         assert x[3].nonzero()[:, 1].tolist() == [b + 16 for b in (*range(20), *range(29, 37))]
     with pytest.raises(BadInput, match="no bar of 5/4"):
-        PianorollDomain(PianorollConfig(metre="5/4")).whole(tmp_path / "a.mid", "all")
+        PianorollDomain(PianorollConfig(metre="5/4")).read_given(tmp_path / "a.mid", "all")
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
@@ -134,7 +135,7 @@ def test_kept_notes_stand_as_they_were_and_new_ones_begin_anew(seed: int, cut: b
     rng = np.random.default_rng(seed)
     old, new = (torch.from_numpy(rng.random((n, 2, 2, 6, 128)) < 0.02) for n in (1, 3))
     past = old[0]
-    kept = Kept(past, "none" if cut else "all", torch.ones(2, dtype=torch.bool))
+    kept = GivenNotes(past, "none" if cut else "all", torch.ones(2, dtype=torch.bool))
     samples = torch.cat([torch.zeros_like(new), new], 3)
     found = kept.into(samples)
     if not cut:
@@ -169,14 +170,12 @@ def accompanist(given: list[str], **options: Any) -> Model:
     settings = {"bars": 2, "given": given, "networks": "mlp", "widths": [8], "lowest_pitch": 48, "highest_pitch": 71}
     domain = PianorollDomain(PianorollConfig(**{**settings, **options}))  # type: ignore[arg-type]
     family = build(ConditionalGAN, ConditionalGANConfig(latent_dim=4, condition="given"), domain)
-    return Model(family, domain, {"given": given})
+    return Model(family, domain, {})
 
 
 def listening(given: list[str], **options: Any) -> Model:
     """An untrained RNN-NADE that hears the whole of the given tracks."""
-    model = continuing(bars=2, given=given, **options)
-    model.config["given"] = given
-    return model
+    return continuing(bars=2, given=given, **options)
 
 
 def band(n_bars: int = 5) -> bytes:
@@ -191,7 +190,7 @@ def band(n_bars: int = 5) -> bytes:
 def file_notes(path: Path, tracks: Any = "band") -> np.ndarray:
     """Notes of a file on a grid of all pitches."""
     domain = PianorollDomain(PianorollConfig(bars=1, lowest_pitch=0, highest_pitch=127, tracks=tracks))
-    return domain.whole(path, "all")[1].kept.roll.numpy()  # type: ignore[union-attr]
+    return domain.read_given(path, "all")[1].given.roll.numpy()
 
 
 @pytest.mark.parametrize("make", [continuing, given_past])
@@ -200,12 +199,12 @@ def test_the_given_bars_come_back_and_new_ones_follow(make: Callable[..., Model]
     """Note for note, at their own pitches, tempo and programs."""
     (tmp_path / "a.mid").write_bytes(band())
     model = make()
-    x, writer = model.read_whole(tmp_path / "a.mid")
+    x, writer = model.read_given(tmp_path / "a.mid")
     assert x.shape == (10, 80, 24)
     new = model.continue_(x, 3 * 16, n=2, seed=1)
     assert new.shape == (2, 10, 48, 24)
     whole = torch.cat([x.expand(2, *x.shape), new], 2)
-    for path in writer.write(whole, tmp_path, ["a0", "a1"]):
+    for path in save(writer.pieces(whole), tmp_path, ["a0", "a1"]):
         roll, old = file_notes(path), file_notes(tmp_path / "a.mid")
         before, after = notes_of(old), notes_of(roll)
         np.testing.assert_array_equal(after[after[:, 2] < 80], before)
@@ -214,7 +213,7 @@ def test_the_given_bars_come_back_and_new_ones_follow(make: Callable[..., Model]
 
         programs = {i.name: i.program for i in pretty_midi.PrettyMIDI(str(path)).instruments}
         assert (programs["Bass"], programs["Piano"]) == (35, 4)
-    _, cutting = model.read_whole(tmp_path / "a.mid", "none")
+    _, cutting = model.read_given(tmp_path / "a.mid", "none")
     rolls = cutting.rolls(whole)  # type: ignore[attr-defined]
     assert rolls.shape[3] == 48
     assert torch.equal(rolls, writer.rolls(whole)[:, :, :, 80:])  # type: ignore[attr-defined]
@@ -229,9 +228,9 @@ def test_a_model_given_the_past_goes_on_from_what_it_wrote() -> None:
     family: Any = model.family
     sample = family.sample
 
-    def spy(n: int, *, temperature: float, given: Tensor) -> Tensor:
+    def spy(n: int, *, given: Tensor) -> Tensor:
         seen.append(given)
-        return sample(n, temperature=temperature, given=given)
+        return sample(n, given=given)
 
     family.sample = spy
     past = torch.zeros(10, 48, 24)
@@ -240,7 +239,7 @@ def test_a_model_given_the_past_goes_on_from_what_it_wrote() -> None:
     assert new.shape == (2, 10, 40, 24)
     assert len(seen) == 3
     assert torch.equal(seen[0][:, :, :32], past[:, 16:].expand(2, -1, -1, -1))
-    written = model.domain.as_data(torch.cat([past.expand(2, *past.shape)[:, :, 32:], new[:, :, :16]], 2))
+    written = model.domain.discretise(torch.cat([past.expand(2, *past.shape)[:, :, 32:], new[:, :, :16]], 2))
     assert torch.equal(seen[1][:, :, 16:32], written[:, :, 16:])
     assert set(seen[2].unique().tolist()) <= {0.0, 1.0}
     with pytest.raises(BadInput, match="needs 32 or more"):
@@ -271,12 +270,12 @@ def test_given_tracks_come_back_and_the_others_depend_on_them(
     """Five bars with a window of two: the bass, moved for the model, is written at its own pitches."""
     (tmp_path / "a.mid").write_bytes(band())
     model = make(["Bass", "Drums"], planes=planes)
-    x, writer = model.read_whole(tmp_path / "a.mid", "given")
+    x, writer = model.read_given(tmp_path / "a.mid", "given")
     assert x.shape[1] == 80
     samples = model.accompany(x, n=3, seed=1)
     assert samples.shape == (3, *x.shape)
     old = file_notes(tmp_path / "a.mid")
-    for path in writer.write(samples, tmp_path, ["a0", "a1", "a2"]):
+    for path in save(writer.pieces(samples), tmp_path, ["a0", "a1", "a2"]):
         roll = file_notes(path)
         for t in (0, 3):
             mine = roll[t][:, : old.shape[2]]
@@ -310,13 +309,12 @@ def test_a_family_that_continues_hears_the_whole_piece() -> None:
 def test_who_cannot_accompany_and_what_cannot_be_accompanied(tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(piece(2))
     with pytest.raises(BadInput, match=r"no notes for Strings, .* it has Drums, Piano, Bass\."):
-        accompanist(["Strings"]).read_whole(tmp_path / "a.mid", "given")
+        accompanist(["Strings"]).read_given(tmp_path / "a.mid", "given")
     for model in (continuing(), Model(continuing().family, continuing().domain, {})):
         with pytest.raises(BadInput, match="was not trained to be given"):
             model.accompany(torch.zeros(model.domain.spec.shape))
     model = given_past()
-    model.config["given"] = ["past"]
-    with pytest.raises(BadInput, match="no set of whole tracks"):
+    with pytest.raises(BadInput, match="not a set of whole tracks"):
         model.accompany(torch.zeros(model.domain.spec.shape))
     with pytest.raises(BadInput, match='"conditional_gan" cannot continue; these can: rnn_nade'):
         accompanist(["Bass"]).continue_(torch.zeros(10, 32, 24), 16)
@@ -326,19 +324,20 @@ def test_who_cannot_accompany_and_what_cannot_be_accompanied(tmp_path: Path) -> 
 
 
 def test_tempo_programs_and_thresholds() -> None:
-    domain = PianorollDomain(PianorollConfig(bars=1, threshold=[0.1, 0.2, 0.3, 0.4, 0.5], gate=[0.6] * 5))
-    other = domain.for_writing(
+    calibrated = PianorollWriting(threshold=[0.1, 0.2, 0.3, 0.4, 0.5], gate=[0.6] * 5)
+    domain = PianorollDomain(PianorollConfig(bars=1, tempo_bpm=110.0), calibrated)
+    other = domain.written_with(
         {"tempo": "90", "programs": {"Piano": "Church Organ", "Bass": 33}, "threshold": {"Bass": "0.05"}}
     )
-    assert other.config.tempo_bpm == 90.0
+    assert (domain.writer.tempo_bpm, other.writer.tempo_bpm) == (110.0, 90.0)
     assert [t.program for t in other.tracks] == [0, 19, 24, 33, 48]
-    assert other.config.threshold == pytest.approx([0.1, 0.2, 0.3, 0.05, 0.5])
-    assert other.config.gate == pytest.approx([0.6, 0.6, 0.6, 0.05, 0.6])
-    assert domain.for_writing({}).spec == domain.spec
+    assert other.writing.threshold == pytest.approx([0.1, 0.2, 0.3, 0.05, 0.5])
+    assert other.writing.gate == pytest.approx([0.6, 0.6, 0.6, 0.05, 0.6])
+    assert domain.written_with({}).writing == calibrated
     x = torch.rand(4, *domain.spec.shape) / 2  # no gate opens
     assert not domain.rolls(x)[:, 3].any()
-    alone = PianorollDomain(replace(domain.config, threshold=0.3, gate=[]))
-    assert torch.equal(domain.for_writing({"threshold": 0.3}).rolls(x), alone.rolls(x))
+    alone = PianorollDomain(domain.config, PianorollWriting(threshold=0.3))
+    assert torch.equal(domain.written_with({"threshold": 0.3}).rolls(x), alone.rolls(x))
     assert torch.equal(other.rolls(x)[:, :3], domain.rolls(x)[:, :3])
     assert other.rolls(x)[:, 3].any()
 
@@ -346,8 +345,8 @@ def test_tempo_programs_and_thresholds() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tempo": "fast"}, "tempo_bpm"),
-        ({"tempo": 0}, "tempo_bpm"),
+        ({"tempo": "fast"}, "tempo"),
+        ({"tempo": 0}, "tempo"),
         ({"programs": {"Pinao": 3}}, 'Did you mean "Piano"'),
         ({"programs": {"Piano": 128}}, "0 to 127"),
         ({"programs": {"Piano": "church organ 2"}}, 'Did you mean "church organ"'),
@@ -357,9 +356,9 @@ def test_tempo_programs_and_thresholds() -> None:
         ({"volume": 3}, "volume"),
     ],
 )
-def test_writing_options_that_will_not_do(options: dict[str, Any], message: str) -> None:
+def test_writing_options_that_are_invalid(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        PianorollDomain(PianorollConfig()).for_writing(options)
+        PianorollDomain(PianorollConfig()).written_with(options)
 
 
 def test_programs_by_number_and_name() -> None:
@@ -370,8 +369,8 @@ def test_samples_as_they_would_be_read_again(tmp_path: Path) -> None:
     for planes in ("frame+onset", "frame"):
         domain = PianorollDomain(PianorollConfig(bars=2, planes=planes))  # type: ignore[arg-type]
         x = (torch.rand(3, *domain.spec.shape, generator=torch.Generator().manual_seed(1)) < 0.02).float()
-        paths = domain.write(x, tmp_path, ["a", "b", "c"])
-        assert torch.equal(torch.cat([domain.read(path)[:1] for path in paths]), domain.as_data(x))
+        paths = save(domain.pieces(x), tmp_path, ["a", "b", "c"])
+        assert torch.equal(torch.cat([domain.read(path)[:1] for path in paths]), domain.discretise(x))
 
 
 # As a user meets it
@@ -420,7 +419,7 @@ def test_continuing_on_the_command_line(run: Callable[..., Result], tmp_path: Pa
     assert (programs["Piano"], programs["Bass"]) == (19, 33)
     assert played.get_tempo_changes()[1][0] == pytest.approx(77, rel=1e-4)
     bad(run("generate", "vae", "--programs", "Piano"), "--programs", "Piano=5,Bass=33")
-    bad(run("generate", "vae", "--tempo", "-1"), "tempo_bpm")
+    bad(run("generate", "vae", "--tempo", "-1"), "tempo", "greater than 0")
 
     # The ends of an interpolation are the reconstructions of the two pieces, byte for byte.
     for command in (["interpolate", "--steps", 3, "--out", "between"], ["reconstruct", "--out", "again"]):
@@ -457,7 +456,7 @@ def test_other_domains_say_that_they_have_no_bars(run: Callable[..., Result]) ->
     bad(run("generate", "toy", "--bars", 2), '"toy" have no bars')
     bad(run("continue", "toy", "x.npy"), "cannot continue")
     bad(run("accompany", "toy", "x.npy"), "was not trained to be given")
-    bad(run("generate", "toy", "--tempo", 90), '"toy" writes nothing that --tempo could change')
+    bad(run("generate", "toy", "--tempo", 90), 'model toy has no option "tempo"')
 
 
 # Models that ship
@@ -494,12 +493,17 @@ def test_a_model_that_ships(run: Callable[..., Result], tmp_path: Path, monkeypa
     # Tempo, tracks and what was calibrated travel with the file.
     config = musegen.load("run").domain.config
     assert model.domain.config == config
-    assert config.gate
+    assert model.domain.writing == musegen.load("run").domain.writing
+    assert model.domain.writing.gate
     assert config.tempo_bpm == 120.0
     bad(run("evaluate", "little-band", "-n", 8), "--data")
     found = json.loads(run("evaluate", "little-band", "-n", 8, "-k", 1, "--data", songs, "--json").out)
     assert found == json.loads(run("evaluate", "run", "-n", 8, "-k", 1, "--json").out)
-    (tmp_path / "little-band").mkdir()  # a path goes before a name
-    bad(run("generate", "little-band"), "no run of musegen")
+    (tmp_path / "little-band").mkdir()  # a folder that holds no run does not hide a model
+    assert run("generate", "little-band", "-n", 1, "--out", "c", "--audio", "none").code == 0
+    (tmp_path / "run").rename(tmp_path / "little-band" / "run")
+    (tmp_path / "little-band").rename(tmp_path / "x")
+    (tmp_path / "x" / "run").rename(tmp_path / "little-band")  # a run goes before a name
+    assert musegen.load("little-band").run is not None
     (shelf / "torn.safetensors").write_bytes(b"torn")
     bad(run("models"), "torn.safetensors is damaged")

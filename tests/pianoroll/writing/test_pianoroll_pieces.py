@@ -19,7 +19,8 @@ from musegen_pianoroll import Pianoroll
 from musegen_pianoroll.domain import PianorollConfig, PianorollDomain
 from musegen_pianoroll.reading.roles import BAND, VOICES
 from musegen_pianoroll.store.format import StoreTrack, pitch_name
-from musegen_pianoroll.writing.output import COLOURS, notes_of
+from musegen_pianoroll.writing.midi import notes_of
+from musegen_pianoroll.writing.picture import COLOURS
 
 Note = tuple[int, int, int, int]
 NOTES: list[Note] = [
@@ -163,7 +164,7 @@ def test_pieces_of_a_model_and_one_after_the_other() -> None:
     x = torch.zeros(2, *domain.spec.shape)
     x[0, :2, 0:4, 40] = x[1, 2:4, 4:8, 30] = 1
     x[:, 1::2, 1:4] = x[1, 3, 5:8] = 0  # one onset each
-    first, second = domain.pianorolls(x)
+    first, second = domain.pieces(x)
     assert first.tracks == list(VOICES)
     assert first.seconds == pytest.approx(3.0)
     assert first.notes.tolist() == [[0, 64, 0, 4]]

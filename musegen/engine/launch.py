@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -38,7 +39,6 @@ def launch(n: int) -> int:
     """
     children: list[subprocess.Popen[bytes]] = []
     received: list[int] = []
-    ended: set[int] = set()  # by us
 
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -53,17 +53,7 @@ def launch(n: int) -> int:
         children += [
             subprocess.Popen(_command(), env=environment(rank, n, meeting), start_new_session=True) for rank in range(n)
         ]
-        deadline = None
-        while any(child.poll() is None for child in children):
-            time.sleep(0.05)
-            failed = [c for c in children if c.returncode not in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)]
-            if failed and deadline is None:
-                deadline = time.monotonic() + GRACE_S
-            if deadline is not None and time.monotonic() > deadline:
-                for child in children:
-                    if child.poll() is None:
-                        ended.add(child.pid)
-                        child.kill()
+        ended = _wait(children)
     finally:
         for child in children:
             if child.poll() is None:
@@ -71,19 +61,45 @@ def launch(n: int) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         for number, handler in previous.items():
             signal.signal(number, handler)
-    codes = [child.returncode for child in children]
-    if received and any(codes):
+    if received and any(child.returncode for child in children):
         return 128 + received[0]
+    return _exit_code(children, ended)
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]]) -> set[int]:
+    """Wait for all; the process numbers of those that had to be ended because another one had failed."""
+    ended: set[int] = set()
+    deadline = None
+    while any(child.poll() is None for child in children):
+        time.sleep(0.05)
+        failed = [c for c in children if c.returncode not in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)]
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE_S
+        if deadline is not None and time.monotonic() > deadline:
+            for child in children:
+                if child.poll() is None:
+                    ended.add(child.pid)
+                    child.kill()
+    return ended
+
+
+def _exit_code(children: Sequence[subprocess.Popen[bytes]], ended: set[int]) -> int:
+    """The code of them all; says so where the system ended one.
+
+    Args:
+        ended: process numbers of those that were ended here.
+    """
     for rank, child in enumerate(children):
         if child.returncode < 0 and child.pid not in ended:
             name = signal.Signals(-child.returncode).name
             print(
-                f"Process {rank} of {n} was ended by {name}, so the run stopped. The last checkpoint is intact: go on with "
-                "musegen resume.",
+                f"Process {rank} of {len(children)} was ended by {name}, so the run stopped. The last checkpoint is intact: go "
+                "on with musegen resume.",
                 file=sys.stderr,
             )
             return 1
     # Those that only lost another end with 1; the one with the reason has the code.
+    codes = [child.returncode for child in children]
     return next((code for code in codes if code not in (0, 1)), max(map(abs, codes)))
 
 

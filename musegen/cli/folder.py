@@ -1,0 +1,80 @@
+"""The folder that a command writes pieces to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from musegen.cli.options import Flag
+from musegen.errors import BadInput
+
+if TYPE_CHECKING:
+    from musegen.contracts.piece import Piece, Writer
+
+__all__ = ["Folder", "FolderOptions"]
+
+PICTURE = "picture"
+"""Name of the picture of all pieces."""
+
+
+@dataclass
+class Folder:
+    """Where pieces go, and as what."""
+
+    out: Annotated[Path, Parameter(help="Folder to write to.")] = Path("out")
+    audio: Annotated[
+        Literal["wav", "flac", "ogg", "mp3", "none"],
+        Parameter(help="Format of the sound files, for domains with sound."),
+    ] = "wav"
+    overwrite: Annotated[Flag, Parameter(help="Replace files of the same names.")] = False
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse, before any work is done, what could not be written.
+
+        Raises:
+            BadInput: something there would be replaced, or the folder cannot be made.
+        """
+        taken = [path for name in [*names, PICTURE] for path in sorted(self.out.glob(f"{name}.*"))]
+        if taken and not self.overwrite:
+            raise BadInput(f"{taken[0]} exists: choose another --out, or add --overwrite.")
+        place = next(p for p in (self.out.absolute(), *self.out.absolute().parents) if p.exists())
+        if not place.is_dir():
+            raise BadInput(f"The folder {self.out} cannot be written: {place} is a file. Choose another --out.")
+        if not os.access(place, os.W_OK):
+            raise BadInput(f"The folder {self.out} cannot be written: permission denied. Choose another --out.")
+
+    def write(
+        self, writer: Writer, pieces: Sequence[Piece], names: Sequence[str], shown: Sequence[Piece] | None = None
+    ) -> None:
+        """Native files, sound, and a picture of the pieces or of those that are to be shown instead; prints their paths.
+
+        Raises:
+            BadInput: the folder cannot be written.
+        """
+        from musegen.contracts.piece import save
+        from musegen.sound.files import write_sound
+
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"The folder {self.out} cannot be written: {error.strerror}.") from None
+        paths = save(pieces, self.out, names)
+        if self.audio != "none":
+            for name, piece in zip(names, pieces, strict=True):
+                path = self.out / f"{name}.{self.audio}"
+                if (
+                    path not in paths and (heard := piece.audio()) is not None
+                ):  # of some domains this is the native format
+                    paths.append(write_sound(path, *heard))
+        picture = self.out / f"{PICTURE}.png"
+        writer.sheet(pieces if shown is None else shown).save(picture)
+        for path in [*paths, picture]:
+            print(path)
+
+
+FolderOptions = Annotated[Folder, Parameter(name="*")]

@@ -1,0 +1,91 @@
+"""The Piece contract: one sample as a user holds it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+__all__ = ["Piece", "Writer", "save", "tiled"]
+
+GAP_PX = 8
+"""Between the pictures of pieces that are shown together."""
+
+
+class Piece(ABC):
+    """One sample: it saves itself, shows itself, and sounds if there is anything to hear.
+
+    Attributes:
+        suffix: of its native format, such as ``.png``.
+
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from musegen.contracts.piece import Piece
+    >>> from musegen.errors import BadInput
+    >>> class Word(Piece):
+    ...     suffix = ".txt"
+    ...     def __init__(self, text):
+    ...         self.text = text
+    ...     def save(self, path):
+    ...         if Path(path).suffix != self.suffix:
+    ...             raise BadInput(f"{path} cannot be written: use the suffix .txt.")
+    ...         Path(path).write_text(self.text)
+    ...         return Path(path)
+    ...     def picture(self):
+    ...         return Image.new("L", (8 * len(self.text), 12))
+    >>> Word("hello").save("word.txt").read_text()
+    'hello'
+    """
+
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def save(self, path: str | Path) -> Path:
+        """Write it in the format that the suffix names, whole or not at all; returns the path.
+
+        Raises:
+            BadInput: another suffix, or a place that cannot be written to.
+        """
+
+    @abstractmethod
+    def picture(self) -> Image:
+        """How it looks."""
+
+    def audio(self) -> tuple[Any, int] | None:
+        """Sound, a float array (channels, frames) in [−1, 1], and its rate in Hz; None if it is silent by nature."""
+        return None
+
+
+class Writer(Protocol):
+    """Turns samples into pieces. A domain is one; so is what puts a model's part beside a piece that was given."""
+
+    def pieces(self, samples: Tensor) -> Sequence[Piece]:
+        """Samples ``(n, *S)`` as n pieces."""
+        ...
+
+    def sheet(self, pieces: Sequence[Any], columns: int | None = None) -> Image:
+        """Pieces in one picture, row by row."""
+        ...
+
+
+def save(pieces: Sequence[Piece], folder: Path, names: Sequence[str]) -> list[Path]:
+    """Write pieces in their native format, one file each, as ``folder/names[i].suffix``."""
+    return [piece.save(folder / f"{name}{piece.suffix}") for piece, name in zip(pieces, names, strict=True)]
+
+
+def tiled(pictures: Sequence[Image], columns: int) -> Image:
+    """Pictures of one size in one picture, row by row."""
+    from PIL import Image
+
+    columns = min(columns, len(pictures))
+    width, height = pictures[0].size
+    size = (columns * (width + GAP_PX), -(-len(pictures) // columns) * (height + GAP_PX))
+    sheet = Image.new("RGB", size, "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i % columns * (width + GAP_PX), i // columns * (height + GAP_PX)))
+    return sheet

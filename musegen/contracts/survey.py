@@ -1,0 +1,38 @@
+"""What a domain understood of a file or folder, before anybody trains on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Survey"]
+
+DOUBLE = "same as "
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was understood, and what was left out.
+
+    Args:
+        facts: by name, with underscores: numbers and short texts.
+        tables: rows by title.
+        left_out: files, and why.
+
+    >>> from musegen.contracts.survey import Survey
+    >>> found = Survey({"curves": 40}, left_out=[("a.csv", "no numbers"), ("b.csv", "same as c.csv"), ("d.csv", "no numbers")])
+    >>> found.reasons
+    {'no numbers': 2, 'same as another file': 1}
+    """
+
+    facts: Mapping[str, Any]
+    tables: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    left_out: Sequence[tuple[str, str]] = ()
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Files left out by reason, the most frequent first; doubles of other files count together."""
+        kinds = ("same as another file" if reason.startswith(DOUBLE) else reason for _, reason in self.left_out)
+        return dict(Counter(kinds).most_common())

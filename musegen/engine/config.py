@@ -1,0 +1,40 @@
+"""What the engine is told: how far, in which steps, on what, and how exactly to move the players."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from musegen.options import option
+
+__all__ = ["EngineConfig"]
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How to move the players, whatever the family and the domain."""
+
+    steps: int = option(10_000, "training steps; one step is one pass through the family's algorithm", ge=1)
+    batch_size: int = option(64, "examples per minibatch", ge=1)
+    learning_rate: float | None = option(None, "Adam's learning rate for every player (default: the paper's)", gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = option(
+        "constant", "course of the learning rate, to 0 at the last step"
+    )
+    lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0", ge=0)
+    clip_norm: float | None = option(None, "largest gradient norm of a player; longer gradients are scaled down", gt=0)
+    ema: float = option(
+        0.0,
+        "decay of the moving average of weights used for samples and validation; 0 turns it off",
+        ge=0,
+        lt=1,
+    )
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    processes: int = option(
+        1, "processes on this machine that share every batch; torchrun says it for more machines", ge=1
+    )
+    precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
+    compile: Literal["none", "default", "reduce-overhead"] = option(
+        "none",
+        "compile the networks, which takes minutes at the start; reduce-overhead replays CUDA graphs, for networks so small that "
+        "calls into the device take longer than what it computes",
+    )

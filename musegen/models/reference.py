@@ -1,0 +1,33 @@
+"""The data that a model is compared with."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from musegen.contracts.domain import Data, Domain
+from musegen.errors import BadInput
+from musegen.running.runs import Run
+
+__all__ = ["reference_data"]
+
+BUNDLED = Path("bundled")
+
+
+def reference_data(domain: Domain, run: Run | None, source: Path | None) -> Data | None:
+    """The data at ``source``, or else those of the run; None if there is neither.
+
+    Args:
+        source: a file or folder, or ``bundled``: the data that ship with musegen.
+
+    Raises:
+        BadInput: the data are gone, or are not like those that the model was trained on.
+    """
+    if source is None:
+        return None if run is None else run.config().open(run.path / "data")[1]
+    where = None if source == BUNDLED and not source.exists() else source
+    with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
+        other, data = type(domain).open(domain.config, where, Path(cache))
+    if other.spec != domain.spec:
+        raise BadInput(f"{source} has other tracks, classes or sizes than this model's data: give data like those.")
+    return data

@@ -1,0 +1,203 @@
+"""The network: a recurrent one over the steps, and the terms of a step's logits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musegen.networks.nade.absolute import Absolute
+from musegen.networks.nade.choice import draw_step
+from musegen.networks.nade.recurrent import (
+    Backwards,
+    NothingGiven,
+    Recurrent,
+    initial_state,
+    recurrent_network,
+    through,
+)
+from musegen.networks.nade.relative import Relative
+from musegen.networks.nade.terms import Block, Cells, State, Term
+from musegen.reporting import each, several
+
+__all__ = ["Memory", "RecurrentNADE"]
+
+FEW = 16
+"""Samples up to which drawing has too little work per call for several threads: waiting for each other costs more."""
+
+
+class Memory(NamedTuple):
+    """What the next step depends on.
+
+    Attributes:
+        step: number of the next step, from 0.
+        row: the step before it, ``(B, C, 1, W)``; zeros before the first.
+        state: of the recurrent network, which has seen all steps but that one.
+        terms: what each term remembers.
+    """
+
+    step: int
+    row: Tensor
+    state: State
+    terms: tuple[State, ...]
+
+
+class RecurrentNADE(nn.Module):
+    """x ``(B, C, T, W)`` → logits ``(B, C, T, W)`` of each cell given the earlier ones.
+
+    Args:
+        shape: (C, T, W); T does not matter, any number of steps will do.
+        recurrent: kind of the network over time.
+        units: of each of its layers.
+        layers: of it.
+        hidden: H, units of the NADE.
+        depth: further hidden layers of either term, residual.
+        features: F, feature maps of the relative term; 0 leaves it out.
+        reach: steps before t that the convolution sees.
+        interval: columns that it sees to either side.
+        dropout: share of inputs and of outputs of the recurrent network that are dropped in training.
+        n_condition: length of a condition vector.
+        period: length of a cycle (a bar) in steps, in which the network is told the position; 0: none.
+        lags: further steps back that the convolution sees. (As inputs of the recurrent network they were learnt by heart.)
+        octave: columns after which columns of one class return, as notes of one name do: the relative term also knows how
+            often each class has sounded. Divides ``SPAN``; 0: it does not.
+        given: channels that are given; their logits mean nothing.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        recurrent: Recurrent = "lstm",
+        units: int = 256,
+        layers: int = 1,
+        hidden: int = 128,
+        depth: int = 0,
+        features: int = 32,
+        reach: int = 2,
+        interval: int = 24,
+        dropout: float = 0.0,
+        n_condition: int = 0,
+        period: int = 0,
+        lags: Sequence[int] = (),
+        octave: int = 0,
+        given: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.period = period
+        self.cells = cells = Cells(shape[0], shape[2], given)
+        beside = n_condition + period + (units if given else 0)
+        self.recurrent = recurrent_network(recurrent, len(cells) + beside, units, layers, dropout)
+        self.drop_input, self.drop_output = nn.Dropout(dropout), nn.Dropout(dropout)
+        n = units + beside
+        self.absolute = Absolute(cells, n, hidden, depth, dropout)
+        self.given: Backwards | NothingGiven = NothingGiven()
+        if given:
+            backwards = recurrent_network(recurrent, cells.n_given + n_condition + period, units, layers, dropout)
+            self.given = Backwards(cells, backwards, self.drop_input, self.drop_output)
+        relative: list[Term] = []
+        if features:
+            relative = [Relative(cells, n, features, depth, reach, lags, interval, octave, period or 16)]
+        self.terms: list[Term] = [*relative, self.absolute]
+        for part in (self.absolute, self.given, *relative):  # in the order in which their layers were made
+            for name, layer in vars(part).items():
+                if isinstance(layer, nn.Module):
+                    self.add_module(name, layer)
+
+    def start(self, n: int) -> Memory:
+        """Before the first step of n samples."""
+        row = self.cells.blank(n, 1, self.absolute.out.weight)
+        return Memory(0, row, initial_state(self.recurrent, n, row), tuple(term.start(n) for term in self.terms))
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.steps(x, self.start(len(x)), condition)[0]
+
+    def steps(
+        self, x: Tensor, memory: Memory, condition: Tensor | None = None, given: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        """A block of steps ``(B, C, R, W)`` behind those that ``memory`` knows → their logits, and the next memory.
+
+        Args:
+            given: where channels are given: these steps and all after them ``(B, C, any, W)``; by default none come after.
+        """
+        n_steps, given = x.shape[2], x if given is None else given
+        ahead = [part[:, :n_steps] for part in self._ahead(given, memory.step, condition)]
+        context, state = self._context(x, memory, condition, ahead)
+        block = Block(memory.step, x, given, context.flatten(0, 1))
+        parts = [term.block(block, before) for term, before in zip(self.terms, memory.terms, strict=True)]
+        logits = reduce(torch.add, [logits for logits, _ in parts]).view(len(x), n_steps, -1)
+        after = Memory(memory.step + n_steps, x[:, :, -1:], state, tuple(after for _, after in parts))
+        return self.cells.grid(logits), after
+
+    @torch.no_grad()
+    def draw(
+        self,
+        n_steps: int,
+        memory: Memory,
+        temperature: float = 1.0,
+        condition: Tensor | None = None,
+        given: Tensor | None = None,
+        top_p: float = 1.0,
+    ) -> Tensor:
+        """``n_steps`` more steps ``(B, C, n_steps, W)``: exact draws given what ``memory`` knows.
+
+        Args:
+            given: where channels are given: these steps ``(B, C, n_steps, W)``; what it holds in other channels does not matter.
+            top_p: below 1, only the most probable choices of the next cell on, which together have this probability, are drawn
+                from (nucleus sampling, Holtzman et al. 2020, 1904.09751).
+        """
+        given = self.cells.blank(len(memory.row), n_steps, memory.row) if given is None else given
+        given = given * self.cells.given_channels[:, None, None]
+        ahead = self._ahead(given, memory.step, condition)
+        terms, rows = [term.drawing() for term in self.terms], [given[:, :, :0]]
+        with _threads(1 if len(given) <= FEW else torch.get_num_threads()):
+            for i in each(range(n_steps), f"Drawing {several(len(given), 'sample')}", "steps"):
+                row = given[:, :, i : i + 1]
+                context, state = self._context(row, memory, condition, [part[:, i : i + 1] for part in ahead])
+                step = Block(memory.step, row, given[:, :, i:], context[:, 0])
+                for term, before in zip(terms, memory.terms, strict=True):
+                    term.begin(step, before)
+                row = draw_step(terms, self.cells, row, temperature, top_p)
+                memory = Memory(memory.step + 1, row, state, tuple(term.end(row) for term in terms))
+                rows.append(row)
+        return torch.cat(rows, 2)
+
+    def _context(
+        self, x: Tensor, memory: Memory, condition: Tensor | None, ahead: Sequence[Tensor]
+    ) -> tuple[Tensor, State]:
+        """What each step knows of the steps before it and of what is given, ``(B, R, n)``; it does not look at the last of x.
+        And the recurrent network's state behind them."""
+        beside = [*self._beside(len(x), memory.step, x.shape[2], condition), *ahead]
+        before = torch.cat([memory.row, x[:, :, :-1]], 2)  # the step before each
+        inputs = self.drop_input(self.cells.flat(before))
+        h, state = through(self.recurrent, torch.cat([inputs, *beside], 2), memory.state)
+        return torch.cat([self.drop_output(h), *beside], 2), state
+
+    def _ahead(self, given: Tensor, first: int, condition: Tensor | None) -> list[Tensor]:
+        """What is given from each step to the last, ``(B, T, units)``, if channels are."""
+        return self.given.ahead(given, self._beside(len(given), first, given.shape[2], condition))
+
+    def _beside(self, n: int, first: int, n_steps: int, condition: Tensor | None) -> list[Tensor]:
+        """Position in the cycle and condition, at steps from the first on: each ``(B, R, …)``."""
+        beside, like = [], self.absolute.out.weight
+        if self.period:
+            step = torch.arange(first, first + n_steps, device=like.device)
+            beside.append(F.one_hot(step % self.period, self.period).to(like.dtype).expand(n, -1, -1))
+        if condition is not None:
+            beside.append(condition[:, None].expand(-1, n_steps, -1))
+        return beside
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """That many threads on the CPU, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

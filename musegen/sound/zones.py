@@ -1,0 +1,119 @@
+"""What a zone of a soundfont says of its sample, in generators and modulators (SoundFont 2.04, chapters 8 and 9).
+
+A generator is a number with an amount: of cents, timecents (1,200 per doubling of a time) or centibels. Here each becomes what it
+means: keys, gains, a level, an envelope, a filter. Of modulators there are both default ones of velocity (sections 8.4.1 and
+8.4.2): softer notes are darker.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["FULL_FALL_DB", "OFFSETS", "Generators", "Zone", "joined"]
+
+# Numbers of generators (section 8.1.2) and their defaults where these are not 0 (section 8.1.3).
+OFFSETS = {"start": (0, 4), "end": (1, 12), "loop_start": (2, 45), "loop_end": (3, 50)}
+"""Of addresses of a sample: generators in samples, and in 32,768 samples."""
+CUTOFF, RESONANCE, DELAY, ATTACK, HOLD, DECAY, SUSTAIN, RELEASE = 8, 9, 33, 34, 35, 36, 37, 38
+TO_CUTOFF, PAN, MODULATION_SUSTAIN = 11, 17, 29
+HOLD_BY_KEY, DECAY_BY_KEY, INSTRUMENT, KEYS, VELOCITIES, ATTENUATION = 39, 40, 41, 43, 44, 48
+COARSE, FINE, SAMPLE, MODES, SCALE, CLASS, ROOT = 51, 52, 53, 54, 56, 57, 58
+DEFAULTS = {
+    CUTOFF: 13500,
+    DELAY: -12000,
+    ATTACK: -12000,
+    HOLD: -12000,
+    DECAY: -12000,
+    RELEASE: -12000,
+    SCALE: 100,
+    ROOT: -1,
+}
+NOT_ADDED = {*(n for pair in OFFSETS.values() for n in pair), KEYS, VELOCITIES, INSTRUMENT, SAMPLE, MODES, CLASS, ROOT}
+"""Generators that a preset's zone may not add to its instrument's (section 9.4)."""
+VELOCITY_TO_CUTOFF = -2400
+"""Cents that the softest note's filter is lower."""
+LONGEST_CENTS = 8000
+FULL_FALL_DB = 100.0
+"""Decay and release times are those of a fall by so much."""
+Generators = dict[int, int]
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A sample that sounds for some keys and velocities.
+
+    Args:
+        sample: its number.
+        generators: instrument's and preset's together, by number.
+        keys, velocities: lowest and highest.
+    """
+
+    sample: int
+    generators: Generators
+    keys: tuple[int, int]
+    velocities: tuple[int, int]
+
+    def __getitem__(self, number: int) -> int:
+        return self.generators.get(number, DEFAULTS.get(number, 0))
+
+    def plays(self, key: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Which notes it sounds for, bool ``(n,)``."""
+        (low, high), (soft, loud) = self.keys, self.velocities
+        return (low <= key) & (key <= high) & (soft <= velocity) & (velocity <= loud)
+
+    def gains(self) -> np.ndarray:
+        """Of left and right, equal in power: float32 ``(2,)``; a note in the middle has −3 dB on either."""
+        turn = (min(max(self[PAN], -500), 500) + 500) / 1000 * math.pi / 2
+        return np.array([math.cos(turn), math.sin(turn)], np.float32)
+
+    def level(self, velocity: int) -> float:
+        """0.4 dB per 0.1 dB of attenuation is what synthesisers do since the first one; velocity goes in by its square."""
+        return 10 ** (-0.4 * self[ATTENUATION] / 200) * (velocity / 127) ** 2
+
+    def filter(self, velocity: int) -> tuple[float, float]:
+        """Where the cutoff stays, in Hz, infinite if the filter is open, and quality (0 dB: a Butterworth filter)."""
+        cents = self[CUTOFF] + self[TO_CUTOFF] * (1 - min(max(self[MODULATION_SUSTAIN], 0), 1000) / 1000)
+        cents += VELOCITY_TO_CUTOFF * (1 - velocity / 127)
+        hz = math.inf if cents >= DEFAULTS[CUTOFF] else 8.176 * 2 ** (cents / 1200)
+        return hz, 10 ** ((max(self[RESONANCE], 0) / 10 - 3.01) / 20)
+
+    @property
+    def release_s(self) -> float:
+        return max(_seconds(self[RELEASE]), 0.01)  # a shorter one would click
+
+    def envelope(self, key: int, held_s: float, time_s: np.ndarray) -> np.ndarray:
+        """Volume over time ``(n,)``: delay, attack, hold, decay to the sustained level, and release from there (section 9.1.7)."""
+        delay, attack = _seconds(self[DELAY]), _seconds(self[ATTACK])
+        hold = _seconds(self[HOLD] + self[HOLD_BY_KEY] * (60 - key))
+        decay = _seconds(self[DECAY] + self[DECAY_BY_KEY] * (60 - key))
+        sustain_db = min(max(self[SUSTAIN] / 10, 0.0), FULL_FALL_DB)
+
+        until = np.minimum(time_s, held_s)
+        rising = np.clip((until - delay) / max(attack, 1e-4), 0, 1)
+        fallen_db = np.clip(FULL_FALL_DB * (until - delay - attack - hold) / max(decay, 1e-4), 0, sustain_db)
+        fallen_db += FULL_FALL_DB * np.maximum(time_s - held_s, 0) / self.release_s
+        return rising * np.exp(fallen_db * (-math.log(10) / 20))
+
+
+def joined(inner: Generators, outer: Generators) -> Zone:
+    """A zone of an instrument within one of a preset, whose amounts are added to the instrument's (section 9.4)."""
+    both = dict(inner)
+    for number, amount in outer.items():
+        if number not in NOT_ADDED:
+            both[number] = both.get(number, DEFAULTS.get(number, 0)) + amount
+    keys, velocities = (_common(inner.get(n), outer.get(n)) for n in (KEYS, VELOCITIES))
+    return Zone(inner[SAMPLE], both, keys, velocities)
+
+
+def _common(inner: int | None, outer: int | None) -> tuple[int, int]:
+    """Keys or velocities that both zones take; an amount holds the lowest in its lower byte and the highest in its upper one."""
+    ranges = [(amount & 0xFF, amount >> 8 & 0xFF) for amount in (inner, outer) if amount is not None]
+    return max([0, *(r[0] for r in ranges)]), min([127, *(r[1] for r in ranges)])
+
+
+def _seconds(cents: int) -> float:
+    """Timecents to seconds; the lowest value means none."""
+    return 0.0 if cents <= -12000 else 2 ** (min(cents, LONGEST_CENTS) / 1200)

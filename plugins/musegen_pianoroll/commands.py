@@ -1,0 +1,71 @@
+"""Commands for packed stores: ``musegen data build`` and ``musegen data merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from musegen.errors import BadInput
+from musegen.options import load_yaml
+
+__all__ = ["build", "merge"]
+
+Out = Annotated[Path, Parameter(help="The store, a folder.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.")]
+
+
+def build(
+    domain: Annotated[str, Parameter(help="pianoroll: other domains read their files directly.")],
+    folder: Annotated[Path, Parameter(help="Of MIDI or Lakh pianoroll files; searched with its subfolders.")],
+    /,
+    *,
+    out: Out,
+    tracks: Annotated[str, Parameter(help="band, voices, or a YAML file with a mapping of your own.")] = "band",
+    steps_per_beat: Annotated[int, Parameter(help="Time steps per quarter note.")] = 4,
+    workers: Annotated[int | None, Parameter(help="Reading processes; one per processor if not given.")] = None,
+    shard: Annotated[
+        str, Parameter(help="I/N: only the I-th of N parts of the folder, for musegen data merge.")
+    ] = "1/1",
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a packed store from a folder of MIDI or Lakh pianoroll files. When interrupted, the same command goes on from there."""
+    from musegen_pianoroll.reading.build import build_store
+
+    if domain != "pianoroll":
+        raise BadInput(
+            f'"{domain}" needs no store: stores are built for pianoroll, and other domains read their files directly.'
+        )
+    if not 1 <= steps_per_beat <= 96:
+        raise BadInput(f"--steps-per-beat {steps_per_beat} is invalid: use 1 to 96.")
+    index, _, of = shard.partition("/")
+    if not (index.isdecimal() and of.isdecimal()):
+        raise BadInput(f"--shard {shard} is invalid: write 1/4 for the first of four parts.")
+    mapping: Any = tracks
+    if tracks.endswith((".yaml", ".yml")):
+        mapping = load_yaml(Path(tracks))
+        mapping = mapping.get("tracks", mapping)
+
+    report = build_store(
+        folder,
+        out,
+        tracks=mapping,
+        steps_per_beat=steps_per_beat,
+        workers=workers,
+        overwrite=overwrite,
+        shard=(int(index), int(of)),
+    )
+    print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
+    for name, reason in report.skipped[:5]:
+        print(f"  {name}: {reason}")
+    if report.n_skipped > 5:
+        print(f"  and {report.n_skipped - 5} more, see {out}/skipped.csv")
+
+
+def merge(*stores: Path, out: Out, overwrite: Overwrite = False) -> None:
+    """Make one store of several, such as the shards of a folder: the same as if it had been built at once."""
+    from musegen_pianoroll.store.merge import merge_stores
+
+    n_pieces, n_skipped = merge_stores(stores, out, overwrite=overwrite)
+    print(f"{n_pieces} pieces in {out}; {n_skipped} files left out.")

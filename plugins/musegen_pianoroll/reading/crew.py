@@ -1,0 +1,205 @@
+"""The reading processes, seen from the one that builds: started when needed, watched, replaced when they die, busy side by side.
+
+What such a process does, and how it is asked, is in ``reading.worker``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Self
+
+from musegen.errors import BadInput, MusegenError
+from musegen_pianoroll.store.writer import StoreWriter
+
+__all__ = ["Crew", "Stopped", "Worker", "watching"]
+
+TIMEOUT_S = 10.0
+WORKER = (sys.executable, "-m", "musegen_pianoroll.reading.worker")
+_KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
+"""For the C library of a worker: keep freed memory. Asking for it anew costs a quarter of the time that a file takes."""
+
+
+class Stopped(MusegenError):
+    """The build was stopped while a worker was busy."""
+
+    def __str__(self) -> str:
+        return "The readers were stopped from outside. What was read is kept: the same command goes on from there."
+
+
+class Worker:
+    """A reading process that is started when needed and replaced when it dies.
+
+    Args:
+        tracks, steps_per_beat: as for ``build_store``.
+        folder: for a small file that says which file is being read.
+    """
+
+    def __init__(self, tracks: str | dict[str, Any], steps_per_beat: int, folder: Path) -> None:
+        self.tracks, self.steps_per_beat = tracks, steps_per_beat
+        self.process: subprocess.Popen[bytes] | None = None
+        self.folder = folder
+        self.progress = folder / f"at-{id(self):x}"
+        self.closed = self.late = False
+        self.since: float | None = None  # when the file at hand was begun, as far as ``look`` knows; None: none is
+        self._seen = (0, 0)
+
+    def read_part(self, paths: Sequence[str], part: Path) -> None:
+        """Read files into a part. Those that cannot be used are named in it."""
+        refused: dict[str, str] = {}
+        request = {"read": paths, "alone": False, "refused": refused, "part": os.fspath(part)}
+        request |= {"tracks": self.tracks, "steps_per_beat": self.steps_per_beat}
+        while not self._ask(request, patient=False):
+            at, n_together = self.at()
+            if n_together > 1:
+                request["alone"] = True
+                continue
+            if at >= len(paths):  # after the last file: the fault is none of theirs
+                raise BadInput(f"The folder {part.parent} cannot be written: is the disk full?")
+            reason = f"took longer than {TIMEOUT_S:.0f} s to read" if self.late else "crashed the reader"
+            refused[str(at)] = reason
+
+    def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], writer: StoreWriter) -> None:
+        """Write the planes of a part's pieces."""
+        request = {"pack": os.fspath(part), "pieces": pieces, "n_tracks": len(writer.tracks)}
+        request |= {"planes": os.fspath(writer.planes_file), "steps_per_beat": self.steps_per_beat}
+        if not self._ask(request, patient=True):
+            part.with_suffix(".json").unlink(missing_ok=True)
+            raise BadInput(
+                f"{writer.planes_file.parent} could not be written: see that the disk is not full, and build again."
+            )
+
+    def _ask(self, request: dict[str, Any], patient: bool) -> bool:
+        """Whether a request was answered; if not, the process is gone. ``patient``: however long it takes."""
+        self.progress.write_bytes(bytes(8))
+        if self.closed:
+            raise Stopped
+        if self.process is None:
+            # A session of its own: Ctrl-C is for the parent, which must not take it for a crash of the reader.
+            self.process = subprocess.Popen(
+                WORKER,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**_KEPT_MEMORY, **os.environ},
+                start_new_session=True,
+            )
+        process = self.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._seen, self.late, self.since = (0, 0), False, None if patient else time.monotonic()
+        try:
+            process.stdin.write(json.dumps({"progress": os.fspath(self.progress), **request}).encode() + b"\n")
+            process.stdin.flush()
+            answered = process.stdout.readline() == b"\n"
+        except (BrokenPipeError, ValueError):
+            answered = False
+        self.since = None
+        if not answered:
+            self._end()
+            if self.closed or process.returncode in (-signal.SIGINT, -signal.SIGTERM):
+                raise Stopped  # from outside: no fault of the file
+        return answered
+
+    def at(self) -> tuple[int, int]:
+        """The number, within its part, of the first file that is being read, and how many are."""
+        at, n_together = struct.unpack("<II", self.progress.read_bytes()[:8])
+        return at, n_together
+
+    def look(self) -> None:
+        """Kill the process if a file takes too long. To start takes what it takes: on a busy machine, no file's fault."""
+        since, process = self.since, self.process
+        if since is None or process is None:
+            return
+        at = self.at()
+        if at != self._seen:
+            self._seen, self.since = at, time.monotonic()
+        elif at != (0, 0) and time.monotonic() - since > TIMEOUT_S:
+            self.late = True
+            process.kill()
+
+    def _end(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):  # a request that the dead process never read
+                        pipe.close()
+            process.wait()
+
+    def close(self) -> None:
+        """End the process; a request under way in another thread raises ``Stopped``."""
+        self.closed = True
+        if self.since is None:
+            self._end()
+        elif self.process is not None:
+            self.process.kill()
+
+
+@contextlib.contextmanager
+def watching(workers: Sequence[Worker]) -> Iterator[None]:
+    """One thread that sees to it that no file takes too long."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(min(TIMEOUT_S / 10, 0.5)):
+            for worker in workers:
+                worker.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class Crew:
+    """Workers that do tasks side by side."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = workers
+
+    def __enter__(self) -> Self:
+        self._idle: SimpleQueue[Worker] = SimpleQueue()
+        for worker in self.workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(len(self.workers))
+        self._watch = watching(self.workers)
+        self._watch.__enter__()
+        return self
+
+    def do(self, work: Callable[[Worker, Any], None], tasks: Sequence[Any]) -> Iterator[int]:
+        """Do all tasks; yields the number of each as it is done."""
+
+        def one(i: int) -> int:
+            worker = self._idle.get()  # as many threads as workers, so there is always one
+            try:
+                work(worker, tasks[i])
+            finally:
+                self._idle.put(worker)
+            return i
+
+        for future in as_completed([self._threads.submit(one, i) for i in range(len(tasks))]):
+            yield future.result()
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.close()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self.workers:  # one may have started a process meanwhile
+            worker.close()
+        self._watch.__exit__(None, None, None)

@@ -1,0 +1,44 @@
+"""One file, read as a store's are: in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musegen_pianoroll.reading.crew import Worker, watching
+from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.quantise import from_keys, pack_notes
+from musegen_pianoroll.reading.roles import track_specs
+
+__all__ = ["read_by", "read_piece"]
+
+
+def read_piece(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """One file: packed planes ``(n_steps, tracks, 2, 16)``, and what is known of it (``segments``, ``tempo_bpm`` … of ``Piece``).
+
+    Raises:
+        MidiError: it cannot be used, or crashed the reader, or took too long.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="musegen-") as folder,
+        contextlib.closing(Worker(tracks, steps_per_beat, Path(folder))) as worker,
+    ):
+        return read_by(worker, path)
+
+
+def read_by(worker: Worker, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """``read_piece`` by a process that may read more of them; what it finds lies in the worker's folder."""
+    part = worker.folder / "one"
+    with watching([worker]):
+        worker.read_part([os.fspath(path)], part)
+    (entry,) = json.loads(part.with_suffix(".json").read_bytes())
+    if "reason" in entry:
+        raise MidiError(path, entry["reason"])
+    keys = np.fromfile(part.with_suffix(".notes"), np.int64)
+    return pack_notes(from_keys(keys), entry["n_steps"], len(track_specs(worker.tracks))), entry["piece"]

@@ -1,0 +1,140 @@
+"""From cells of samples to notes, and from notes to pieces, beside a given piece's own notes where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musegen.errors import BadInput, did_you_mean
+from musegen_pianoroll.config import PianorollConfig, PianorollWriting
+from musegen_pianoroll.measures.bars import onsets_of
+from musegen_pianoroll.reading.roles import program_number, track_specs
+from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.planes import begun
+from musegen_pianoroll.writing import thresholds
+from musegen_pianoroll.writing.given import GivenNotes
+from musegen_pianoroll.writing.pianoroll import Pianoroll
+from musegen_pianoroll.writing.picture import contact_sheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["RollWriter", "merged_thresholds"]
+
+DEFAULT_TEMPO_BPM = 120.0
+WIDE_BARS = 16
+"""Pieces of more bars are shown one below the other."""
+
+
+@dataclass(frozen=True)
+class RollWriter:
+    """Turns samples into pieces.
+
+    Args:
+        config: of the domain.
+        writing: tempo, programs and thresholds, as the user has them.
+        given: notes of a given piece that stand in all rolls of samples.
+        given_tempo_bpm: of that piece.
+        given_programs: General MIDI programs of its tracks, by name.
+
+    Raises:
+        BadInput: an option names a track that is not there, or a program that does not exist.
+    """
+
+    config: PianorollConfig
+    writing: PianorollWriting
+    given: GivenNotes | None = None
+    given_tempo_bpm: float | None = None
+    given_programs: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        names = [track.name for track in self.tracks]
+        for option in ("programs", "threshold"):
+            value = getattr(self.writing, option)
+            for name in value if isinstance(value, Mapping) else ():
+                if name not in names:
+                    raise BadInput(f'{option}: there is no track "{name}".{did_you_mean(name, names)}')
+
+    @cached_property
+    def tracks(self) -> list[StoreTrack]:
+        """The tracks of the data if some were opened, else those of the option; with the programs that they are written with."""
+        c = self.config
+        tracks = [StoreTrack(**track) for track in c.track_list] if c.track_list else track_specs(c.tracks)
+        chosen = {name: program_number(value) for name, value in self.writing.programs.items()}
+        programs = {**(self.given_programs or {}), **chosen}
+        return [replace(track, program=programs.get(track.name, track.program)) for track in tracks]
+
+    @property
+    def tempo_bpm(self) -> float:
+        """What the user asks for, or that of the given piece, or that of the data."""
+        return self.writing.tempo or self.given_tempo_bpm or self.config.tempo_bpm or DEFAULT_TEMPO_BPM
+
+    def rolls(self, samples: Tensor) -> Tensor:
+        """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
+
+        Drums are onsets. With two planes a note begins at an onset and sounds as long as its frames go on; frames that no
+        onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes.
+        """
+        c, w = self.config, self.writing
+        cells = samples.unflatten(1, (len(self.tracks), c.n_planes))
+        x = thresholds.sounding(cells, self._threshold, w.gate, c.bar_steps)
+        if c.n_planes == 2:
+            onset = x[:, :, 1]
+            frame = begun(x[:, :, 0] | onset, onset)
+        else:
+            frame = x[:, :, 0]
+            onset = onsets_of(frame, torch.zeros_like(frame))
+        drums = torch.tensor([track.is_drum for track in self.tracks])
+        frame = torch.where(drums[:, None, None], onset, frame)
+        rolls = torch.zeros(*frame.shape[:2], 2, frame.shape[2], 128, dtype=torch.bool)
+        rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
+        return rolls if self.given is None else self.given.into(rolls)
+
+    @property
+    def _threshold(self) -> str | float | list[float]:
+        return merged_thresholds(self.writing.threshold, "auto", [track.name for track in self.tracks])
+
+    def pieces(self, samples: Tensor) -> list[Pianoroll]:
+        """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
+        c = self.config
+        return [
+            Pianoroll(roll, self.tracks, c.steps_per_beat, self.tempo_bpm, c.signature, self._shown_range)
+            for roll in self.rolls(samples).numpy()
+        ]
+
+    def sheet(self, pieces: Sequence[Pianoroll], columns: int | None = None) -> Image:
+        """Pieces in one picture, all over the same pitches."""
+        rolls = np.stack([piece.roll for piece in pieces])
+        return contact_sheet(
+            rolls,
+            self.tracks,
+            steps_per_bar=self.config.bar_steps,
+            steps_per_beat=self.config.steps_per_beat,
+            pitch_range=self._shown_range,
+            columns=columns or (2 if rolls.shape[3] <= WIDE_BARS * self.config.bar_steps else 1),
+        )
+
+    @property
+    def _shown_range(self) -> tuple[int, int]:
+        """Pitches of pictures: the model's range, and whatever a given piece has outside it."""
+        low, high = self.config.pitch_range
+        if self.given is not None:
+            pitches = self.given.roll.any(0).any(0).any(0).nonzero().flatten().tolist()
+            low, high = min([low, *pitches]), max([high, *(pitch + 1 for pitch in pitches)])
+        return low, high
+
+
+def merged_thresholds(
+    new: str | float | list[float] | dict[str, float], old: str | float | list[float], names: Sequence[str]
+) -> str | float | list[float]:
+    """Thresholds with those of some tracks set by name; the others keep the old ones."""
+    if not isinstance(new, dict):
+        return new
+    before = thresholds.per_track(old, len(names)).flatten().tolist()
+    return [new.get(name, value) for name, value in zip(names, before, strict=True)]
