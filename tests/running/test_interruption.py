@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 import toy
-from musegen.running.launch import MEETING
 from torch import Tensor
 
 import musegen
 from musegen.engine.checkpoint import load_checkpoint, newest_checkpoint
+from musegen.engine.launch import MEETING
 from musegen.errors import BadInput
 from musegen.families.gan import GAN
 from musegen.families.vae import VAE
