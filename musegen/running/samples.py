@@ -65,7 +65,8 @@ def calibrated(run: Run, domain: Domain, batches: Batches) -> Any:
     """
     n, device, seed = CALIBRATION_EXAMPLES, batches.device, batches.seed
     family = load(run.path, device=str(device)).family
-    samples = torch.cat([family.sample(AT_ONCE).float().cpu() for _ in each(range(n // AT_ONCE), "Calibrating")])
+    with seeded(seed, device):  # not before: building the family drew its first weights
+        samples = torch.cat([family.sample(AT_ONCE).float().cpu() for _ in each(range(n // AT_ONCE), "Calibrating")])
     dataset = batches.dataset
     index = torch.randperm(len(dataset), generator=generator_for(torch.device("cpu"), seed, 4))[:n]
     reference = dataset.gather(index.to(dataset.index_device), generator_for(device, seed, 4)).x

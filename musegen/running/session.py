@@ -284,8 +284,7 @@ class Session:
             return
         if self.trained:
             self.run.uncalibrated.touch()
-        with self.seeded():
-            writing = calibrated(self.run, self.domain, self.batches)
+        writing = calibrated(self.run, self.domain, self.batches)
         if writing != self.domain.writing:
             self.resolved = replace(self.resolved, writing=writing)
             self.run.write_config(self.resolved)
