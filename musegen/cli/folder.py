@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from musegen.cli.options import Flag
 from musegen.errors import BadInput
+from musegen.reporting import each
 
 if TYPE_CHECKING:
     from musegen.contracts.piece import Piece, Writer
@@ -65,7 +66,7 @@ class Folder:
             raise BadInput(f"The folder {self.out} cannot be written: {error.strerror}.") from None
         paths = save(pieces, self.out, names)
         if self.audio != "none":
-            for name, piece in zip(names, pieces, strict=True):
+            for name, piece in each([*zip(names, pieces, strict=True)], "Writing sound", "files"):
                 path = self.out / f"{name}.{self.audio}"
                 if (
                     path not in paths and (heard := piece.audio()) is not None

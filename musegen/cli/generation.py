@@ -82,14 +82,14 @@ def continue_(
     **options: ModelOption,
 ) -> None:
     """Continue a piece: its own bars, unchanged, and new ones after them."""
-    import torch
-
-    from musegen.models import unfolding
-
     at_least(1, n=n)
     names = [f"{given.stem}_continued_{i:03d}" for i in range(n)]
     folder.check(names)
     loaded = source.load(model, "continue", options)
+    import torch  # after the model, whose loading says that it waits for torch
+
+    from musegen.models import unfolding
+
     unfolding.require_continue(loaded.family, loaded.domain)
     n_steps = _rows(loaded, bars)
     past, writer = loaded.read_given(given, "none" if only_new else "all")

@@ -127,7 +127,7 @@ class Session:
                 if self.processes.main:
                     self._finish()
         if self.signals.number and self.trained:
-            done = f"Interrupted, but the run {self.run.path} was done by then: all its steps are saved."
+            done = f"Interrupted, but the run {self.run.path} was done by then; it is saved."
             interrupted = Interrupted(self.signals.number, done)
         if interrupted is not None:
             raise interrupted

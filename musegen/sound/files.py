@@ -9,7 +9,6 @@ import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
 from musegen.files import write_file
-from musegen.reporting import doing
 
 __all__ = ["FORMATS", "encode", "write_sound"]
 
@@ -63,5 +62,4 @@ def write_sound(path: str | Path, clip: np.ndarray, rate_hz: int) -> Path:
     16044
     """
     path = Path(path)
-    with doing(f"Writing {path.name}"):
-        return write_file(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))
+    return write_file(path, encode(clip, rate_hz, path.suffix.lower().removeprefix(".")))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -252,6 +254,50 @@ def test_state_holds_everything() -> None:
     assert one.collect() == other.collect()
     for a, b in zip(one.state().values(), other.state().values(), strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a if not a[name].isnan().any())
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_step_that_is_cut_short_leaves_no_trace(accumulate: int) -> None:
+    """Wherever it is cut: weights, moments, moving average, generators and metrics are those of the step before."""
+
+    class Stop(Exception):
+        pass
+
+    class Noisy(Duel):
+        def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+            np.random.rand()  # noqa: NPY002
+            return super().updates(Batch(batch.x + torch.rand(1) + random.random(), batch.index))
+
+    config = RunConfig(steps=9, ema=0.9, accumulate=accumulate)
+    for cut_at in range(2 * accumulate + 1):  # before every update, and after the last
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        engine, whole = Engine(Noisy(), config), Engine(Noisy(), config)
+        for _ in range(2):
+            engine.step([ones()] * accumulate)
+        kept, checks = engine.snapshot(), 0
+
+        def check(cut_at: int = cut_at) -> None:
+            nonlocal checks
+            checks += 1
+            if checks > cut_at:
+                raise Stop
+
+        with pytest.raises(Stop):
+            engine.step([ones()] * accumulate, check)
+        assert checks == cut_at + 1
+        engine.restore(kept)
+        again = engine.snapshot()
+        whole.restore(kept)
+        for part, tensors in kept.parts.items():
+            assert all(torch.equal(t.nan_to_num(7.0), again.parts[part][n].nan_to_num(7.0)) for n, t in tensors.items())
+        for one in (engine, whole):
+            one.restore(kept)
+            one.step([ones()] * accumulate)
+        assert engine.step_count == 3
+        assert engine.collect() == whole.collect()
+        assert torch.equal(engine.family.low.weight, whole.family.low.weight)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what freed memory costs is the C library's affair")
