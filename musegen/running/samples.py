@@ -65,11 +65,7 @@ def calibrated(run: Run, domain: Domain, batches: Batches) -> Any:
     """
     n, device, seed = CALIBRATION_EXAMPLES, batches.device, batches.seed
     family = load(run.path, device=str(device)).family
-<<<<<<< HEAD
-    with seeded(seed, device):
-=======
     with seeded(seed, device):  # not before: building the family drew its first weights
->>>>>>> refs/heads/terminal
         samples = torch.cat([family.sample(AT_ONCE).float().cpu() for _ in each(range(n // AT_ONCE), "Calibrating")])
     dataset = batches.dataset
     index = torch.randperm(len(dataset), generator=generator_for(torch.device("cpu"), seed, 4))[:n]
