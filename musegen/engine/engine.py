@@ -133,14 +133,11 @@ class Engine:
                 optimiser.param_groups[0]["lr"] = factor * self._base_rate[name]
         # Accumulation runs one generator per batch in lockstep, so that every player moves once on all batches.
         generators = [family.updates(batch) for batch in batches]
-        while (players := [self._differentiate(g, i, len(generators), check) for i, g in enumerate(generators)])[
-            0
-        ] is not None:
+        n = len(generators)
+        while any(players := [self._differentiate(g, i, n, check) for i, g in enumerate(generators)]):
             if len(set(players)) > 1:
-                raise RuntimeError(
-                    f"gradient accumulation needs the same order of players in every batch, not {players}"
-                )
-            self._move(players[0])
+                raise RuntimeError(f"gradient accumulation needs the same players in every batch, not {players}")
+            self._move(str(players[0]))
         self.step_count += 1
         if self.average is not None:
             self._update_average()
