@@ -99,9 +99,9 @@ def test_rows_of_the_table_and_json() -> None:
         "alone": Figure(5.0, 6.0),
     }
     assert rows(figures) == [
-        {"": "a/b", "mean": "1\u00a0(2)", "reference": "3", "value": ""},
-        {"": "c", "mean": "–\u00a0(0.123)", "reference": "", "value": ""},
-        {"": "alone", "mean": "", "reference": "", "value": "5\u00a0(6)"},
+        {"": "a/b", "mean": "1 (2)", "reference": "3", "value": ""},
+        {"": "c", "mean": "– (0.123)", "reference": "", "value": ""},
+        {"": "alone", "mean": "", "reference": "", "value": "5 (6)"},
     ]
     plain = Evaluation("test", 1, 1, None, figures, {}).as_dict()
     assert plain["metrics"]["c/mean"] == {"model": None, "floor": 0.12345}
