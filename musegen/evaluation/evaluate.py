@@ -124,19 +124,26 @@ def evaluate(
     if can.log_prob:
         with doing("Computing log p"):
             log_prob = _log_prob(model, held_out, k, seed)
-    metrics, copies = {}, {}
-    if can.sample:
-        takes_given = model.family.capabilities.given and domain.spec.given
-        given = held_out if takes_given else None
-        samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=given)
-        real = _draw(train := data.splits["train"], n, seed)
-        with doing("Measuring samples"):
-            metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
-        more = _measures_of_plugins(model, samples, real, held_out, seed)
-        metrics |= {name: figure for name, figure in more.items() if name not in metrics}
-        with doing("Looking for copies"):
-            copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
-    return Evaluation(found[0], len(samples) if can.sample else 0, len(held_out), log_prob, metrics, copies)
+    if not can.sample:
+        return Evaluation(found[0], 0, len(held_out), log_prob, {}, {})
+    takes_given = can.given and domain.spec.given
+    samples = model.sample(len(held_out) if takes_given else n, seed=seed, given=held_out if takes_given else None)
+    metrics, copies = _compared(model, samples, held_out, data.splits["train"], n, seed)
+    return Evaluation(found[0], len(samples), len(held_out), log_prob, metrics, copies)
+
+
+def _compared(
+    model: Model, samples: Tensor, held_out: Tensor, train: Dataset, n: int, seed: int
+) -> tuple[dict[str, Figure], dict[str, Figure]]:
+    """Measures of samples against held-out data, and what they share with the training data; beside each, the floor."""
+    domain, real = model.domain, _draw(train, n, seed)
+    with doing("Measuring samples"):
+        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
+    more = _measures_of_plugins(model, samples, real, held_out, seed)
+    metrics |= {name: figure for name, figure in more.items() if name not in metrics}
+    with doing("Looking for copies"):
+        copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
+    return metrics, copies
 
 
 def _log_prob(model: Model, x: Tensor, k: int, seed: int) -> dict[str, Any]:
