@@ -12,7 +12,8 @@ normalisation in G (Dumoulin et al. 2017, 1610.07629), a projection or an auxili
   (1610.09585, eqs. 2–3, without D's term on generated examples, which teaches it from wrong labels early on).
 * ``given``: cells m of x that are given (tracks of a piece, the bars before, half of a picture). The domain's decoder takes m ⊙ x
   beside z, and G's output is put around what is given: x̃ = m ⊙ x + (1 − m) ⊙ G(z, m ⊙ x), so it comes
-  back unchanged, and D(x̃) judges how the two fit together. With the domain's ``musegan`` networks, ``loss`` = wasserstein-gp,
+  back unchanged, and D(x̃) judges how the two fit together. With the domain's MuseGAN networks
+  (``musegan-composer``, ``-jamming``, ``-hybrid``), ``loss`` = wasserstein-gp,
   ``critic_steps`` = 5 and ``critic_boost`` = 100 this is MuseGAN's track-conditional model (Dong et al. 2018, 1709.06298).
 
 The game is that of ``gan``, with its options. ``wasserstein-gp`` (1704.00028) has a gradient penalty between examples of one label

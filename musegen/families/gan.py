@@ -17,7 +17,8 @@ normalisation (Miyato et al. 2018, 1802.05957) unless told otherwise: batch norm
 apart hides from a perceptron how their means differ. DCGAN (Radford et al. 2016, 1511.06434) is this family with the domain's
 ``dcgan`` networks and ``discriminator_norm`` = batch; Adam(2e-4, β₁ = 0.5) is theirs, (0, 0.9) is WGAN-GP's.
 
-MuseGAN (Dong et al. 2018, 1709.06298) is this family with the domain's ``musegan`` networks, ``loss`` = wasserstein-gp,
+MuseGAN (Dong et al. 2018, 1709.06298) is this family with the domain's MuseGAN networks (``musegan-composer``,
+``-jamming``, ``-hybrid``), ``loss`` = wasserstein-gp,
 ``critic_steps`` = 5, ``critic_boost`` = 100 and ``beta1`` = 0.5. Boosted steps go through their minibatches again and again, as
 the authors' code does, with fresh noise. Where the discriminator is several critics, each has its own penalty, and they add up.
 

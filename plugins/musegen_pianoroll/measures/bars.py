@@ -5,7 +5,7 @@ A value belongs to one bar of one track, ``(n, tracks, bars)``, NaN where the ba
 pitches. Notes are counted in the bar in which they begin. Drums have no pitch, so the measures of pitch leave them out.
 
 Chroma is folded by pitch class, that is by pitch modulo 12. Every published version of MuseGAN, and pypianoroll, fold by
-``reshape(12, -1)``, which groups neighbouring semitones; ``musegan`` repeats that for comparison with the paper's table.
+``reshape(12, -1)``, which groups neighbouring semitones; ``musegan_table`` repeats that for comparison with the paper's table.
 """
 
 from __future__ import annotations
