@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -60,7 +59,7 @@ class Signals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number:
             self._restore()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         self.number, self._came_at = number, time.monotonic()
 
     def overdue(self) -> int:
