@@ -51,7 +51,9 @@ def measure(model: musegen.Model, arguments: Any) -> dict[str, Any]:
         found |= {k: v for k, v in model.domain.metrics(samples, test.x[: len(samples)]).items() if "samples" in k}
         if arguments.pictures is not None:
             arguments.pictures.mkdir(parents=True, exist_ok=True)
-            model.domain.picture(samples[:64], columns=16).save(arguments.pictures / f"{model.family.name}.png")
+            model.domain.sheet(model.pieces(samples[:64]), columns=16).save(
+                arguments.pictures / f"{model.family.name}.png"
+            )
     return found
 
 

@@ -33,6 +33,7 @@ from measuring import RESULTS, machine, save
 from torch import Tensor, nn
 
 import musegen
+from musegen.contracts import piece
 from musegen.data.arrays import ArrayDataset
 from musegen_audio.domain import AudioDomain
 from musegen_audio.files import read_clips
@@ -143,7 +144,7 @@ def of_class(domain: AudioDomain, judge: nn.Module, x: Tensor, k: int, heard: Te
     """Figures of grids ``(n, 1, T, W)`` that should be of class k, whose training notes are ``heard``."""
     config, spectral = domain.config, domain.spectral
     with tempfile.TemporaryDirectory() as folder:
-        paths = domain.write(x, Path(folder), [f"{i:03d}" for i in range(len(x))])
+        paths = piece.save(domain.pieces(x), Path(folder), [f"{i:03d}" for i in range(len(x))])
         clips = np.concatenate([read_clips(path, config.sample_rate_hz, spectral.n_samples) for path in paths])
     sound = torch.from_numpy(clips.astype(np.float32) / 32767)
     again = spectral.analyse(sound)
