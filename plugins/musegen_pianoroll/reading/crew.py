@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
 from musegen.errors import BadInput, MusegenError
+from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.store.writer import StoreWriter
 
 __all__ = ["Crew", "Stopped", "Worker", "watching"]
@@ -42,12 +44,12 @@ class Worker:
     """A reading process that is started when needed and replaced when it dies.
 
     Args:
-        tracks, steps_per_beat: as for ``build_store``.
+        reading: how files are read.
         folder: for a small file that says which file is being read.
     """
 
-    def __init__(self, tracks: str | dict[str, Any], steps_per_beat: int, folder: Path) -> None:
-        self.tracks, self.steps_per_beat = tracks, steps_per_beat
+    def __init__(self, reading: Reading, folder: Path) -> None:
+        self.reading = reading
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = folder
         self.progress = folder / f"at-{id(self):x}"
@@ -59,7 +61,7 @@ class Worker:
         """Read files into a part. Those that cannot be used are named in it."""
         refused: dict[str, str] = {}
         request = {"read": paths, "alone": False, "refused": refused, "part": os.fspath(part)}
-        request |= {"tracks": self.tracks, "steps_per_beat": self.steps_per_beat}
+        request["reading"] = asdict(self.reading)
         while not self._ask(request, patient=False):
             at, n_together = self.at()
             if n_together > 1:
@@ -73,7 +75,7 @@ class Worker:
     def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], writer: StoreWriter) -> None:
         """Write the planes of a part's pieces."""
         request = {"pack": os.fspath(part), "pieces": pieces, "n_tracks": len(writer.tracks)}
-        request |= {"planes": os.fspath(writer.planes_file), "steps_per_beat": self.steps_per_beat}
+        request |= {"planes": os.fspath(writer.planes_file), "steps_per_beat": writer.steps_per_beat}
         if not self._ask(request, patient=True):
             part.with_suffix(".json").unlink(missing_ok=True)
             raise BadInput(

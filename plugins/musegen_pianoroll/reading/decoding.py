@@ -1,85 +1,129 @@
-"""From the events of a MIDI file to notes, by the rules that the symusic parser follows, without a Python loop over notes.
+"""From the events of MIDI files to notes, without a Python loop over them.
 
 Within a track, a note-on of a channel and pitch waits for its end; a note-off, or a note-on of velocity 0, ends the one that
-has waited longest, and means nothing if none waits. Notes that nothing ends are left out. A track of the score
-is what one track of the file plays on one channel with one program, that of the moment at which a note begins.
+has waited longest, and means nothing if none waits. A note that is still waiting in the end stops with the last note-off of its
+channel and pitch, if that comes after it, and otherwise with its track. A track of the score is what one track of the file plays on
+one channel with one program, that of the moment at which a note begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 
+from musegen_pianoroll.reading.channels import DRUM_BIT, Pedals, instruments
 from musegen_pianoroll.reading.events import Events
+from musegen_pianoroll.reading.layout import Layout
+from musegen_pianoroll.reading.names import decode_name, names_drums
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 
-__all__ = ["decode"]
+__all__ = ["Pedal", "decode"]
 
-DRUM_CHANNEL = 9
-# A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 7 of the
-# program. Sorted, they are in order of voice, then as in the file.
-_NUMBER_AT, _NUMBER_BITS = 7, 24  # files of up to 16 MB, together
+Pedal = Literal["piano", "all", "off"]
+PIANOS = 8
+"""Programs below it are pianos."""
+# A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 8 of what
+# plays it. Sorted, they are in order of voice (track, channel and pitch), then as in the file.
+_NUMBER_AT, _NUMBER_BITS = 8, 24  # files of up to 16 MB, together
 _PITCH_AT = _NUMBER_AT + _NUMBER_BITS
 _CHANNEL_AT = _PITCH_AT + 7
+_NUMBERS = (1 << _NUMBER_BITS) - 1
 
 
-def decode(events: Events, files: Sequence[tuple[int, int]]) -> list[Score]:
-    """The scores of files, from their events.
+def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") -> list[Score]:
+    """The scores of files, from the events of all their tracks.
 
     Args:
-        files: ticks per beat and number of tracks of each.
+        pedal: whose notes sound for as long as the sustain pedal is down.
     """
-    scores = [Score(ticks_per_beat, [], [], []) for ticks_per_beat, _ in files]
-    of_track = [score for score, (_, n_tracks) in zip(scores, files, strict=True) for _ in range(n_tracks)]
-    names = {}
-    for track, tick, kind, content in events.metas:
-        if kind == 0x03:
-            names[track] = content.decode(errors="ignore")
-        elif kind == 0x51 and any(content):
-            of_track[track].tempos.append((tick, 6e7 / int.from_bytes(content, "big")))
-        elif kind == 0x58:
-            of_track[track].time_signatures.append((tick, content[0], 1 << content[1]))
-    on, off = _pair(*_note_keys(events))
-    for part, notes in _parts(on, off, events.tick):
-        track, is_drum = part >> 11, part >> 7 & 0xF == DRUM_CHANNEL
-        of_track[track].tracks.append(ScoreTrack(names.get(track, ""), part & 0x7F, is_drum, notes))
-    for score in scores:
-        score.tempos.sort(key=itemgetter(0))
-        score.time_signatures.sort(key=itemgetter(0))
+    owner = np.repeat(np.arange(len(layouts)), [len(layout.tracks) for layout in layouts])
+    first_track = np.searchsorted(owner, np.arange(len(layouts))).tolist()
+    ends = np.array(events.ends, np.int64)
+    last = np.maximum.reduceat(ends, first_track)
+    scores = [
+        Score(layout.ticks_per_beat, [], [], [], end, tuple(_in_words(layout.mended, events.mended[a : a + len(layout.tracks)])))
+        for layout, a, end in zip(layouts, first_track, last.tolist(), strict=True)
+    ]
+    names = _read_texts(events, owner.tolist(), layouts, scores)
+    on, off = _pair(*_note_keys(events, owner))
+    notes = np.empty((3, len(on)), np.int64)  # columns lie together, which is how they are used
+    notes[0] = events.tick[on >> _NUMBER_AT & _NUMBERS]
+    track = on >> _CHANNEL_AT + 4
+    notes[1] = np.where(off < 0, ends[track], events.tick[off])
+    notes[2] = on >> _PITCH_AT & 0x7F
+    if pedal != "off" and len(on):
+        _hold(notes, on, owner[track] << 4 | on >> _CHANNEL_AT & 0xF, Pedals.of(events, owner, last), pedal)
+    for part, of_part in _parts(on, notes):
+        at, program, is_drum = part >> 12, part & 0x7F, bool(part & DRUM_BIT)
+        name = names.get(at, "")
+        scores[owner[at]].tracks.append(
+            ScoreTrack(name, program, is_drum or names_drums(name, program), of_part, at - first_track[owner[at]] + 1)
+        )
     return scores
 
 
-def _note_keys(events: Events) -> tuple[np.ndarray, np.ndarray]:
+def _in_words(mended: Sequence[str], of_tracks: Sequence[dict[str, int]]) -> list[str]:
+    """What was wrong with a file, each kind once."""
+    counts: dict[str, int] = {}
+    for what in mended:
+        counts[what] = counts.get(what, 0) + 1
+    for found in of_tracks:
+        for what, n in found.items():
+            counts[what] = counts.get(what, 0) + n
+    return [what if n == 1 else f"{what} ({n} times)" for what, n in counts.items()]
+
+
+def _read_texts(
+    events: Events, owner: Sequence[int], layouts: Sequence[Layout], scores: Sequence[Score]
+) -> dict[int, str]:
+    """Put tempos and metres, in order, into the scores; names of tracks by their number."""
+    names: dict[int, str] = {}
+    for track, _, tick, event in events.others:
+        if event[0] != 0xFF or event[1] not in (0x03, 0x04, 0x51, 0x58):
+            continue
+        layout, score, content = layouts[owner[track]], scores[owner[track]], event[2:].lstrip(b"\x80")[1:]
+        match event[1]:
+            case 0x03 | 0x04:  # the name of the instrument, where the track has none
+                if layout.kind and (event[1] == 0x03 or track not in names):
+                    names[track] = decode_name(content)
+            case 0x51:
+                if len(content) >= 3 and any(content[:3]) and not layout.in_frames:
+                    score.tempos.append((tick, 6e7 / int.from_bytes(content[:3], "big")))
+            case 0x58:
+                if len(content) >= 2 and content[0] and content[1] <= 6:
+                    score.time_signatures.append((tick, content[0], 1 << content[1]))
+    for score in scores:
+        score.tempos.sort(key=lambda change: change[0])  # stable: of several at one tick the last one counts
+        score.time_signatures.sort(key=lambda change: change[0])
+    return names
+
+
+def _note_keys(events: Events, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Note-ons and note-offs as integers, int64, sorted."""
-    if not len(events.tick):
-        return events.tick, events.tick
-    # Programs stay what they are from one change to the next: track and first event of each such time.
-    times = sorted({*enumerate(events.begins[:-1]), *((track, event) for track, event, _, _ in events.programs)})
-    programs = np.zeros((len(times), 16), np.int64)
-    nth = {time: i for i, time in enumerate(times)}
-    last = {track: i for i, (track, _) in enumerate(times)}
-    for track, event, channel, program in events.programs:
-        programs[nth[track, event] : last[track] + 1, channel] = program
-    channels = np.array([track << 4 for track, _ in times])[:, None] | np.arange(16)
-    known = (channels << _CHANNEL_AT | programs).reshape(-1)
-    lengths = [end - begin for (_, begin), (_, end) in zip(times, [*times[1:], (0, len(events.tick))], strict=True)]
-    keys = known[np.repeat(np.arange(0, 16 * len(times), 16), lengths) + (events.status & 0xF)]
-    keys |= events.first.astype(np.int64) << _PITCH_AT
-    keys |= np.arange(0, len(keys) << _NUMBER_AT, 1 << _NUMBER_AT)
-    kind = events.status >> 4
-    is_off = (kind == 0x8) | (kind == 0x9) & (events.second == 0)
-    on, off = keys[((kind == 0x9) & ~is_off).nonzero()[0]], keys[is_off.nonzero()[0]]
-    on.sort()
-    off.sort()
-    return on, off
+    kind = events.status & 0xF0
+    is_on = (kind == 0x90) & (events.second > 0)
+    on, off = is_on.nonzero()[0], ((kind == 0x80) | (kind == 0x90) & ~is_on).nonzero()[0]
+    of_track = np.repeat(np.arange(len(owner)), np.diff(events.begins))
+
+    def keys(rows: np.ndarray) -> np.ndarray:
+        voice = (of_track[rows] << 4 | events.status[rows] & 0xF) << 7 | events.first[rows]
+        return voice << _PITCH_AT | rows << _NUMBER_AT
+
+    on_keys, off_keys = keys(on), keys(off)
+    if len(on):
+        track = of_track[on]
+        on_keys |= instruments(events, owner, on, track, owner[track] << 4 | events.status[on] & 0xF)
+    on_keys.sort()
+    off_keys.sort()
+    return on_keys, off_keys
 
 
 def _pair(on: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted note-ons and note-offs to the beginnings and the ends of notes, in order of the latter."""
+    """Beginnings of notes, as they are, and of each the number of the event that ends it; −1 for the end of the track."""
     if len(on) == len(off) and ((off > on) & (on >> _PITCH_AT == off >> _PITCH_AT)).all():
-        return on, off  # the k-th end of a voice comes after its k-th beginning: no end is idle, nothing waits in vain
+        return on, off >> _NUMBER_AT & _NUMBERS  # the k-th end of a voice comes after its k-th beginning
     # The notes that wait in a voice are a queue. Its length goes up and down by one and stops at zero: an end at length zero is
     # idle. Without the stop, such an end is one at which the length falls below all that it has been in the voice.
     keys = np.concatenate([on, off])
@@ -88,30 +132,37 @@ def _pair(on: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     begins = np.diff(keys >> _PITCH_AT, prepend=-1) > 0
     length = np.cumsum(2 * is_on - 1 - (len(keys) + 1) * begins)  # every voice begins deeper than any before it
     lowest = np.minimum.accumulate(length - is_on)  # before an on, after an off
-    off = keys[~is_on & (np.diff(lowest, prepend=1) == 0)]
+    used = keys[~is_on & (np.diff(lowest, prepend=1) == 0)]
     # The k-th end of a voice ends its k-th note.
-    voice = off >> _PITCH_AT
-    nth = np.arange(len(off)) - np.searchsorted(voice, voice)
-    return on[np.searchsorted(on >> _PITCH_AT, voice) + nth], off
+    voice = used >> _PITCH_AT
+    nth = np.arange(len(used)) - np.searchsorted(voice, voice)
+    ends = np.full(len(on), -1, np.int64)
+    ends[np.searchsorted(on >> _PITCH_AT, voice) + nth] = used >> _NUMBER_AT & _NUMBERS
+    waiting = (ends < 0).nonzero()[0]
+    if len(waiting) and len(off):
+        last = off[np.searchsorted(off >> _PITCH_AT, on[waiting] >> _PITCH_AT, "right") - 1]  # of its voice
+        comes_after = (last >> _PITCH_AT == on[waiting] >> _PITCH_AT) & (last > on[waiting])
+        ends[waiting[comes_after]] = last[comes_after] >> _NUMBER_AT & _NUMBERS
+    return on, ends
 
 
-def _parts(on: np.ndarray, off: np.ndarray, ticks: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Notes int64 ``(n, 3)`` by (track, channel, program), as one integer of the bits of these.
+def _hold(notes: np.ndarray, on: np.ndarray, channel: np.ndarray, pedals: Pedals | None, pedal: Pedal) -> None:
+    """Let notes sound for as long as the pedal of their channel is down."""
+    if pedals is None:
+        return
+    plays = on & (2 * DRUM_BIT - 1)
+    held = ((plays < PIANOS) if pedal == "piano" else plays < DRUM_BIT).nonzero()[0]
+    notes[1, held] = pedals.held(channel[held], notes[1, held])
 
-    Args:
-        ticks: of all events.
-    """
-    if not len(off):
+
+def _parts(on: np.ndarray, notes: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Notes int64 ``(n, 3)`` by (track, channel, what plays), as one integer of the bits of these."""
+    if not len(on):
         return []
-    part = off >> _CHANNEL_AT << _NUMBER_AT | on & 0x7F
+    part = on >> _CHANNEL_AT << _NUMBER_AT | on & (2 * DRUM_BIT - 1)
     bounds = [0, *((part[1:] != part[:-1]).nonzero()[0] + 1).tolist(), len(part)]
     which = part[bounds[:-1]].tolist()
     if sorted(set(which)) != which:  # a channel that changes its program
         order = np.argsort(part, kind="stable")
-        return _parts(on[order], off[order], ticks)
-    numbers = (1 << _NUMBER_BITS) - 1
-    notes = np.empty((3, len(part)), np.int64)  # columns lie together, which is how they are used
-    notes[0] = ticks[on >> _NUMBER_AT & numbers]
-    notes[1] = ticks[off >> _NUMBER_AT & numbers]
-    notes[2] = off >> _PITCH_AT & 0x7F
+        return _parts(on[order], notes[:, order])
     return [(w, notes.T[begin:end]) for w, begin, end in zip(which, bounds, bounds[1:], strict=False)]

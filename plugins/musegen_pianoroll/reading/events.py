@@ -1,52 +1,61 @@
-"""Reading the events of a MIDI file, and showing that they are sound, without a Python loop over them.
+"""Reading the events of MIDI tracks: fast where they are sound, and as players read them where they are not.
 
-Events follow one another: where one begins is known only from the one before. But a channel event with two data bytes
-(notes, controllers, pitch bend: nearly all events of nearly all files) has exactly three bytes below 0x80, with running status
-and without: the last byte of its time, and its data. The other bytes of a time and the status byte are high. So in a stretch of
-such events, counting low bytes in threes says what each high byte is: with 3n low bytes before it, it belongs to a time;
-with 3n + 1 it is a status byte; with 3n + 2 it has no business there. A stretch ends at the first high byte that does not fit:
-a system event or an event with one data byte, which are few and are read one by one. The low bytes of all stretches, in threes,
-are then a table of events, and the high bytes say what is to be added to it.
+Nearly all events of nearly all tracks are channel events with two data bytes: notes, controllers, pitch bend. A regular expression
+finds the longest stretch of them at once. What lies between two stretches (a program change, a text, something damaged) is read by
+itself in Python. All stretches of all tracks, joined, are then turned into a table without a loop: such an event has exactly three
+bytes below 0x80, the last byte of its time and its data, so the low bytes in threes are the table; and a high byte belongs to a time
+if 3n low bytes stand before it, and is a status if 3n + 1 do.
 
-``read_events`` never accepts what the walk in ``midi`` would refuse. It gives up where the caps come near and where
-there are too many stretches; the caller then walks event by event, and finds what is wrong, if anything is.
+A damaged event costs that event, and what was wrong is counted. Where it is not clear where the next event begins, reading goes on at
+the next place that looks like one.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Events", "read_events"]
+__all__ = ["Events", "TooManyEvents", "read_events"]
 
+_WITHOUT = rb"[\x00-\x7f]{3}"  # time, data, data; the status runs on
+_WITH = rb"[\x00-\x7f][\x80-\xbf\xe0-\xef][\x00-\x7f]{2}"
+_LONG = rb"[\x80-\xff]{1,3}+[\x00-\x7f][\x80-\xbf\xe0-\xef]?+[\x00-\x7f]{2}"  # a time of more than one byte
+_BEGINNING = rb"[\x80-\xff]{0,3}+[\x00-\x7f][\x80-\xbf\xe0-\xef][\x00-\x7f]{2}"
+_STRETCH = rb"(?:" + rb"|".join([_WITHOUT, _WITH, _LONG]) + rb")*+"
+GOING_ON = re.compile(_STRETCH)
+"""A stretch after an event with two data bytes, whose status may run on."""
+BEGUN = re.compile(_BEGINNING + _STRETCH)
+"""A stretch whose first event has a status."""
+ONE = re.compile(rb"[\x80-\xff]{0,3}+[\x00-\x7f]([\x80-\xbf\xe0-\xef]?+)[\x00-\x7f]{2}")
+LIKE_AN_EVENT = re.compile(
+    rb"[\x00-\x7f](?:[\x80-\xbf\xe0-\xef][\x00-\x7f]{2}|[\xc0-\xdf][\x00-\x7f]|\xff[\x00-\x7f])"
+)
 _N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
-_HIGH = bytes(range(0x80, 0x100))
-_TURN, _NO_STATUS, _FOURTH = 3, 4, 8
-_OUTSIDE = -(1 << 30)  # more than any number of low bytes
-# What ``_kinds`` says of a high byte → whether it does not fit, by the low bytes before its stretch, modulo 3.
-_UNFIT = [
-    bytes(
-        turn == 2 or (turn == 1 and kind & _NO_STATUS > 0) or (turn == 0 and kind & _FOURTH > 0)
-        for kind in range(256)
-        for turn in [((kind & _TURN) - phase) % 3]
-    )
-    for phase in range(3)
-]
+_N_DATA_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+_LONGEST = 1 << 40
+"""Ticks; more than any piece may have, and few enough to be added up."""
+END_OF_TRACK = 0x2F
+
+
+class TooManyEvents(Exception):
+    """The tracks hold more events than may be read."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """The events of a file, or of several.
+    """The events of tracks.
 
     Attributes:
         begins: of each track, the number of its first channel event with two data bytes; their number in all follows.
         status, first, second: status and data bytes of these events, uint8 ``(n,)``; status of running status, too.
         tick: of each, from the beginning of its track, int64 ``(n,)``.
-        programs: program changes as (track, number of the channel event that follows, channel, program).
-        metas: meta events as (track, tick, type, content).
+        others: all other events as (track, number of the channel event that follows, tick, bytes without the time).
+        ends: tick of the end of each track, or of its last event if that comes later.
+        mended: of each track, what was wrong with it, and how often.
     """
 
     begins: list[int]
@@ -54,259 +63,253 @@ class Events:
     first: np.ndarray
     second: np.ndarray
     tick: np.ndarray
-    programs: list[tuple[int, int, int, int]]
-    metas: list[tuple[int, int, int, bytes]]
+    others: list[tuple[int, int, int, bytes]]
+    ends: list[int]
+    mended: list[Counter[str]]
 
 
-def read_events(
-    data: bytes, tracks: Sequence[tuple[int, int]], max_ticks: Sequence[int], max_events: int
-) -> Events | None:
-    """The events of every track, if all are shown to be sound.
+def read_events(tracks: Sequence[tuple[bytes, int, int, bool]], most: int) -> Events:
+    """The events of every track.
 
     Args:
-        data: a file, or several one after the other: small arrays cost more to call than to compute.
-        tracks: (first byte, byte after the last) of each, in order.
-        max_ticks: how long each may be.
-        max_events: how many there may be, of all kinds.
+        tracks: for each the bytes of its file, its first byte there, the one after its last, and whether to stop at its end-of-track
+            event. Many at once cost little more than one, because calling numpy takes as long as the work itself.
+        most: events that may be read.
+
+    Raises:
+        TooManyEvents: there are more.
     """
-    highs = _Highs(data)
-    found = _Found(budget=64 + len(data) // 32)
-    for track, (at, end) in enumerate(tracks):
-        if not _read_track(track, at, end, highs, found):
-            return None
-    if found.row + found.n_others > max_events:
-        return None
-    return _events(highs, found, np.array(max_ticks, np.int64))
-
-
-class _Highs:
-    """The high bytes of files, and what the low ones before each of them say.
-
-    Attributes:
-        place: of each high byte, in ``data``, ``(H,)``.
-        n_lows: low bytes before each, int32 ``(H,)``; ``lows_before`` the same for quick access to one.
-        value: of each, uint8 ``(H,)``.
-        lows: the low bytes.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        raw = np.frombuffer(data, np.uint8)
-        places = (raw > 0x7F).nonzero()[0]
-        self.data = data
-        self.n_lows = places.astype(np.int32) - np.arange(len(places), dtype=np.int32)
-        self.value = raw[places]
-        self.place, self.lows_before = places.data, self.n_lows.data
-        self.lows = data.translate(None, _HIGH)
-        self._kinds = _kinds(self.n_lows, self.value)
-        self._unfit: list[bytes | None] = [None] * 3  # by phase, made when needed
-
-    def stretch(self, at: int) -> tuple[int, int, int] | None:
-        """The stretch that begins at byte ``at``: its events, its first high byte, and the one after its last.
-
-        None if it does not end: then not even the track does.
-        """
-        first = bisect_left(self.place, at)
-        low = at - first
-        phase = low % 3
-        fits = self._unfit[phase] = self._unfit[phase] or self._kinds.translate(_UNFIT[phase])
-        last = fits.find(1, first)
-        if last < 0:
-            return None
-        n = (self.lows_before[last] - low) // 3
-        return n, first, bisect_left(self.lows_before, low + 3 * n, first, last) if n else first
+    found = _Found(most)
+    for data, at, end, stops in tracks:
+        found.begin()
+        _Track(data, end, stops, found).read(at)
+    return found.events()
 
 
 @dataclass
 class _Found:
-    """What was found so far, from the first track on.
+    """What was found so far.
 
     Attributes:
-        budget: events that may still be read one by one.
-        row: channel events with two data bytes; n_others: all others.
-        begins: ``row`` at the beginning of each track.
-        rests_at_end: of each track: what passes after its last channel event.
-        threes: of stretches: last byte of the time, data.
-        edges, shifts: high bytes at which stretches begin and end; from low bytes before to three times those of events.
-        rests: events, and what passed between them and the events before.
-        programs, metas: as of ``Events``, but of metas the event that follows, and what passed since the one before.
+        stretches: bytes of channel events with two data bytes; ``size`` bytes in all.
+        rests: (bytes before, ticks): what passed between the event that begins there and the one before, in other events.
+        others: (track, bytes before, ticks since the channel event before, event).
+        begins, ends: of each track, bytes before; and ticks after its last channel event.
     """
 
     budget: int
-    row: int = 0
-    n_others: int = 0
-    begins: list[int] = field(default_factory=list)
-    rests_at_end: list[int] = field(default_factory=list)
-    threes: list[bytes] = field(default_factory=list)
-    edges: list[int] = field(default_factory=lambda: [0])
-    shifts: list[int] = field(default_factory=lambda: [_OUTSIDE])
+    size: int = 0
+    stretches: list[bytes] = field(default_factory=list)
     rests: list[tuple[int, int]] = field(default_factory=list)
-    programs: list[tuple[int, int, int, int]] = field(default_factory=list)
-    metas: list[tuple[int, int, int, int, bytes]] = field(default_factory=list)
+    others: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    mended: list[Counter[str]] = field(default_factory=list)
 
-    def add(self, n: int, first: int, after: int, low: int, rest: int, lows: bytes) -> None:
-        """A stretch of n events, from high byte ``first`` and low byte ``low`` on, ``rest`` ticks after what was before."""
+    def begin(self) -> None:
+        self.begins.append(self.size)
+        self.mended.append(Counter())
+
+    def add(self, stretch: bytes, rest: int) -> None:
         if rest:
-            self.rests.append((self.row, rest))
-        self.edges += first, after
-        self.shifts += 3 * self.row - low, _OUTSIDE
-        self.threes.append(lows[low : low + 3 * n])
-        self.row += n
+            self.rests.append((self.size, rest))
+        self.stretches.append(stretch)
+        self.size += len(stretch)
+
+    def add_other(self, rest: int, event: bytes) -> None:
+        self.others.append((len(self.begins) - 1, self.size, rest, event))
+        self.budget -= 1
+        if self.budget < 0:
+            raise TooManyEvents
+
+    def events(self) -> Events:
+        """The table of all events."""
+        joined = np.frombuffer(b"".join(self.stretches), np.uint8)
+        is_low = joined < 0x80
+        table = joined[is_low].reshape(-1, 3)
+        n = len(table)
+        if n > self.budget:
+            raise TooManyEvents
+        high_at = (~is_low).nonzero()[0]
+        lows_before = high_at - np.arange(len(high_at))
+        event = lows_before // 3
+        is_status = lows_before - 3 * event == 1
+
+        def rows(offsets: list[int]) -> np.ndarray:
+            """Events that begin before these bytes."""
+            at = np.array(offsets, np.int64)
+            return (at - np.searchsorted(high_at, at)) // 3
+
+        begins = rows([*self.begins, self.size])
+        status_at = event[is_status]  # the first event of a track has one, so no status runs on into the next track
+        status = np.repeat(joined[high_at[is_status]], np.diff(status_at, append=n))
+        passed = np.zeros(n + 1, np.int64)  # ticks before each event, and all, as if tracks followed one another
+        delta = passed[1:]
+        delta[:] = table[:, 0]
+        in_time = (~is_status).nonzero()[0]
+        _add_digits(delta, event[in_time], joined[high_at[in_time]])
+        if self.rests:
+            where, ticks = zip(*self.rests, strict=True)
+            np.add.at(delta, rows(list(where)), np.array(ticks, np.int64))
+        np.cumsum(delta, out=delta)
+        at_begin = passed[begins]
+        others: list[tuple[int, int, int, bytes]] = []
+        if self.others:
+            row = rows([before for _, before, _, _ in self.others])
+            at = passed[row] - at_begin[[track for track, _, _, _ in self.others]]
+            others = [
+                (track, i, tick + rest, event)
+                for i, tick, (track, _, rest, event) in zip(row.tolist(), at.tolist(), self.others, strict=True)
+            ]
+        return Events(
+            begins.tolist(),
+            status,
+            table[:, 1],
+            table[:, 2],
+            delta - np.repeat(at_begin[:-1], np.diff(begins)),
+            others,
+            (at_begin[1:] - at_begin[:-1] + np.array(self.ends, np.int64)).tolist(),
+            self.mended,
+        )
 
 
-def _read_track(track: int, at: int, end: int, highs: _Highs, found: _Found) -> bool:
-    """Find the events of a track; whether all are sound, and few enough had to be read one by one."""
-    data = highs.data
-    found.begins.append(found.row)
-    running = n_data = rest = (
-        0  # the running status, how many data bytes it has, and ticks since the last channel event
-    )
-    while at < end:
-        n, start = 0, at
-        following = data[at + 1] if at + 1 < end else 0xFF
-        if (n_data == 2 and following != 0xFF) or data[at] < 0x80 <= following < 0xC0:
-            stretch = highs.stretch(at)
-            if stretch is None:
-                return False
-            n, first, after = stretch
-            if n:
-                at = start - first + 3 * n + after
-                if at > end:
-                    return False
-                running, n_data = 0x80, 2  # of some status: whoever needs to know which has one of its own
-        if not n:
-            event = _event(data, at, end, running)
-            found.budget -= 1
-            if event is None or found.budget < 0:
-                return False
-            delta, content, at, kind, meta = event
-            if kind < 0xF0:
-                running, n_data = kind, _N_DATA[kind >> 4]
-            if kind >= 0xF0 or n_data == 1:
-                found.n_others, rest = found.n_others + 1, rest + delta
-                if kind >> 4 == 0xC:
-                    found.programs.append((track, found.row, kind & 0xF, data[content]))
-                elif meta == 0x2F:
-                    break
-                elif kind == 0xFF:
-                    found.metas.append((track, found.row, rest, meta, data[content:at]))
-                elif kind >= 0xF0:  # a system exclusive event ends a running status: parsers differ where it goes on
-                    running = n_data = 0
-                continue
-            n, first = 1, bisect_left(highs.place, start)
-            after = bisect_left(highs.place, at, first)
-        found.add(n, first, after, start - first, rest, highs.lows)
-        rest = 0
-    found.rests_at_end.append(rest)
-    return True
-
-
-def _events(highs: _Highs, found: _Found, max_ticks: np.ndarray) -> Events | None:
-    """The table of all events; None if a track is too long."""
-    n, begins = found.row, [*found.begins, found.row]
-    # (H,): three times the number of its event, more by 0 for a byte of its time, by 1 for its status; negative: of no event
-    shifts = np.repeat(np.array(found.shifts, np.int32), np.diff([*found.edges, len(highs.value)]))
-    role = highs.n_lows + shifts
-    event_of = role // 3
-    turn = role - 3 * event_of
-    turn[role < 0] = 2
-    table = np.frombuffer(b"".join(found.threes), np.uint8).reshape(-1, 3)
-    passed = np.zeros(n + 1, np.int64)  # ticks before each event, and all, as if tracks followed one another
-    np.cumsum(_deltas(table[:, 0], highs.value, event_of, turn, found.rests), out=passed[1:])
-    at_begin = passed[begins]
-    if (at_begin[1:] - at_begin[:-1] + found.rests_at_end > max_ticks).any():
-        return None
-    has_status = (turn == 1).nonzero()[0]
-    status = highs.value[has_status]
-    if len(status) < n:
-        status_from = event_of[has_status]  # the first of a track has one, so no status runs on into the next
-        status = np.repeat(status, np.diff(status_from, append=n))
-    metas = found.metas
-    meta_ticks = passed[[i for _, i, *_ in metas]] - at_begin[[t for t, *_ in metas]] if metas else passed[:0]
-    return Events(
-        begins,
-        status,
-        table[:, 1],
-        table[:, 2],
-        passed[1:] - np.repeat(at_begin[:-1], np.diff(begins)),
-        found.programs,
-        [
-            (t, tick + after, kind, text)
-            for tick, (t, _, after, kind, text) in zip(meta_ticks.tolist(), metas, strict=True)
-        ],
-    )
-
-
-def _kinds(n_lows: np.ndarray, value: np.ndarray) -> bytes:
-    """Per high byte: low bytes before it, modulo 3, and whether it cannot be a status, or not be a byte of a time."""
-    kind = (n_lows - 3 * (n_lows // 3)).astype(np.uint8)  # many times as fast as n_lows % 3
-    no_status = (value >= 0xC0) & (value & 0xF0 != 0xE0)
-    no_status[1:] |= n_lows[1:] == n_lows[:-1]
-    kind += no_status * np.uint8(_NO_STATUS)
-    kind[3:] += (n_lows[3:] == n_lows[:-3]) * np.uint8(_FOURTH)
-    return kind.tobytes()
-
-
-def _deltas(
-    last: np.ndarray, value: np.ndarray, event_of: np.ndarray, turn: np.ndarray, rests: list[tuple[int, int]]
-) -> np.ndarray:
-    """The ticks before each event, int64: the last byte of its time, the others, which are high, and what passed before."""
-    deltas = last.astype(np.int64)
-    of_time = (turn == 0).nonzero()[0]
-    event = event_of[of_time]
-    digits = (value[of_time] & 0x7F).astype(np.int64) << 7
+def _add_digits(delta: np.ndarray, event: np.ndarray, high: np.ndarray) -> None:
+    """Add to the times the digits that high bytes hold, each by its place."""
+    digits = (high & 0x7F).astype(np.int64) << 7
     for i in (1, 2):  # followed by i high bytes of the same time
         more = (event[i:] == event[:-i]).nonzero()[0]
         if not len(more):
             break
         digits[more] <<= 7
-    np.add.at(deltas, event, digits)
-    for i, passed in rests:
-        deltas[i] += passed
-    return deltas
+    np.add.at(delta, event, digits)
 
 
-def _event(data: bytes, at: int, end: int, running: int) -> tuple[int, int, int, int, int] | None:
-    """The event at ``at``: its time, where its content begins and ends, its status, its type if meta; None if unsound."""
-    if at + 1 < end and data[at] < 0x80:
-        delta, at = data[at], at + 1
-    else:
-        read = _quantity(data, at, end)
-        if read is None or read[1] >= end:
-            return None
-        delta, at = read
-    status = data[at]
-    if status < 0xF0:
-        if status >= 0x80:
+class _Track:
+    """Reads one track; ``rest`` is what has passed since the last channel event with two data bytes."""
+
+    def __init__(self, data: bytes, end: int, stops: bool, found: _Found) -> None:
+        self.data, self.end, self.stops, self.found = data, end, stops, found
+        self.rest = 0
+        self.running, self.n_data = 0, 0  # the status that runs on, and how many data bytes its events have
+        self.since: list[tuple[int, int]] = []  # stretches after the event whose status that is
+        self.ended = False
+
+    def read(self, at: int) -> None:
+        data, end = self.data, self.end
+        while at < end:
+            match = (GOING_ON if self.n_data == 2 else BEGUN).match(data, at, end)
+            if match is not None and match.end() > at:
+                self.found.add(match[0], self.rest)
+                self.rest, self.ended, self.n_data = 0, False, 2
+                self.since.append((at, match.end()))
+                at = match.end()
+            if at < end:
+                at = self._read_one(at)
+                if self.ended and self.stops:
+                    break
+        self.found.ends.append(self.rest)
+        if not self.ended:
+            self._mend("a track without an end")
+
+    def _mend(self, what: str) -> None:
+        self.found.mended[-1][what] += 1
+
+    def _quantity(self, at: int) -> tuple[int, int]:
+        """A time or length, and where it ends; −1 if the track ends before."""
+        value, first = 0, at
+        while at < self.end:
+            byte = self.data[at]
+            value = min(value << 7 | byte & 0x7F, _LONGEST)
             at += 1
+            if byte < 0x80:
+                if at - first > 4:
+                    self._mend("a time or length of more than four bytes")
+                return value, at
+        return -1, at
+
+    def _read_one(self, at: int) -> int:
+        """Read what is no sound channel event with two data bytes; where it ends."""
+        delta, at = self._quantity(at)
+        if delta < 0 or at >= self.end:
+            if delta > 0 or not self.ended:
+                self._mend("a track that is cut short")
+            return self.end
+        self.rest = min(self.rest + delta, _LONGEST)
+        self.ended = False
+        status = self.data[at]
+        if status < 0x80:
+            if not self.n_data:
+                self._mend("data without an event")
+                return self._resume(at)
+            return self._channel(at, self._status_running())
+        if status < 0xF0:
+            return self._channel(at + 1, status)
+        if status in (0xF0, 0xF7, 0xFF):
+            return self._system(at, status)
+        self._mend("an event that files must not have")
+        at += 1
+        for _ in range(_N_DATA_SYSTEM.get(status, 0)):
+            at += at < self.end and self.data[at] < 0x80
+        return at
+
+    def _status_running(self) -> int:
+        """The status of the event before; stretches are looked through only here, where something is damaged."""
+        while self.since:
+            at, stop = self.since.pop()
+            found = 0
+            while at < stop:
+                match = ONE.match(self.data, at, stop)
+                assert match is not None
+                found = match[1][0] if match[1] else found
+                at = match.end()
+            if found:
+                self.running = found
+                self.since.clear()
+        return self.running
+
+    def _channel(self, at: int, status: int) -> int:
+        """A channel event, whose data begin at ``at``."""
+        n_data = _N_DATA[status >> 4]
+        if at + n_data > self.end:
+            self._mend("a track that is cut short")
+            return self.end
+        self.running, self.n_data = status, n_data
+        self.since.clear()
+        data = self.data[at : at + n_data]
+        if max(data) > 0x7F:
+            self._mend("a damaged event")
+        if data[0] < 0x80:
+            if n_data == 1:
+                self.found.add_other(self.rest, bytes([status, data[0]]))
+            else:
+                self.found.add(bytes([0, status, data[0], min(data[1], 0x7F)]), self.rest)
+                self.rest = 0
+        return at + n_data
+
+    def _system(self, at: int, status: int) -> int:
+        """A meta or system exclusive event. A status runs on after it, as players have it."""
+        begin, head = at, 2 if status == 0xFF else 1
+        length, at = self._quantity(at + head)
+        if length < 0 or at + length > self.end:
+            self._mend("a track that is cut short")
+            return self._resume(begin + 1)
+        kind = self.data[begin + 1] if status == 0xFF else -1
+        if kind == END_OF_TRACK:
+            self.ended = True
         else:
-            status = running
-        n_data = _N_DATA.get(status >> 4, 0)
-        sound = 0 < n_data <= end - at and data[at] < 0x80 and data[at + n_data - 1] < 0x80
-        return (delta, at, at + n_data, status, -1) if sound else None
-    if status not in (0xF0, 0xF7, 0xFF):
-        return None
-    meta, at = (data[at + 1], at + 2) if status == 0xFF and at + 1 < end else (-1, at + 1)
-    if at < end and data[at] < 0x80:
-        length, at = data[at], at + 1
-    else:
-        read = _quantity(data, at, end)
-        if read is None:
-            return None
-        length, at = read
-    if at + length > end:
-        return None
-    if meta == 0x58 and (length < 2 or data[at] == 0 or data[at + 1] > 6):
-        return None
-    if meta == 0x51 and length != 3:
-        return None
-    return delta, at, at + length, status, meta
+            content = self.data[begin : begin + head] + quantity(length) + self.data[at : at + length]
+            self.found.add_other(self.rest, content)
+        return at + length
+
+    def _resume(self, at: int) -> int:
+        """The next place that looks like an event with its time."""
+        match = LIKE_AN_EVENT.search(self.data, at, self.end)
+        return self.end if match is None else match.start()
 
 
-def _quantity(data: bytes, at: int, end: int) -> tuple[int, int] | None:
-    """A variable-length quantity of at most four bytes and where it ends."""
-    value = 0
-    for i in range(at, min(at + 4, end)):
-        value = value << 7 | data[i] & 0x7F
-        if data[i] < 0x80:
-            return value, i + 1
-    return None
+def quantity(value: int) -> bytes:
+    """A number as a variable-length quantity."""
+    digits = [value & 0x7F]
+    while value := value >> 7:
+        digits.append(value & 0x7F | 0x80)
+    return bytes(reversed(digits))

@@ -13,13 +13,14 @@ import numpy as np
 
 from musegen_pianoroll.reading.crew import Worker, watching
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.quantise import from_keys, pack_notes
 from musegen_pianoroll.reading.roles import track_specs
 
 __all__ = ["read_by", "read_piece"]
 
 
-def read_piece(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> tuple[np.ndarray, dict[str, Any]]:
+def read_piece(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
     """One file: packed planes ``(n_steps, tracks, 2, 16)``, and what is known of it (``segments``, ``tempo_bpm`` … of ``Piece``).
 
     Raises:
@@ -27,7 +28,7 @@ def read_piece(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) ->
     """
     with (
         tempfile.TemporaryDirectory(prefix="musegen-") as folder,
-        contextlib.closing(Worker(tracks, steps_per_beat, Path(folder))) as worker,
+        contextlib.closing(Worker(reading, Path(folder))) as worker,
     ):
         return read_by(worker, path)
 
@@ -41,4 +42,4 @@ def read_by(worker: Worker, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     if "reason" in entry:
         raise MidiError(path, entry["reason"])
     keys = np.fromfile(part.with_suffix(".notes"), np.int64)
-    return pack_notes(from_keys(keys), entry["n_steps"], len(track_specs(worker.tracks))), entry["piece"]
+    return pack_notes(from_keys(keys), entry["n_steps"], len(track_specs(worker.reading.tracks))), entry["piece"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,33 @@ import numpy as np
 
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.midi import BEAT_CAP
+from musegen_pianoroll.reading.options import Reading, signature
 from musegen_pianoroll.reading.score import Score
-from musegen_pianoroll.store.format import PACKED
+from musegen_pianoroll.store.format import GRIDS, PACKED
+from musegen_pianoroll.store.metres import bar_steps_of
 
-__all__ = ["Quantised", "from_keys", "pack_notes", "quantise", "to_keys", "to_steps"]
+__all__ = ["Grid", "Quantised", "from_keys", "pack_notes", "quantise", "tempo_map", "to_keys", "to_steps"]
+
+DEFAULT_BPM, LOWEST_BPM, HIGHEST_BPM = 120.0, 1.0, 10_000.0
+LONGEST_REST_BARS = 16
+"""Of rest at the end of a piece; files go on for hours that nobody hears."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Bars of a piece.
+
+    Attributes:
+        segments: (first step, bars, numerator, denominator) per stretch of one metre.
+        n_steps: with the last bar filled up.
+        n_odd: bars in no stretch: cut short by a change of metre, or no whole number of steps.
+        mended: what was wrong with the file, and what was left out of it.
+    """
+
+    segments: list[list[int]]
+    n_steps: int
+    n_odd: int
+    mended: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -23,23 +47,22 @@ class Quantised:
 
     Attributes:
         keys: its notes, apart from one another, as ``to_keys`` gives them, sorted.
-        n_steps, n_tracks: size of its planes.
-        segments: (first step, bars, numerator, denominator) per stretch of one metre.
-        tempos: (step, beats per minute).
+        grid: its bars.
+        tempos: (step, beats per minute), from step 0 on.
         n_notes: per track.
+        off_grid: onsets that lie off the grids ``GRIDS``, see ``off_grid``.
     """
 
     keys: np.ndarray
-    n_steps: int
-    n_tracks: int
-    segments: list[list[int]]
+    grid: Grid
     tempos: list[list[float]]
     n_notes: list[int]
+    off_grid: list[int]
 
     @property
     def planes(self) -> np.ndarray:
         """Packed, uint8 ``(n_steps, tracks, 2, 16)``."""
-        return pack_notes(from_keys(self.keys), self.n_steps, self.n_tracks)
+        return pack_notes(from_keys(self.keys), self.grid.n_steps, len(self.n_notes))
 
 
 Ticks = TypeVar("Ticks", int, np.ndarray)
@@ -55,7 +78,7 @@ def to_steps(ticks: Ticks, steps_per_beat: int, ticks_per_beat: int) -> Ticks:
 
 
 def quantise(
-    pieces: Sequence[tuple[Path, Score, Sequence[tuple[int, np.ndarray]]]], drums: Sequence[bool], steps_per_beat: int
+    pieces: Sequence[tuple[Path, Score, Sequence[tuple[int, np.ndarray]]]], drums: Sequence[bool], reading: Reading
 ) -> list[Quantised]:
     """Put the notes of up to 64 pieces on the grid, all together.
 
@@ -68,7 +91,7 @@ def quantise(
         drums: per track.
 
     Raises:
-        MidiError: one of them has no notes, or no bar that is a whole number of steps, or is too long.
+        MidiError: one of them has no notes, or is too long.
     """
     bounds = [0]  # of pieces, among all notes
     for path, _, parts in pieces:
@@ -76,16 +99,16 @@ def quantise(
         if bounds[-1] == bounds[-2]:
             raise MidiError(path, "has no notes for these tracks")
     every = np.concatenate([notes.T for *_, parts in pieces for _, notes in parts], 1)  # (3, N)
+    off = []
     for (_, score, _), a, b in zip(pieces, bounds, bounds[1:], strict=False):
-        every[:2, a:b] = to_steps(every[:2, a:b], steps_per_beat, score.ticks_per_beat)
+        off.append(off_grid(every[0, a:b], score.ticks_per_beat))
+        every[:2, a:b] = to_steps(every[:2, a:b], reading.steps_per_beat, score.ticks_per_beat)
     start, end, pitch = every
     sizes = [len(notes) for *_, parts in pieces for _, notes in parts]
     np.putmask(end, np.repeat([drums[track] for *_, parts in pieces for track, _ in parts], sizes), 0)
     np.maximum(end, start + 1, out=end)
     lengths = np.maximum.reduceat(end, bounds[:-1]).tolist()
-    grids = [
-        _segments(score, length, steps_per_beat, path) for (path, score, _), length in zip(pieces, lengths, strict=True)
-    ]
+    grids = [_grid(score, length, reading, path) for (path, score, _), length in zip(pieces, lengths, strict=True)]
     owner = [i << _TRACK_BITS | track for i, (*_, parts) in enumerate(pieces) for track, _ in parts]
     keys = _separate(_keys(np.repeat(owner, sizes), pitch, start, end))
     # Where the notes of each track of each piece begin, (pieces, 16).
@@ -94,10 +117,10 @@ def quantise(
     keys &= (1 << _TRACK_BITS + _VOICE_BITS) - 1
     n_notes = np.diff(at, append=len(keys)).reshape(tracks.shape)[:, : len(drums)].tolist()
     found = []
-    for i, ((_, score, _), (segments, n_steps)) in enumerate(zip(pieces, grids, strict=True)):
-        tempos = [[to_steps(tick, steps_per_beat, score.ticks_per_beat), round(bpm, 4)] for tick, bpm in score.tempos]
+    for i, ((_, score, _), grid) in enumerate(zip(pieces, grids, strict=True)):
         begin, end_at = at[i << _TRACK_BITS], at[i + 1 << _TRACK_BITS] if i + 1 < len(pieces) else len(keys)
-        found.append(Quantised(keys[begin:end_at], n_steps, len(drums), segments, tempos, n_notes[i]))
+        tempos = tempo_map(score, reading.steps_per_beat)
+        found.append(Quantised(keys[begin:end_at], grid, tempos, n_notes[i], off[i]))
     return found
 
 
@@ -164,31 +187,84 @@ def pack_notes(table: np.ndarray, n_steps: int, n_tracks: int, first_step: int =
     return planes[:n_steps]
 
 
-def _segments(score: Score, length: int, steps_per_beat: int, path: Path) -> tuple[list[list[int]], int]:
-    """Stretches of one metre, and the number of steps with the last bar filled up.
+def _grid(score: Score, length: int, reading: Reading, path: Path) -> Grid:
+    """Bars and length of a piece.
 
-    Where a metre changes in the middle of a bar, that bar belongs to no stretch.
+    A metre that is said again changes nothing. Where a metre changes in the middle of a bar, that bar belongs to no stretch, as do
+    bars that are no whole number of steps. The piece ends where its file does, at the end of a bar; a long rest there is cut.
+
+    Args:
+        length: of its notes, in steps.
 
     Raises:
-        MidiError: there is none, or there are too many steps.
+        MidiError: there are too many steps.
     """
-    changes = {0: (4, 4)}  # the standard's default
-    for tick, numerator, denominator in sorted(score.time_signatures):
-        changes[to_steps(tick, steps_per_beat, score.ticks_per_beat)] = (numerator, denominator)
-    starts = [step for step in sorted(changes) if step < length]
-    segments, n_steps = [], length
+    steps_per_beat, said = reading.steps_per_beat, list(score.mended)
+    end = to_steps(score.end, steps_per_beat, score.ticks_per_beat)
+    changes = _changes(score, reading)
+    starts = [step for step in sorted(changes) if step < max(length, end)]
+    bar = changes[starts[-1]][0] * 4 * steps_per_beat / changes[starts[-1]][1]
+    if end > length + LONGEST_REST_BARS * bar:
+        said.append(f"a rest of {(end - length) / bar:,.0f} bars at the end, which is left out")
+        end = length
+        starts = [step for step in starts if step < length] or [0]
+    length = max(length, end)
+    segments, n_steps, n_odd = [], length, 0
     for i, start in enumerate(starts):
         numerator, denominator = changes[start]
-        bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
-        if rest or bar == 0:
+        bar = bar_steps_of(numerator, denominator, steps_per_beat)
+        stretch = (length if i == len(starts) - 1 else starts[i + 1]) - start
+        if not bar:
+            n_odd += math.ceil(stretch * denominator / (numerator * 4 * steps_per_beat))
             continue
-        last = i == len(starts) - 1
-        n_bars = -(-(length - start) // bar) if last else (starts[i + 1] - start) // bar
+        n_bars, rest = divmod(stretch, bar)
+        if rest and i == len(starts) - 1:
+            n_bars, rest = n_bars + 1, 0
+        n_odd += rest > 0
         if n_bars:
             segments.append([start, n_bars, numerator, denominator])
             n_steps = max(n_steps, start + n_bars * bar)
-    if not segments:
-        raise MidiError(path, f"has no bar that is a whole number of steps at {steps_per_beat} steps per beat")
     if n_steps > min(BEAT_CAP * steps_per_beat, _MAX_STEP):
         raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")
-    return segments, n_steps
+    return Grid(segments, n_steps, n_odd, tuple(said))
+
+
+def _changes(score: Score, reading: Reading) -> dict[int, tuple[int, int]]:
+    """Metres by the step they begin at; one that goes on from bar line to bar line is named once."""
+    if reading.file_metre:
+        return {0: signature(reading.file_metre)}
+    said = {0: (4, 4)}  # the standard's default
+    for tick, numerator, denominator in sorted(score.time_signatures, key=lambda change: change[0]):
+        said[to_steps(tick, reading.steps_per_beat, score.ticks_per_beat)] = (numerator, denominator)
+    changes: dict[int, tuple[int, int]] = {}
+    begun = 0
+    for step, metre in sorted(said.items()):
+        on_bar_line = (step - begun) * metre[1] % (metre[0] * 4 * reading.steps_per_beat) == 0
+        if changes and metre == changes[begun] and on_bar_line:
+            continue
+        changes[step], begun = metre, step
+    return changes
+
+
+def tempo_map(score: Score, steps_per_beat: int) -> list[list[float]]:
+    """Tempos as (step, beats per minute), from step 0 on: 120 before the first, says the standard, and of several at one step the
+    last. Tempos that nobody can play are left out."""
+    found = {0: DEFAULT_BPM}
+    for tick, bpm in score.tempos:
+        if LOWEST_BPM <= bpm <= HIGHEST_BPM:
+            found[to_steps(tick, steps_per_beat, score.ticks_per_beat)] = round(bpm, 4)
+    tempos: list[list[float]] = []
+    for step, bpm in sorted(found.items()):
+        if not tempos or tempos[-1][1] != bpm:
+            tempos.append([step, bpm])
+    return tempos
+
+
+def off_grid(starts: np.ndarray, ticks_per_beat: int) -> list[int]:
+    """Of onsets at these ticks, how many lie further than a fifth of a step off a grid; for each of ``GRIDS``."""
+    found = []
+    for steps_per_beat in GRIDS:
+        fine = starts * steps_per_beat
+        off = np.abs(fine - (2 * fine + ticks_per_beat) // (2 * ticks_per_beat) * ticks_per_beat)
+        found.append(int(np.count_nonzero(5 * off > ticks_per_beat)))
+    return found

@@ -5,8 +5,8 @@ on standard output; what was found is in files, so that nothing large goes throu
 and how many are read together with it, stand in a file of eight bytes, from which the parent knows which one was fatal, if it was
 alone; if not, it asks for all of them one by one. Nothing is pickled, and nothing heavy is imported.
 
-    {"progress": file, "read": [paths], "alone": whether one by one, "refused": {index: reason}, "tracks": …,
-     "steps_per_beat": …, "part": path}
+    {"progress": file, "read": [paths], "alone": whether one by one, "refused": {index: reason}, "reading": {options},
+     "part": path}
         writes PATH.notes, the keys (``quantise.to_keys``) of all pieces, and when all is done PATH.json, one entry per file
     {"progress": file, "pack": path, "pieces": [[first key, keys, steps, byte, content, segments], …], "n_tracks": …,
      "steps_per_beat": …, "planes": file}
@@ -28,7 +28,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.midi import SIZE_CAP_BYTES, read_scores
+from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
+from musegen_pianoroll.reading.midi import read_scores
+from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.quantise import Quantised, from_keys, pack_notes, quantise
 from musegen_pianoroll.reading.roles import assign, track_specs
 from musegen_pianoroll.store.format import PACKED
@@ -61,7 +63,7 @@ def load(path: Path) -> bytes:
         raise MidiError(path, f"cannot be opened: {error.strerror}") from None
 
 
-def interpret(files: Sequence[tuple[Path, bytes]], tracks: str | dict[str, Any], steps_per_beat: int) -> Pieces:
+def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading) -> Pieces:
     """Put files on the grid.
 
     Args:
@@ -75,12 +77,12 @@ def interpret(files: Sequence[tuple[Path, bytes]], tracks: str | dict[str, Any],
 
         scores = [read_lpd(data, path) for path, data in files]
     else:
-        scores = read_scores(files)
-    assigned = [assign(score, tracks) for score in scores]
+        scores = read_scores(files, reading.pedal)
+    assigned = [assign(score, reading.tracks) for score in scores]
     pieces = quantise(
         [(path, score, notes) for (path, _), score, (notes, _) in zip(files, scores, assigned, strict=True)],
-        [track.is_drum for track in track_specs(tracks)],
-        steps_per_beat,
+        [track.is_drum for track in track_specs(reading.tracks)],
+        reading,
     )
     return [
         (piece, {"sha256": hashlib.sha256(data).hexdigest(), "programs": programs})
@@ -100,7 +102,7 @@ class PartReader:
         self.paths = [Path(path) for path in request["read"]]
         self.refused, self.at = request["refused"], at
         self.most = 1 if request["alone"] else TOGETHER
-        self.options = request["tracks"], request["steps_per_beat"]
+        self.reading = Reading(**request["reading"])
         self.entries: list[dict[str, Any]] = [{} for _ in self.paths]
 
     def read(self, part: str) -> None:
@@ -136,7 +138,7 @@ class PartReader:
         first = batch[0][0]
         self.at(first, len(batch))
         try:
-            pieces = interpret([(self.paths[i], data) for i, data in batch], *self.options)
+            pieces = interpret([(self.paths[i], data) for i, data in batch], self.reading)
         except (MidiError, MemoryError) as error:
             if len(batch) == 1:
                 self.entries[first] = {
@@ -149,10 +151,11 @@ class PartReader:
             return
         for (i, _), (piece, known) in zip(batch, pieces, strict=True):
             notes.write(piece.keys.data)
-            known["tempo_bpm"] = piece.tempos[0][1] if piece.tempos else 120.0
-            known |= {"tempos": piece.tempos, "segments": piece.segments, "n_notes": piece.n_notes}
+            known["tempo_bpm"] = piece.tempos[0][1]
+            known |= {"tempos": piece.tempos, "segments": piece.grid.segments, "n_odd": piece.grid.n_odd}
+            known |= {"n_notes": piece.n_notes, "off_grid": piece.off_grid, "mended": piece.grid.mended}
             known["content"] = hashlib.sha256(piece.keys.data).hexdigest()
-            self.entries[i] = {"n_keys": len(piece.keys), "n_steps": piece.n_steps, "piece": known}
+            self.entries[i] = {"n_keys": len(piece.keys), "n_steps": piece.grid.n_steps, "piece": known}
 
 
 def read_part(request: dict[str, Any], at: Callable[[int, int], None]) -> None:

@@ -15,11 +15,13 @@ import numpy as np
 
 from musegen.errors import BadInput
 
-__all__ = ["FORMAT", "PACKED", "PLANES_AT", "Piece", "Shard", "StoreTrack", "map_planes", "pitch_name", "planes_header"]
+__all__ = ["FORMAT", "GRIDS", "PACKED", "PLANES_AT", "Piece", "Shard", "StoreTrack", "map_planes", "pitch_name", "planes_header"]
 
 FORMAT = 1
 PACKED = 16
 """Bytes that hold 128 pitches."""
+GRIDS = (4, 6, 8, 12)
+"""Steps per beat for which a store knows how many onsets lie off the grid."""
 HEADER_CAP = 1 << 20
 MAP_NORESERVE = 0x4000  # Python names it from 3.13 on
 PLANES_AT = 256
@@ -52,9 +54,12 @@ class Piece:
         first_step, n_steps: its range of steps in the store.
         tempo_bpm: at its beginning; tempos holds every change as (step, beats per minute).
         segments: stretches of one metre, as (first step in the piece, bars, numerator, denominator).
+        n_odd: bars in no stretch: cut short by a change of metre, or no whole number of steps.
         n_notes: per track.
+        off_grid: onsets that lie further than a fifth of a step off, for each of ``GRIDS``.
         programs: General MIDI programs seen, per track.
         content: SHA-256 of what is in the store of it, as its builder sums it up.
+        mended: what was wrong with its file and did not keep it from being read.
     """
 
     source: str
@@ -68,6 +73,9 @@ class Piece:
     n_notes: list[int] = field(default_factory=list)
     programs: list[list[int]] = field(default_factory=list)
     content: str = ""
+    n_odd: int = 0
+    off_grid: list[int] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""What the channels of MIDI files play, and when: programs, drum kits and pedals.
+
+A channel belongs to the file, whichever track its events are in. Drums are channel 10; a channel whose bank says so (XG 127 and 126, GM2 120); and one that a system exclusive message of GS or XG
+makes a drum part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from musegen_pianoroll.reading.events import Events
+
+__all__ = ["DRUM_BIT", "Pedals", "instruments"]
+
+DRUM_CHANNEL = 9
+DRUM_BIT = 0x80
+PEDAL, BANK = 64, 0
+DRUM_BANKS, MELODIC_BANK = (120, 126, 127), 121
+_TICK_BITS = 44  # more than a track can last
+
+
+def instruments(
+    events: Events, owner: np.ndarray, rows: np.ndarray, track: np.ndarray, channel: np.ndarray
+) -> np.ndarray:
+    """What plays each note: program, and 128 more for drums; int64 as ``rows``.
+
+    A change of program counts for notes that begin at its tick or later, in whatever track it stands; in its own track only for
+    those that come after it.
+
+    Args:
+        owner: of each track the number of its file.
+        rows: numbers of the events with which notes begin.
+        track, channel: of these; channel with the number of the file: ``file << 4 | channel``.
+    """
+    n_channels = (int(owner.max(initial=0)) + 1) << 4
+    # (channel, tick, track, number of the event that follows, what plays), from the beginning of the file on
+    known = [(number, 0, -1, 0, DRUM_BIT * (number & 0xF == DRUM_CHANNEL)) for number in range(n_channels)]
+    for number, said in _said(events, owner).items():
+        known += [(number, *change) for change in _followed(number & 0xF == DRUM_CHANNEL, sorted(said))]
+    known.sort()
+    number, tick, of_track, of_row, plays = np.array(known, np.int64).T
+    since = number << _TICK_BITS | tick
+    now = channel << _TICK_BITS | events.tick[rows]
+    at = np.searchsorted(since, now, "right") - 1
+    while True:
+        later = (since[at] == now) & (of_track[at] == track) & (of_row[at] > rows)
+        if not later.any():
+            return plays[at]
+        at -= later
+
+
+def _said(events: Events, owner: np.ndarray) -> dict[int, list[tuple[int, int, int, str, int]]]:
+    """What is said of each channel: (tick, track, number of the event that follows, what, value)."""
+    said: dict[int, list[tuple[int, int, int, str, int]]] = {}
+    for track, row, tick, event in events.others:
+        kind = event[0]
+        if kind >> 4 == 0xC:
+            said.setdefault(int(owner[track]) << 4 | kind & 0xF, []).append((tick, track, row, "program", event[1]))
+        elif kind == 0xF0:
+            part = _drum_part(event)
+            if part is not None:
+                said.setdefault(int(owner[track]) << 4 | part[0], []).append((tick, track, row, "drums", part[1]))
+    for row in ((events.status & 0xF0 == 0xB0) & (events.first == BANK)).nonzero()[0].tolist():
+        track = int(np.searchsorted(events.begins, row, "right")) - 1
+        number = int(owner[track]) << 4 | int(events.status[row]) & 0xF
+        said.setdefault(number, []).append((int(events.tick[row]), track, row, "bank", int(events.second[row])))
+    return said
+
+
+def _followed(is_drum_part: bool, said: Sequence[tuple[int, int, int, str, int]]) -> list[tuple[int, int, int, int]]:
+    """What a channel plays as its changes are followed in order: (tick, track, number of the event that follows, what plays)."""
+    program = bank = 0
+    is_drum, changes = is_drum_part, []
+    for tick, track, row, what, value in said:
+        match what:
+            case "bank":  # it counts from the next change of program on
+                bank = value
+                continue
+            case "program":
+                program = value
+                is_drum = bank in DRUM_BANKS or (is_drum_part and bank != MELODIC_BANK)
+            case _:
+                is_drum = is_drum_part = value > 0
+        changes.append((tick, track, row, program | DRUM_BIT * is_drum))
+    return changes
+
+
+def _drum_part(message: bytes) -> tuple[int, int] | None:
+    """A system exclusive message that makes a part drums or an instrument: its channel from 0, and the number of the drum map."""
+    body = message[2:]  # its length is one byte, as it is short
+    if len(body) == 10 and body[0] == 0x41 and body[2:5] == b"\x42\x12\x40" and body[5] >> 4 == 1 and body[6] == 0x15:
+        part = body[5] & 0xF
+        return (9 if part == 0 else part - 1 if part < 10 else part), body[7]
+    if len(body) == 8 and body[0] == 0x43 and body[1] >> 4 == 1 and body[2:4] == b"\x4c\x08" and body[5] == 0x07:
+        return body[4] & 0xF, body[6]
+    return None
+
+
+@dataclass(frozen=True)
+class Pedals:
+    """When sustain pedals are down.
+
+    Attributes:
+        at: ``channel << 44 | tick`` of each movement of a pedal, sorted, int64 ``(p,)``.
+        until: of each, the tick at which the pedal is up again; −1 where it goes up.
+    """
+
+    at: np.ndarray
+    until: np.ndarray
+
+    @classmethod
+    def of(cls, events: Events, owner: np.ndarray, last: np.ndarray) -> Pedals | None:
+        """The pedals of files; None if none is ever used.
+
+        Args:
+            owner: of each track the number of its file.
+            last: of each file the tick of its end, where a pedal that stays down comes up.
+        """
+        rows = ((events.status >> 4 == 0xB) & (events.first == PEDAL)).nonzero()[0]
+        if not len(rows):
+            return None
+        track = np.searchsorted(events.begins, rows, "right") - 1
+        channel = owner[track] << 4 | events.status[rows] & 0xF
+        at = channel << _TICK_BITS | events.tick[rows]
+        order = np.argsort(at, kind="stable")
+        at, down = at[order], events.second[rows][order] >= 64
+        # From the last one backward: where the channel's pedal comes up next.
+        n = len(at)
+        up = np.where(down, n, np.arange(n))
+        up = np.minimum.accumulate(up[::-1])[::-1]
+        channel = at >> _TICK_BITS
+        known = (up < n) & (channel[np.minimum(up, n - 1)] == channel)
+        until = np.where(known, at[np.minimum(up, n - 1)] & ((1 << _TICK_BITS) - 1), last[channel >> 4])
+        return cls(at, np.where(down, until, -1))
+
+    def held(self, channel: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Ends of notes, int64, later where a pedal is down before them: what it went down at, the note's own tick, counts not."""
+        at = np.searchsorted(self.at, channel << _TICK_BITS | end) - 1
+        mine = (at >= 0) & (self.at[at] >> _TICK_BITS == channel)
+        return np.where(mine, np.maximum(end, self.until[at]), end)
