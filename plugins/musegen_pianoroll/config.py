@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from musegen.errors import BadInput
 from musegen.options import option
+from musegen_pianoroll.reading.options import Pedal, Reading
+from musegen_pianoroll.store.metres import COMMON, signature
 
 __all__ = ["PianorollConfig", "PianorollWriting"]
 
@@ -27,7 +28,15 @@ class PianorollConfig:
     )
     steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
     bars: int = option(4, "bars per sample", ge=1)
-    metre: str = option("4/4", "time signature of the bars used; others are left out")
+    metre: str = option(
+        "auto",
+        "time signature of the bars used, such as 3/4: others are left out, but for parts of bars, such as 2/4 for 4/4, which are "
+        "joined; auto: that of most of the music",
+    )
+    file_metre: str = option(
+        "", "take every file to be in this metre, such as 4/4, whatever it says; empty: as the file says"
+    )
+    pedal: Pedal = option("piano", "whose notes sound for as long as the sustain pedal is down: pianos, all, or off: none")
     lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
@@ -55,6 +64,8 @@ class PianorollConfig:
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [512, 256].")
         numerator, denominator = self.signature
+        if self.file_metre:
+            signature(self.file_metre, "file_metre")
         if numerator * 4 * self.steps_per_beat % denominator:
             raise BadInput(
                 f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it."
@@ -62,11 +73,13 @@ class PianorollConfig:
 
     @property
     def signature(self) -> tuple[int, int]:
-        """Numerator and denominator of the metre."""
-        match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32)", self.metre)
-        if match is None:
-            raise BadInput(f'metre="{self.metre}" is no time signature: write it like 4/4 or 6/8.')
-        return int(match[1]), int(match[2])
+        """Numerator and denominator of the metre; 4/4 as long as it is to be found."""
+        return COMMON if self.metre == "auto" else signature(self.metre)
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read."""
+        return Reading(self.tracks, self.steps_per_beat, self.pedal, self.file_metre)
 
     @property
     def bar_steps(self) -> int:

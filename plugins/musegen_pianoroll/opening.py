@@ -74,7 +74,14 @@ def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Stor
     # Reading MIDI means worker processes; a run on a finished store does not need them.
     from musegen_pianoroll.reading.build import build_store
 
-    report = build_store(source, built, tracks=config.tracks, steps_per_beat=config.steps_per_beat)
+    report = build_store(
+        source,
+        built,
+        tracks=config.tracks,
+        steps_per_beat=config.steps_per_beat,
+        pedal=config.pedal,
+        file_metre=config.file_metre,
+    )
     return Store.open(built), [(str(path), reason) for path, reason in report.skipped]
 
 

@@ -14,8 +14,9 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from typing import Any
 from musegen.errors import BadInput
 from musegen.reporting import report
 from musegen_pianoroll.reading.crew import Crew, Worker
-from musegen_pianoroll.reading.folder import find_files
+from musegen_pianoroll.reading.folder import find_files, unread_suffixes
+from musegen_pianoroll.reading.options import Pedal, Reading
 from musegen_pianoroll.reading.parts import BuildingFolder, Part, parts_of
 from musegen_pianoroll.reading.roles import track_specs
-from musegen_pianoroll.store.format import PLANES_AT, Shard
+from musegen_pianoroll.store.format import PLANES_AT, Heard, Shard
 from musegen_pianoroll.store.merge import SPLITS, deal
 from musegen_pianoroll.store.tally import Tally
 from musegen_pianoroll.store.writer import StoreWriter
@@ -36,11 +38,19 @@ __all__ = ["BuildReport", "build_store"]
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did: pieces kept, files left out with the reason, seconds taken."""
+    """What a build did.
+
+    Attributes:
+        n_read: pieces kept.
+        skipped: files left out, and why.
+        seconds: taken.
+        unread: files of other kinds, by suffix.
+    """
 
     n_read: int
     skipped: list[tuple[str, str]]
     seconds: float
+    unread: Counter[str]
 
     @property
     def n_skipped(self) -> int:
@@ -53,6 +63,8 @@ def build_store(
     *,
     tracks: str | dict[str, Any] = "band",
     steps_per_beat: int = 4,
+    pedal: Pedal = "piano",
+    file_metre: str = "",
     splits: tuple[float, float, float] = SPLITS,
     workers: int | None = None,
     overwrite: bool = False,
@@ -63,8 +75,7 @@ def build_store(
     Args:
         folder: searched recursively; a single file works too.
         out: the store's folder.
-        tracks: see ``roles.track_specs``.
-        steps_per_beat: time steps per quarter note.
+        tracks, steps_per_beat, pedal, file_metre: as of ``Reading``.
         splits: shares of pieces for training, validation and test; pieces are dealt out by their checksum.
         workers: reading processes; default one per processor.
         overwrite: replace an older store.
@@ -75,13 +86,16 @@ def build_store(
     """
     started = time.monotonic()
     folder, out, specs = Path(folder), Path(out), track_specs(tracks)
+    reading = Reading(tracks, steps_per_beat, pedal, file_metre)
     base, names, share = _share(folder, *shard)
     building = out.with_name(f"{out.name}.building")
-    writer = StoreWriter(out, specs, steps_per_beat, tracks, overwrite, share, building / "store")
+    writer = StoreWriter(
+        out, specs, steps_per_beat, tracks, overwrite, share, building / "store", Heard(pedal, file_metre)
+    )
     with BuildingFolder(building):
-        parts = parts_of(base, names, [version("musegen"), tracks, steps_per_beat], building)
+        parts = parts_of(base, names, [version("musegen"), asdict(reading)], building)
         n_workers = max(1, min(workers or os.cpu_count() or 1, len(parts)))
-        with Crew([Worker(tracks, steps_per_beat, building) for _ in range(n_workers)]) as crew:
+        with Crew([Worker(reading, building) for _ in range(n_workers)]) as crew:
             _read(parts, crew)
             with writer:
                 skipped, places = _place(parts, writer)
@@ -92,7 +106,7 @@ def build_store(
                 writer.pieces = deal(writer.pieces, splits)
                 writer.finish(skipped)
     shutil.rmtree(building, ignore_errors=True)
-    return BuildReport(len(writer.pieces), skipped, time.monotonic() - started)
+    return BuildReport(len(writer.pieces), skipped, time.monotonic() - started, unread_suffixes(folder))
 
 
 def _share(folder: Path, index: int, of: int) -> tuple[Path, list[str], Shard | None]:

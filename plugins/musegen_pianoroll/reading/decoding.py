@@ -8,8 +8,8 @@ one channel with one program, that of the moment at which a note begins.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from musegen_pianoroll.reading.channels import DRUM_BIT, Pedals, instruments
 from musegen_pianoroll.reading.events import Events
 from musegen_pianoroll.reading.layout import Layout
 from musegen_pianoroll.reading.names import decode_name, names_drums
+from musegen_pianoroll.reading.options import Pedal
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 
-__all__ = ["Pedal", "decode"]
+__all__ = ["decode"]
 
-Pedal = Literal["piano", "all", "off"]
 PIANOS = 8
 """Programs below it are pianos."""
 # A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 8 of what
@@ -42,11 +42,14 @@ def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") ->
     first_track = np.searchsorted(owner, np.arange(len(layouts))).tolist()
     ends = np.array(events.ends, np.int64)
     last = np.maximum.reduceat(ends, first_track)
+    faults = [Counter(layout.mended) for layout in layouts]
+    for track, found in enumerate(events.mended):
+        faults[owner[track]].update(found)
+    tempos, metres, names = _read_texts(events, owner.tolist(), layouts, faults)
     scores = [
-        Score(layout.ticks_per_beat, [], [], [], end, tuple(_in_words(layout.mended, events.mended[a : a + len(layout.tracks)])))
-        for layout, a, end in zip(layouts, first_track, last.tolist(), strict=True)
+        Score(layout.ticks_per_beat, tempos[i], metres[i], [], int(last[i]), tuple(_in_words(faults[i])))
+        for i, layout in enumerate(layouts)
     ]
-    names = _read_texts(events, owner.tolist(), layouts, scores)
     on, off = _pair(*_note_keys(events, owner))
     notes = np.empty((3, len(on)), np.int64)  # columns lie together, which is how they are used
     notes[0] = events.tick[on >> _NUMBER_AT & _NUMBERS]
@@ -64,40 +67,43 @@ def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") ->
     return scores
 
 
-def _in_words(mended: Sequence[str], of_tracks: Sequence[dict[str, int]]) -> list[str]:
+def _in_words(faults: Counter[str]) -> list[str]:
     """What was wrong with a file, each kind once."""
-    counts: dict[str, int] = {}
-    for what in mended:
-        counts[what] = counts.get(what, 0) + 1
-    for found in of_tracks:
-        for what, n in found.items():
-            counts[what] = counts.get(what, 0) + n
-    return [what if n == 1 else f"{what} ({n} times)" for what, n in counts.items()]
+    return [what if n == 1 else f"{what} ({n:,} times)" for what, n in faults.items()]
+
+
+Tempos = list[list[tuple[int, float]]]
+Metres = list[list[tuple[int, int, int]]]
 
 
 def _read_texts(
-    events: Events, owner: Sequence[int], layouts: Sequence[Layout], scores: Sequence[Score]
-) -> dict[int, str]:
-    """Put tempos and metres, in order, into the scores; names of tracks by their number."""
+    events: Events, owner: Sequence[int], layouts: Sequence[Layout], faults: Sequence[Counter[str]]
+) -> tuple[Tempos, Metres, dict[int, str]]:
+    """Tempos and metres of each file in order, and names of tracks by their number; what makes no sense is counted."""
+    tempos: Tempos = [[] for _ in layouts]
+    metres: Metres = [[] for _ in layouts]
     names: dict[int, str] = {}
     for track, _, tick, event in events.others:
         if event[0] != 0xFF or event[1] not in (0x03, 0x04, 0x51, 0x58):
             continue
-        layout, score, content = layouts[owner[track]], scores[owner[track]], event[2:].lstrip(b"\x80")[1:]
+        i, content = owner[track], event[2:].lstrip(b"\x80")[1:]
         match event[1]:
-            case 0x03 | 0x04:  # the name of the instrument, where the track has none
-                if layout.kind and (event[1] == 0x03 or track not in names):
+            case 0x03 | 0x04:  # the name of the instrument, where the track has none; a title names no track
+                if layouts[i].kind and (event[1] == 0x03 or track not in names):
                     names[track] = decode_name(content)
             case 0x51:
-                if len(content) >= 3 and any(content[:3]) and not layout.in_frames:
-                    score.tempos.append((tick, 6e7 / int.from_bytes(content[:3], "big")))
+                if len(content) < 3 or not any(content[:3]):
+                    faults[i]["an impossible tempo"] += 1
+                elif not layouts[i].in_frames:
+                    tempos[i].append((tick, 6e7 / int.from_bytes(content[:3], "big")))
             case 0x58:
-                if len(content) >= 2 and content[0] and content[1] <= 6:
-                    score.time_signatures.append((tick, content[0], 1 << content[1]))
-    for score in scores:
-        score.tempos.sort(key=lambda change: change[0])  # stable: of several at one tick the last one counts
-        score.time_signatures.sort(key=lambda change: change[0])
-    return names
+                if len(content) < 2 or not content[0] or content[1] > 6:
+                    faults[i]["an impossible time signature"] += 1
+                else:
+                    metres[i].append((tick, content[0], 1 << content[1]))
+    for changes in (*tempos, *metres):
+        changes.sort(key=lambda change: change[0])  # stable: of several at one tick the last one counts
+    return tempos, metres, names
 
 
 def _note_keys(events: Events, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -39,10 +39,16 @@ _N_DATA_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 _LONGEST = 1 << 40
 """Ticks; more than any piece may have, and few enough to be added up."""
 END_OF_TRACK = 0x2F
+MOST_LOST = 8
+"""How often reading may lose its way in a track; from then on, the track is taken for noise from the first such place on."""
 
 
 class TooManyEvents(Exception):
     """The tracks hold more events than may be read."""
+
+
+class _Noise(Exception):
+    """A track is no music any more."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,14 @@ class _Found:
         if self.budget < 0:
             raise TooManyEvents
 
+    def place(self) -> tuple[int, int, int, int]:
+        """Where all that was found so far ends; ``back_to`` forgets what came later."""
+        return self.size, len(self.stretches), len(self.rests), len(self.others)
+
+    def back_to(self, place: tuple[int, int, int, int]) -> None:
+        self.size, n_stretches, n_rests, n_others = place
+        del self.stretches[n_stretches:], self.rests[n_rests:], self.others[n_others:]
+
     def events(self) -> Events:
         """The table of all events."""
         joined = np.frombuffer(b"".join(self.stretches), np.uint8)
@@ -193,8 +207,23 @@ class _Track:
         self.running, self.n_data = 0, 0  # the status that runs on, and how many data bytes its events have
         self.since: list[tuple[int, int]] = []  # stretches after the event whose status that is
         self.ended = False
+        self.lost = 0
+        self.sound: tuple[tuple[int, int, int, int], int] | None = None  # what was found before reading lost its way
 
     def read(self, at: int) -> None:
+        try:
+            self._read_events(at)
+        except _Noise:
+            assert self.sound is not None
+            place, self.rest = self.sound
+            self.found.back_to(place)
+            self.found.mended[-1] = Counter({"noise at the end of a track": 1})
+        else:
+            if not self.ended:
+                self._mend("a track without an end")
+        self.found.ends.append(self.rest)
+
+    def _read_events(self, at: int) -> None:
         data, end = self.data, self.end
         while at < end:
             match = (GOING_ON if self.n_data == 2 else BEGUN).match(data, at, end)
@@ -207,12 +236,18 @@ class _Track:
                 at = self._read_one(at)
                 if self.ended and self.stops:
                     break
-        self.found.ends.append(self.rest)
-        if not self.ended:
-            self._mend("a track without an end")
 
     def _mend(self, what: str) -> None:
         self.found.mended[-1][what] += 1
+
+    def _lose(self, what: str) -> None:
+        """Count a fault after which it is not sure where the next event begins."""
+        self._mend(what)
+        self.lost += 1
+        if self.sound is None:
+            self.sound = self.found.place(), self.rest
+        if self.lost > MOST_LOST:
+            raise _Noise
 
     def _quantity(self, at: int) -> tuple[int, int]:
         """A time or length, and where it ends; −1 if the track ends before."""
@@ -223,7 +258,7 @@ class _Track:
             at += 1
             if byte < 0x80:
                 if at - first > 4:
-                    self._mend("a time or length of more than four bytes")
+                    self._lose("a time or length of more than four bytes")
                 return value, at
         return -1, at
 
@@ -239,14 +274,14 @@ class _Track:
         status = self.data[at]
         if status < 0x80:
             if not self.n_data:
-                self._mend("data without an event")
+                self._lose("data without an event")
                 return self._resume(at)
             return self._channel(at, self._status_running())
         if status < 0xF0:
             return self._channel(at + 1, status)
         if status in (0xF0, 0xF7, 0xFF):
             return self._system(at, status)
-        self._mend("an event that files must not have")
+        (self._mend if status >= 0xF8 else self._lose)("an event that files must not have")  # a clock may tick often
         at += 1
         for _ in range(_N_DATA_SYSTEM.get(status, 0)):
             at += at < self.end and self.data[at] < 0x80

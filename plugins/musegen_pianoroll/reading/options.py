@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from musegen.errors import BadInput
-from musegen_pianoroll.reading.decoding import Pedal
+from musegen_pianoroll.store.metres import signature
 
-__all__ = ["Reading", "signature"]
+__all__ = ["Pedal", "Reading"]
+
+Pedal = Literal["piano", "all", "off"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,3 @@ class Reading:
     def __post_init__(self) -> None:
         if self.file_metre:
             signature(self.file_metre, "file_metre")
-
-
-def signature(text: str, option: str = "metre") -> tuple[int, int]:
-    """Numerator and denominator of a metre such as 4/4.
-
-    Raises:
-        BadInput: it is none.
-    """
-    match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32)", text)
-    if match is None:
-        raise BadInput(f'{option}="{text}" is no time signature: write it like 4/4 or 6/8.')
-    return int(match[1]), int(match[2])

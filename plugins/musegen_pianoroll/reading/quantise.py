@@ -12,10 +12,10 @@ import numpy as np
 
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.midi import BEAT_CAP
-from musegen_pianoroll.reading.options import Reading, signature
+from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import GRIDS, PACKED
-from musegen_pianoroll.store.metres import bar_steps_of
+from musegen_pianoroll.store.metres import bar_steps_of, signature
 
 __all__ = ["Grid", "Quantised", "from_keys", "pack_notes", "quantise", "tempo_map", "to_keys", "to_steps"]
 
@@ -200,6 +200,8 @@ def _grid(score: Score, length: int, reading: Reading, path: Path) -> Grid:
         MidiError: there are too many steps.
     """
     steps_per_beat, said = reading.steps_per_beat, list(score.mended)
+    if unplayable := sum(_unplayable(bpm) for _, bpm in score.tempos):
+        said.append(f"an impossible tempo ({unplayable:,} times)" if unplayable > 1 else "an impossible tempo")
     end = to_steps(score.end, steps_per_beat, score.ticks_per_beat)
     changes = _changes(score, reading)
     starts = [step for step in sorted(changes) if step < max(length, end)]
@@ -246,12 +248,16 @@ def _changes(score: Score, reading: Reading) -> dict[int, tuple[int, int]]:
     return changes
 
 
+def _unplayable(bpm: float) -> bool:
+    return not LOWEST_BPM <= bpm <= HIGHEST_BPM
+
+
 def tempo_map(score: Score, steps_per_beat: int) -> list[list[float]]:
     """Tempos as (step, beats per minute), from step 0 on: 120 before the first, says the standard, and of several at one step the
     last. Tempos that nobody can play are left out."""
     found = {0: DEFAULT_BPM}
     for tick, bpm in score.tempos:
-        if LOWEST_BPM <= bpm <= HIGHEST_BPM:
+        if not _unplayable(bpm):
             found[to_steps(tick, steps_per_beat, score.ticks_per_beat)] = round(bpm, 4)
     tempos: list[list[float]] = []
     for step, bpm in sorted(found.items()):

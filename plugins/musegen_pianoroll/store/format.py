@@ -15,7 +15,7 @@ import numpy as np
 
 from musegen.errors import BadInput
 
-__all__ = ["FORMAT", "GRIDS", "PACKED", "PLANES_AT", "Piece", "Shard", "StoreTrack", "map_planes", "pitch_name", "planes_header"]
+__all__ = ["FORMAT", "GRIDS", "PACKED", "PLANES_AT", "Heard", "Piece", "Shard", "StoreTrack", "map_planes", "pitch_name", "planes_header"]
 
 FORMAT = 1
 PACKED = 16
@@ -76,6 +76,19 @@ class Piece:
     n_odd: int = 0
     off_grid: list[int] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How files were read, so that new files are read alike; see ``PianorollConfig``.
+
+    Attributes:
+        pedal: whose notes sound for as long as the sustain pedal is down: piano, all or off.
+        file_metre: the metre that every file was taken to be in, if not its own.
+    """
+
+    pedal: str = "off"
+    file_metre: str = ""
 
 
 @dataclass(frozen=True)

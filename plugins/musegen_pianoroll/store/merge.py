@@ -51,7 +51,7 @@ def merge_stores(
         raise BadInput("There is nothing to merge: name the stores.")
     first = opened[0]
     for store in opened[1:]:
-        for what in ("steps_per_beat", "tracks", "mapping"):
+        for what in ("steps_per_beat", "tracks", "mapping", "heard"):
             if getattr(store, what) != getattr(first, what):
                 raise BadInput(f"{first.path} and {store.path} differ in {what}: build them with the same options.")
     _check_shards(opened)
@@ -60,7 +60,9 @@ def merge_stores(
         ((store, piece) for store in opened for piece in store.pieces), key=lambda item: name_order(item[1].source)
     )
     seen: dict[str, str] = {}
-    with StoreWriter(Path(out), first.tracks, first.steps_per_beat, first.mapping, overwrite) as writer:
+    with StoreWriter(
+        Path(out), first.tracks, first.steps_per_beat, first.mapping, overwrite, heard=first.heard
+    ) as writer:
         for store, piece in order:
             if piece.sha256 in seen:
                 skipped.append((piece.source, "", piece.sha256))

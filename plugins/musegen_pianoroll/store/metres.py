@@ -6,16 +6,31 @@ joined where they tile them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Segments", "bars_in", "bar_steps_of", "usual_metre"]
+from musegen.errors import BadInput
+
+__all__ = ["Segments", "bar_steps_of", "bars_in", "signature", "usual_metre"]
 
 Segments = Sequence[Sequence[int]]
 """Stretches of one metre in a piece: (first step, bars, numerator, denominator), in order."""
 COMMON = (4, 4)
 _OF_COMMON = {(1, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 4), (4, 4), (2, 8), (4, 8), (8, 8), (16, 16), (8, 16)}
 """What musicians count in four, or a part of it."""
+
+
+def signature(text: str, option: str = "metre") -> tuple[int, int]:
+    """Numerator and denominator of a metre such as 4/4.
+
+    Raises:
+        BadInput: it is none.
+    """
+    match = re.fullmatch(r"([1-9]\d?)/(1|2|4|8|16|32)", text)
+    if match is None:
+        raise BadInput(f'{option}="{text}" is no time signature: write it like 4/4 or 6/8.')
+    return int(match[1]), int(match[2])
 
 
 def bar_steps_of(numerator: int, denominator: int, steps_per_beat: int) -> int:
@@ -29,7 +44,8 @@ def is_part(numerator: int, denominator: int, metre: tuple[int, int]) -> bool:
     in 6/8; not 3/4 in 6/8."""
     if metre in _OF_COMMON:
         return (numerator, denominator) in _OF_COMMON and metre[0] * denominator % (metre[1] * numerator) == 0
-    return denominator == metre[1] and metre[0] % numerator == 0 and not (metre[0] % 3 == 0 and numerator == 1 and denominator >= 8)
+    counted_alike = numerator % 3 == 0 or (numerator, denominator) == (1, 4) if metre[0] % 3 == 0 else True
+    return denominator == metre[1] and metre[0] % numerator == 0 and counted_alike
 
 
 def bars_in(segments: Segments, metre: tuple[int, int], steps_per_beat: int) -> tuple[list[tuple[int, int]], int]:

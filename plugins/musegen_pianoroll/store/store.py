@@ -6,6 +6,7 @@ A store is a folder:
                          plane and the onset plane, 128 pitches bit-packed, pitch p in bit p % 8 of byte p // 8
     store.json           steps per beat (quarter note), tracks, and per piece where it lies and what it is
     skipped.csv          files that were left out, and why
+    mended.csv           what was wrong with files that were read all the same, if there are any
 
 Steps come first, so that a window of any length is one contiguous range of bytes.
 """
@@ -23,10 +24,34 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.errors import BadInput
-from musegen_pianoroll.store.format import FORMAT, PACKED, Piece, Shard, StoreTrack, map_planes, pitch_name
+from musegen_pianoroll.store.format import FORMAT, PACKED, Heard, Piece, Shard, StoreTrack, map_planes, pitch_name
+from musegen_pianoroll.store.metres import bar_steps_of, bars_in, usual_metre
 from musegen_pianoroll.store.tally import Tally
 
-__all__ = ["Store"]
+__all__ = ["Store", "UseOfBars"]
+
+
+@dataclass(frozen=True)
+class UseOfBars:
+    """Bars of a store.
+
+    Attributes:
+        used: in windows.
+        short: of the metre, but with too few of them in a row.
+        other: of other metres, or cut short.
+    """
+
+    used: int
+    short: int
+    other: int
+
+    @property
+    def all(self) -> int:
+        return self.used + self.short + self.other
+
+    @property
+    def unused(self) -> int:
+        return self.short + self.other
 
 
 @dataclass(frozen=True)
@@ -57,6 +82,7 @@ class Store:
     shard: Shard | None = None
     """Which part of a folder it holds, if not all."""
     tally: Tally | None = None
+    heard: Heard = Heard()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -84,13 +110,14 @@ class Store:
             total = int(index["total_steps"])
             mapping = index.get("mapping")
             shard = Shard(**index["shard"]) if "shard" in index else None
+            heard = Heard(**index.get("heard", {}))
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
         if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
         tally = Tally.from_json(index.get("tally"), len(tracks))
-        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally)
+        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally, heard)
 
     def windows(
         self,
@@ -100,16 +127,32 @@ class Store:
         split: str = "train",
         stride_bars: int = 1,
     ) -> np.ndarray:
-        """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``."""
-        bar = numerator * 4 * self.steps_per_beat // denominator
+        """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``; parts of
+        bars are joined, see ``metres.bars_in``."""
+        bar = bar_steps_of(numerator, denominator, self.steps_per_beat)
         starts = [
             piece.first_step + first + bar * np.arange(0, bars - n_bars + 1, stride_bars)
             for piece in self.pieces
             if piece.split == split
-            for first, bars, n, d in piece.segments
-            if (n, d) == (numerator, denominator) and bars >= n_bars
+            for first, bars in bars_in(piece.segments, (numerator, denominator), self.steps_per_beat)[0]
+            if bars >= n_bars
         ]
         return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
+
+    def use_of_bars(self, n_bars: int, metre: tuple[int, int]) -> UseOfBars:
+        """How many bars are in windows of ``n_bars`` bars of a metre, and why the others are not."""
+        used = short = other = 0
+        for piece in self.pieces:
+            runs, left = bars_in(piece.segments, metre, self.steps_per_beat)
+            used += sum(n for _, n in runs if n >= n_bars)
+            short += sum(n for _, n in runs if n < n_bars)
+            other += left + piece.n_odd
+        return UseOfBars(used, short, other)
+
+    @property
+    def usual_metre(self) -> tuple[int, int]:
+        """The metre that most of the music is in."""
+        return usual_metre([piece.segments for piece in self.pieces], self.steps_per_beat)
 
     def metres(self) -> dict[str, int]:
         """Bars per metre, the most frequent first."""

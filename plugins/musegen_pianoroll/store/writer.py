@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.errors import BadInput
-from musegen_pianoroll.store.format import FORMAT, PACKED, PLANES_AT, Piece, Shard, StoreTrack, planes_header
+from musegen_pianoroll.store.format import FORMAT, PACKED, PLANES_AT, Heard, Piece, Shard, StoreTrack, planes_header
 from musegen_pianoroll.store.tally import Tally
 
 __all__ = ["StoreWriter"]
@@ -34,6 +34,7 @@ class StoreWriter:
         overwrite: replace an older store of that name, once the new one is complete.
         shard: kept as ``Store.shard``.
         temporary: the folder to write in until then, on the same disk; default one beside ``path``.
+        heard: kept as ``Store.heard``.
 
     Raises:
         BadInput: the folder exists, or cannot be written.
@@ -48,9 +49,10 @@ class StoreWriter:
         overwrite: bool = False,
         shard: Shard | None = None,
         temporary: Path | None = None,
+        heard: Heard = Heard(),  # noqa: B008
     ) -> None:
         self.path, self.tracks, self.steps_per_beat, self.mapping = Path(path), list(tracks), steps_per_beat, mapping
-        self.shard = shard
+        self.shard, self.heard = shard, heard
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             if not overwrite:
                 raise BadInput(f"{path} exists: choose another --out, or add --overwrite.")
@@ -105,10 +107,10 @@ class StoreWriter:
         self._planes.flush()
         os.fsync(self._planes.fileno())
         self._planes.close()
-        with (self.temporary / "skipped.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as text:
-            writer = csv.writer(text)
-            writer.writerow(["path", "reason"])
-            writer.writerows(skipped)
+        self._write_table("skipped.csv", "reason", skipped)
+        mended = [(piece.source, what) for piece in self.pieces for what in piece.mended]
+        if mended:
+            self._write_table("mended.csv", "what was wrong", mended)
         digest = hashlib.sha256()
         for piece in self.pieces:
             digest.update(f"{piece.n_steps} {piece.content}\n".encode())
@@ -118,6 +120,7 @@ class StoreWriter:
             "total_steps": self.total,
             "sha256": digest.hexdigest(),
             "mapping": self.mapping,
+            "heard": asdict(self.heard),
             "tally": self.tally.as_json(),
             "tracks": [asdict(track) for track in self.tracks],
         }
@@ -134,6 +137,12 @@ class StoreWriter:
         if self.path.exists():
             shutil.rmtree(self.path)
         self.temporary.replace(self.path)
+
+    def _write_table(self, name: str, column: str, rows: Iterable[tuple[str, str]]) -> None:
+        with (self.temporary / name).open("w", encoding="utf-8", errors="surrogateescape", newline="") as text:
+            writer = csv.writer(text)
+            writer.writerow(["path", column])
+            writer.writerows(rows)
 
     def __exit__(self, *_: object) -> None:
         self._planes.close()
