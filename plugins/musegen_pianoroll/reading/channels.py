@@ -20,52 +20,59 @@ DRUM_BIT = 0x80
 PEDAL, BANK = 64, 0
 DRUM_BANKS, MELODIC_BANK = (120, 126, 127), 121
 _TICK_BITS = 44  # more than a track can last
+_ROW_BITS = 24
 
 
-def instruments(
-    events: Events, owner: np.ndarray, rows: np.ndarray, track: np.ndarray, channel: np.ndarray
-) -> np.ndarray:
+def instruments(events: Events, bus: np.ndarray, rows: np.ndarray, track: np.ndarray, channel: np.ndarray) -> np.ndarray:
     """What plays each note: program, and 128 more for drums; int64 as ``rows``.
 
     A change of program counts for notes that begin at its tick or later, in whatever track it stands; in its own track only for
-    those that come after it.
+    those that come after it. Of several at one tick, that in the note's own track goes before others, and then the last.
 
     Args:
-        owner: of each track the number of its file.
+        bus: of each track the number of what has sixteen channels of its own.
         rows: numbers of the events with which notes begin.
-        track, channel: of these; channel with the number of the file: ``file << 4 | channel``.
+        track, channel: of these; channel with the number of the bus: ``bus << 4 | channel``.
     """
-    n_channels = (int(owner.max(initial=0)) + 1) << 4
+    n_channels = (int(bus.max(initial=0)) + 1) << 4
     # (channel, tick, track, number of the event that follows, what plays), from the beginning of the file on
     known = [(number, 0, -1, 0, DRUM_BIT * (number & 0xF == DRUM_CHANNEL)) for number in range(n_channels)]
-    for number, said in _said(events, owner).items():
+    for number, said in _said(events, bus).items():
         known += [(number, *change) for change in _followed(number & 0xF == DRUM_CHANNEL, sorted(said))]
-    known.sort()
-    number, tick, of_track, of_row, plays = np.array(known, np.int64).T
-    since = number << _TICK_BITS | tick
-    now = channel << _TICK_BITS | events.tick[rows]
+    changes = np.array(sorted(known), np.int64)
+    number, tick, of_track, of_row, plays = changes.T
+    since, now = number << _TICK_BITS | tick, channel << _TICK_BITS | events.tick[rows]
     at = np.searchsorted(since, now, "right") - 1
     while True:
         later = (since[at] == now) & (of_track[at] == track) & (of_row[at] > rows)
         if not later.any():
-            return plays[at]
+            break
         at -= later
+    if len(changes) > n_channels and len(np.unique(number[n_channels:])) < len(changes) - n_channels:
+        # The last change in the note's own track, if it is as late as that of any track.
+        order = np.lexsort((of_row, number & 0xF, of_track))
+        places = (of_track[order] << 4 | number[order] & 0xF) << _ROW_BITS | of_row[order]
+        own = np.searchsorted(places, (track << 4 | channel & 0xF) << _ROW_BITS | rows, "right") - 1
+        mine = order[np.maximum(own, 0)]
+        as_late = (own >= 0) & (of_track[mine] == track) & (number[mine] == channel) & (since[mine] == since[at])
+        at = np.where(as_late, mine, at)
+    return plays[at]
 
 
-def _said(events: Events, owner: np.ndarray) -> dict[int, list[tuple[int, int, int, str, int]]]:
+def _said(events: Events, bus: np.ndarray) -> dict[int, list[tuple[int, int, int, str, int]]]:
     """What is said of each channel: (tick, track, number of the event that follows, what, value)."""
     said: dict[int, list[tuple[int, int, int, str, int]]] = {}
     for track, row, tick, event in events.others:
         kind = event[0]
         if kind >> 4 == 0xC:
-            said.setdefault(int(owner[track]) << 4 | kind & 0xF, []).append((tick, track, row, "program", event[1]))
+            said.setdefault(int(bus[track]) << 4 | kind & 0xF, []).append((tick, track, row, "program", event[1]))
         elif kind == 0xF0:
             part = _drum_part(event)
             if part is not None:
-                said.setdefault(int(owner[track]) << 4 | part[0], []).append((tick, track, row, "drums", part[1]))
+                said.setdefault(int(bus[track]) << 4 | part[0], []).append((tick, track, row, "drums", part[1]))
     for row in ((events.status & 0xF0 == 0xB0) & (events.first == BANK)).nonzero()[0].tolist():
         track = int(np.searchsorted(events.begins, row, "right")) - 1
-        number = int(owner[track]) << 4 | int(events.status[row]) & 0xF
+        number = int(bus[track]) << 4 | int(events.status[row]) & 0xF
         said.setdefault(number, []).append((int(events.tick[row]), track, row, "bank", int(events.second[row])))
     return said
 
@@ -112,18 +119,18 @@ class Pedals:
     until: np.ndarray
 
     @classmethod
-    def of(cls, events: Events, owner: np.ndarray, last: np.ndarray) -> Pedals | None:
+    def of(cls, events: Events, bus: np.ndarray, last: np.ndarray) -> Pedals | None:
         """The pedals of files; None if none is ever used.
 
         Args:
-            owner: of each track the number of its file.
-            last: of each file the tick of its end, where a pedal that stays down comes up.
+            bus: of each track the number of what has sixteen channels of its own.
+            last: of each of these the tick at which its file ends, where a pedal that stays down comes up.
         """
         rows = ((events.status >> 4 == 0xB) & (events.first == PEDAL)).nonzero()[0]
         if not len(rows):
             return None
         track = np.searchsorted(events.begins, rows, "right") - 1
-        channel = owner[track] << 4 | events.status[rows] & 0xF
+        channel = bus[track] << 4 | events.status[rows] & 0xF
         at = channel << _TICK_BITS | events.tick[rows]
         order = np.argsort(at, kind="stable")
         at, down = at[order], events.second[rows][order] >= 64

@@ -16,12 +16,14 @@ import numpy as np
 from musegen_pianoroll.reading.channels import DRUM_BIT, Pedals, instruments
 from musegen_pianoroll.reading.events import Events
 from musegen_pianoroll.reading.layout import Layout
+from musegen_pianoroll.reading.meta import INSTRUMENT_NAME, KEY, METRE, PORT, TEMPO, TRACK_NAME, content_of, sound_meta
 from musegen_pianoroll.reading.names import decode_name, names_drums
 from musegen_pianoroll.reading.options import Pedal
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 
 __all__ = ["decode"]
 
+_MEANING = {TEMPO: "tempo", METRE: "time signature", KEY: "key signature", TRACK_NAME: "name", INSTRUMENT_NAME: "name"}
 PIANOS = 8
 """Programs below it are pianos."""
 # A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 8 of what
@@ -50,19 +52,30 @@ def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") ->
         Score(layout.ticks_per_beat, tempos[i], metres[i], [], int(last[i]), tuple(_in_words(faults[i])))
         for i, layout in enumerate(layouts)
     ]
-    on, off = _pair(*_note_keys(events, owner))
-    notes = np.empty((3, len(on)), np.int64)  # columns lie together, which is how they are used
-    notes[0] = events.tick[on >> _NUMBER_AT & _NUMBERS]
+    bus = _buses(events, owner)
+    on, off = _pair(*_note_keys(events, bus))
+    notes = np.empty((4, len(on)), np.int64)  # columns lie together, which is how they are used
+    rows = on >> _NUMBER_AT & _NUMBERS
+    notes[0], notes[3] = events.tick[rows], events.second[rows]
     track = on >> _CHANNEL_AT + 4
     notes[1] = np.where(off < 0, ends[track], events.tick[off])
     notes[2] = on >> _PITCH_AT & 0x7F
     if pedal != "off" and len(on):
-        _hold(notes, on, owner[track] << 4 | on >> _CHANNEL_AT & 0xF, Pedals.of(events, owner, last), pedal)
+        pedals = Pedals.of(events, bus, last[owner[np.unique(bus, return_index=True)[1]]])
+        _hold(notes, on, bus[track] << 4 | on >> _CHANNEL_AT & 0xF, pedals, pedal)
     for part, of_part in _parts(on, notes):
         at, program, is_drum = part >> 12, part & 0x7F, bool(part & DRUM_BIT)
         name = names.get(at, "")
         scores[owner[at]].tracks.append(
-            ScoreTrack(name, program, is_drum or names_drums(name, program), of_part, at - first_track[owner[at]] + 1)
+            ScoreTrack(
+                name,
+                program,
+                is_drum or names_drums(name, program),
+                of_part[:, :3],
+                at - first_track[owner[at]] + 1,
+                part >> _NUMBER_AT & 0xF,
+                of_part[:, 3],
+            )
         )
     return scores
 
@@ -84,34 +97,39 @@ def _read_texts(
     metres: Metres = [[] for _ in layouts]
     names: dict[int, str] = {}
     for track, _, tick, event in events.others:
-        if event[0] != 0xFF or event[1] not in (0x03, 0x04, 0x51, 0x58):
+        if event[0] != 0xFF or event[1] not in _MEANING:
             continue
-        i, content = owner[track], event[2:].lstrip(b"\x80")[1:]
-        match event[1]:
-            case 0x03 | 0x04:  # the name of the instrument, where the track has none; a title names no track
-                if layouts[i].kind and (event[1] == 0x03 or track not in names):
-                    names[track] = decode_name(content)
-            case 0x51:
-                if len(content) < 3 or not any(content[:3]):
-                    faults[i]["an impossible tempo"] += 1
-                elif not layouts[i].in_frames:
-                    tempos[i].append((tick, 6e7 / int.from_bytes(content[:3], "big")))
-            case 0x58:
-                if len(content) < 2 or not content[0] or content[1] > 6:
-                    faults[i]["an impossible time signature"] += 1
-                else:
-                    metres[i].append((tick, content[0], 1 << content[1]))
+        i, kind, sound = owner[track], event[1], sound_meta(event)
+        content = content_of(sound) if sound else b""
+        if not sound or (kind == TEMPO and not any(content)) or (kind == METRE and (not content[0] or content[1] > 6)):
+            faults[i][f"an impossible {_MEANING[kind]}"] += 1
+        elif kind == TEMPO:
+            if not layouts[i].in_frames:
+                tempos[i].append((tick, 6e7 / int.from_bytes(content, "big")))
+        elif kind == METRE:
+            metres[i].append((tick, content[0], 1 << content[1]))
+        elif kind != KEY and layouts[i].kind and (kind == TRACK_NAME or track not in names):
+            names[track] = decode_name(content)  # that of the instrument only where there is no other; a title names no track
     for changes in (*tempos, *metres):
         changes.sort(key=lambda change: change[0])  # stable: of several at one tick the last one counts
     return tempos, metres, names
 
 
-def _note_keys(events: Events, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _buses(events: Events, owner: np.ndarray) -> np.ndarray:
+    """Numbers of what has sixteen channels of its own, of each track: a port of a file."""
+    port = np.zeros(len(owner), np.int64)
+    for track, _, _, event in events.others:
+        if event[0] == 0xFF and event[1] == PORT and (sound := sound_meta(event)):
+            port[track] = sound[3]
+    return np.unique(owner << 8 | port, return_inverse=True)[1].reshape(-1) if port.any() else owner
+
+
+def _note_keys(events: Events, bus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Note-ons and note-offs as integers, int64, sorted."""
     kind = events.status & 0xF0
     is_on = (kind == 0x90) & (events.second > 0)
     on, off = is_on.nonzero()[0], ((kind == 0x80) | (kind == 0x90) & ~is_on).nonzero()[0]
-    of_track = np.repeat(np.arange(len(owner)), np.diff(events.begins))
+    of_track = np.repeat(np.arange(len(bus)), np.diff(events.begins))
 
     def keys(rows: np.ndarray) -> np.ndarray:
         voice = (of_track[rows] << 4 | events.status[rows] & 0xF) << 7 | events.first[rows]
@@ -120,7 +138,7 @@ def _note_keys(events: Events, owner: np.ndarray) -> tuple[np.ndarray, np.ndarra
     on_keys, off_keys = keys(on), keys(off)
     if len(on):
         track = of_track[on]
-        on_keys |= instruments(events, owner, on, track, owner[track] << 4 | events.status[on] & 0xF)
+        on_keys |= instruments(events, bus, on, track, bus[track] << 4 | events.status[on] & 0xF)
     on_keys.sort()
     off_keys.sort()
     return on_keys, off_keys
@@ -162,7 +180,7 @@ def _hold(notes: np.ndarray, on: np.ndarray, channel: np.ndarray, pedals: Pedals
 
 
 def _parts(on: np.ndarray, notes: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Notes int64 ``(n, 3)`` by (track, channel, what plays), as one integer of the bits of these."""
+    """Notes int64 ``(n, 4)`` by (track, channel, what plays), as one integer of the bits of these."""
     if not len(on):
         return []
     part = on >> _CHANNEL_AT << _NUMBER_AT | on & (2 * DRUM_BIT - 1)

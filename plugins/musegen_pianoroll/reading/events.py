@@ -281,8 +281,12 @@ class _Track:
             return self._channel(at + 1, status)
         if status in (0xF0, 0xF7, 0xFF):
             return self._system(at, status)
-        (self._mend if status >= 0xF8 else self._lose)("an event that files must not have")  # a clock may tick often
         at += 1
+        if status >= 0xF8:  # of a clock, for instance, which ticks often; readers pass over it
+            self._mend("an event that files must not have")
+            self.found.add_other(self.rest, bytes([status]))
+            return at
+        self._lose("an event that files must not have")
         for _ in range(_N_DATA_SYSTEM.get(status, 0)):
             at += at < self.end and self.data[at] < 0x80
         return at

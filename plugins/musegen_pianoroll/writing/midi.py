@@ -1,27 +1,38 @@
-"""From rolls to notes and MIDI files.
+"""MIDI files event by event: what was read is written again as it was, and new parts stand beside it.
 
-A roll is bool ``(tracks, 2, steps, 128)``, planes frame and onset. A frame that rises without an onset begins a note too.
+A standard MIDI file is a header and tracks; a track is events, each with the ticks since the one before. A new part has a track and a
+channel of its own. Where the sixteen channels do not suffice, it goes to a second port (meta event 0x21), which has sixteen more.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 
-from musegen.files import write_atomically
-from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.reading.events import quantity
 
-__all__ = ["VELOCITY", "midi_bytes", "notes_of", "to_pretty_midi", "write_midi"]
+__all__ = ["VELOCITY", "MidiFile", "Part", "meter_event", "notes_of", "tempo_event"]
 
 VELOCITY = 90
+DRUM_CHANNEL = 9
+MOST_PORTS = 128
+TRACK_NAME, END_OF_TRACK, PORT, TEMPO, METRE = 0x03, 0x2F, 0x21, 0x51, 0x58
+
+Event = tuple[int, bytes]
+"""A tick, and the bytes of an event, with its status."""
 
 
 def notes_of(roll: np.ndarray) -> np.ndarray:
-    """Notes of a roll as int64 ``(n, 4)`` rows of track, pitch, start step, end step, sorted in that order."""
+    """Notes of a roll as int64 ``(n, 4)`` rows of track, pitch, start step, end step, sorted in that order.
+
+    Args:
+        roll: bool ``(tracks, 2, steps, 128)``, planes frame and onset. A frame that rises without an onset begins a note too.
+    """
     frame, onset = roll[:, 0].transpose(0, 2, 1), roll[:, 1].transpose(0, 2, 1)  # (tracks, 128, steps)
     frame = frame | onset
     before = np.concatenate([np.zeros_like(frame[..., :1]), frame[..., :-1]], -1)
@@ -35,41 +46,139 @@ def notes_of(roll: np.ndarray) -> np.ndarray:
     return np.stack([track, pitch, start, end], 1).astype(np.int64)
 
 
-def to_pretty_midi(
-    roll: np.ndarray,
-    tracks: Sequence[StoreTrack],
-    *,
-    steps_per_beat: int,
-    tempo_bpm: float = 120.0,
-    metre: tuple[int, int] = (4, 4),
-) -> Any:
-    """A roll as a ``pretty_midi.PrettyMIDI``, exact on the grid.
+@dataclass(frozen=True)
+class Part:
+    """A track of new notes.
 
     Args:
-        roll: bool ``(tracks, 2, steps, 128)``.
-        tracks: names, programs, drums.
-        steps_per_beat: steps per quarter note.
+        name: of the track.
+        program: General MIDI, from 0.
+        is_drum: a drum kit.
+        notes: int64 ``(n, 3)``: start tick, end tick, pitch.
+        begins: tick at which the instrument is set.
+        velocity: of all notes.
     """
-    import pretty_midi
 
-    ticks_per_step = max(1, 480 // steps_per_beat)
-    midi = pretty_midi.PrettyMIDI(resolution=ticks_per_step * steps_per_beat, initial_tempo=tempo_bpm)
-    midi.time_signature_changes.append(pretty_midi.TimeSignature(*metre, 0))
-    for track in tracks:
-        midi.instruments.append(pretty_midi.Instrument(track.program, track.is_drum, track.name))
-    step_s = 60 / tempo_bpm / steps_per_beat
-    for track, pitch, start, end in notes_of(roll).tolist():
-        midi.instruments[track].notes.append(pretty_midi.Note(VELOCITY, pitch, start * step_s, end * step_s))
-    return midi
+    name: str
+    program: int
+    is_drum: bool
+    notes: np.ndarray
+    begins: int = 0
+    velocity: int = VELOCITY
 
 
-def midi_bytes(midi: Any) -> bytes:
-    """A ``pretty_midi.PrettyMIDI`` as the content of a file."""
-    content = io.BytesIO()
-    midi.write(content)
-    return content.getvalue()
+@dataclass(frozen=True)
+class MidiFile:
+    """A file as its events.
+
+    Args:
+        division: of the header, as it is: ticks per quarter note, or frames.
+        tracks: events of each, in order, without the end of the track.
+        ends: tick of the end of each track.
+        kind: 0 or 1.
+
+    >>> import numpy as np
+    >>> from musegen_pianoroll.writing.midi import MidiFile, Part
+    >>> file = MidiFile.new(480, 1920, tempo_bpm=120, metre=(4, 4))
+    >>> file = file.beside([Part("Piano", 0, False, np.array([[0, 480, 60]]))])
+    >>> len(file.tracks), len(file.content())
+    (2, 82)
+    """
+
+    division: int
+    tracks: Sequence[Sequence[Event]]
+    ends: Sequence[int]
+    kind: int = 1
+
+    @classmethod
+    def new(cls, ticks_per_beat: int, end: int, tempo_bpm: float, metre: tuple[int, int]) -> Self:
+        """A file of one track, which says tempo and metre and lasts to a tick."""
+        return cls(ticks_per_beat, [[(0, tempo_event(tempo_bpm)), (0, meter_event(*metre))]], [end])
+
+    def beside(self, parts: Sequence[Part], first: Iterable[Event] = ()) -> Self:
+        """This file with new parts, each on a track and a channel of its own.
+
+        Args:
+            first: events for the first track, after all of its own at their ticks: tempos, metres.
+        """
+        channels = _Channels(self.tracks)
+        own = [*self.tracks]
+        own[0] = sorted([*own[0], *first], key=lambda event: event[0])
+        last = max(self.ends)
+        new = [_track(part, *channels.take(part.is_drum)) for part in parts]
+        ends = [max(last, *(tick for tick, _ in events), 0) for events in new]
+        mine = [max(self.ends[0], *(tick for tick, _ in own[0]), 0), *self.ends[1:]]
+        return type(self)(self.division, [*own, *new], [*mine, *ends], self.kind if len(own) + len(new) == 1 else 1)
+
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        chunks = [b"MThd", struct.pack(">IHHH", 6, self.kind, len(self.tracks), self.division)]
+        for events, end in zip(self.tracks, self.ends, strict=True):
+            body, now = [], 0
+            for tick, event in [*events, (max(end, events[-1][0] if events else 0), bytes([0xFF, END_OF_TRACK, 0]))]:
+                body += [quantity(tick - now), event]
+                now = tick
+            chunk = b"".join(body)
+            chunks += [b"MTrk", struct.pack(">I", len(chunk)), chunk]
+        return b"".join(chunks)
+
+    def to_pretty_midi(self) -> Any:
+        """A ``pretty_midi.PrettyMIDI``."""
+        import pretty_midi
+
+        return pretty_midi.PrettyMIDI(io.BytesIO(self.content()))
 
 
-def write_midi(roll: np.ndarray, path: Path, tracks: Sequence[StoreTrack], **grid: Any) -> None:
-    """Write a roll as a MIDI file, whole or not at all; arguments as of ``to_pretty_midi``."""
-    write_atomically(path, midi_bytes(to_pretty_midi(roll, tracks, **grid)))
+@dataclass
+class _Channels:
+    """Which channels of which ports are free."""
+
+    tracks: Sequence[Sequence[Event]]
+    used: set[tuple[int, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for events in self.tracks:
+            port = 0
+            for _, event in events:
+                if event[0] == 0xFF and event[1] == PORT and len(event) == 4:
+                    port = event[3]
+                elif event[0] < 0xF0:
+                    self.used.add((port, event[0] & 0xF))
+
+    def take(self, is_drum: bool) -> tuple[int, int]:
+        """A free port and channel."""
+        for port in range(MOST_PORTS):
+            for channel in [DRUM_CHANNEL] if is_drum else [c for c in range(16) if c != DRUM_CHANNEL]:
+                if (port, channel) not in self.used:
+                    self.used.add((port, channel))
+                    return port, channel
+        raise ValueError("more parts than channels of 128 ports")
+
+
+def _track(part: Part, port: int, channel: int) -> list[Event]:
+    """Events of a new track; at one tick notes end before others begin."""
+    events: list[Event] = [(0, text_event(TRACK_NAME, part.name))]
+    if port:
+        events.append((0, bytes([0xFF, PORT, 1, port])))
+    events.append((part.begins, bytes([0xC0 | channel, part.program])))
+    start, end, pitch = part.notes.T.tolist()
+    on = [(tick, 1, bytes([0x90 | channel, p, part.velocity])) for tick, p in zip(start, pitch, strict=True)]
+    off = [(tick, 0, bytes([0x80 | channel, p, 0])) for tick, p in zip(end, pitch, strict=True)]
+    return events + [(tick, event) for tick, _, event in sorted(on + off)]
+
+
+def text_event(kind: int, text: str) -> bytes:
+    content = text.encode()
+    return bytes([0xFF, kind]) + quantity(len(content)) + content
+
+
+def tempo_event(bpm: float) -> bytes:
+    """A change of tempo."""
+    return bytes([0xFF, TEMPO, 3]) + min(max(round(6e7 / bpm), 1), 0xFFFFFF).to_bytes(3, "big")
+
+
+def meter_event(numerator: int, denominator: int) -> bytes:
+    """A change of metre; the metronome clicks on beats, which are of three eighths where these are grouped so."""
+    compound = denominator >= 8 and numerator % 3 == 0
+    clocks = 24 * 4 // denominator * (3 if compound else 1)
+    return bytes([0xFF, METRE, 4, numerator, denominator.bit_length() - 1, clocks, 8])
