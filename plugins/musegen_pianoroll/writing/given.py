@@ -1,18 +1,14 @@
-"""A piece that a user gives: its notes in a model's range, and its own notes back in what is written."""
+"""The notes of a given piece, moved into a model's range."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from musegen_pianoroll.store.format import StoreTrack, pitch_name
 
-__all__ = ["GivenNotes", "bars_of", "into_range", "moved_pitches"]
+__all__ = ["into_range", "moved_pitches", "range_name"]
 
 N_PITCHES = 128
 NOWHERE = -1
@@ -93,44 +89,3 @@ def _count(n: int, what: str) -> str:
 def range_name(low: int, high: int) -> str:
     """``C1 to B7``."""
     return f"{pitch_name(low)} to {pitch_name(high)}"
-
-
-def bars_of(
-    planes: np.ndarray, segments: Sequence[Sequence[int]], signature: tuple[int, int], bar_steps: int
-) -> np.ndarray:
-    """All whole bars of one metre, joined: packed ``(n_steps, tracks, 2, 16)`` → ``(bars · bar_steps, tracks, 2, 16)``.
-
-    A note that a cut begins in the middle of is left out there: it has no onset.
-    """
-    parts = [
-        planes[first : first + n_bars * bar_steps]
-        for first, n_bars, *metre in segments
-        if tuple(metre) == signature and n_bars
-    ]
-    return np.concatenate([planes[:0], *parts])
-
-
-@dataclass(frozen=True)
-class GivenNotes:
-    """The notes of a given piece, which take the place of those that the model saw of them.
-
-    Args:
-        roll: bool ``(tracks, 2, steps, 128)``, planes frame and onset.
-        what: ``all``: samples go on where the piece ends; ``none``: the same, without the piece; ``given``: ``tracks`` sound
-            at the same time as the samples.
-        tracks: which, bool ``(tracks,)``.
-    """
-
-    roll: Tensor
-    what: Literal["all", "none", "given"]
-    tracks: Tensor
-
-    def into(self, rolls: Tensor) -> Tensor:
-        """Rolls of samples ``(n, tracks, 2, steps, 128)`` with the notes of the piece."""
-        n_steps = self.roll.shape[2]
-        if self.what == "given":
-            return torch.where(self.tracks[:, None, None, None], self.roll[:, :, : rolls.shape[3]], rolls)
-        past, new = rolls[:, :, :, :n_steps], rolls[:, :, :, n_steps:].clone()
-        # A note that the model holds over the last bar line begins again, so that the given notes end as they were given.
-        new[:, :, 1, :1] |= new[:, :, 0, :1]
-        return new if self.what == "none" else torch.cat([self.roll.expand_as(past), new], 3)

@@ -6,22 +6,37 @@ channel of its own. Where the sixteen channels do not suffice, it goes to a seco
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from musegen_pianoroll.reading.events import quantity
+from musegen.files import write_atomically
+from musegen_pianoroll.reading.events import END_OF_TRACK, quantity
+from musegen_pianoroll.reading.meta import METRE, PORT, TEMPO, TRACK_NAME
+from musegen_pianoroll.store.format import StoreTrack
 
-__all__ = ["VELOCITY", "MidiFile", "Part", "meter_event", "notes_of", "tempo_event"]
+__all__ = [
+    "DRUM_CHANNEL",
+    "VELOCITY",
+    "Event",
+    "MidiFile",
+    "Part",
+    "meter_event",
+    "midi_of",
+    "notes_of",
+    "tempo_event",
+    "to_pretty_midi",
+    "write_midi",
+]
 
 VELOCITY = 90
 DRUM_CHANNEL = 9
 MOST_PORTS = 128
-TRACK_NAME, END_OF_TRACK, PORT, TEMPO, METRE = 0x03, 0x2F, 0x21, 0x51, 0x58
+TICKS_PER_BEAT = 480
 
 Event = tuple[int, bytes]
 """A tick, and the bytes of an event, with its status."""
@@ -95,20 +110,20 @@ class MidiFile:
         """A file of one track, which says tempo and metre and lasts to a tick."""
         return cls(ticks_per_beat, [[(0, tempo_event(tempo_bpm)), (0, meter_event(*metre))]], [end])
 
-    def beside(self, parts: Sequence[Part], first: Iterable[Event] = ()) -> Self:
+    def beside(self, parts: Sequence[Part], first: Iterable[Event] = (), end: int = 0) -> Self:
         """This file with new parts, each on a track and a channel of its own.
 
         Args:
             first: events for the first track, after all of its own at their ticks: tempos, metres.
+            end: tick at which the new parts end; the end of the file if that comes later.
         """
         channels = _Channels(self.tracks)
-        own = [*self.tracks]
-        own[0] = sorted([*own[0], *first], key=lambda event: event[0])
-        last = max(self.ends)
+        own = [sorted([*self.tracks[0], *first], key=lambda event: event[0]), *self.tracks[1:]]
         new = [_track(part, *channels.take(part.is_drum)) for part in parts]
-        ends = [max(last, *(tick for tick, _ in events), 0) for events in new]
-        mine = [max(self.ends[0], *(tick for tick, _ in own[0]), 0), *self.ends[1:]]
-        return type(self)(self.division, [*own, *new], [*mine, *ends], self.kind if len(own) + len(new) == 1 else 1)
+        ends = [*self.ends, *(max(end, *self.ends) for _ in new)]
+        if not new:
+            ends[0] = max(end, ends[0])
+        return type(self)(self.division, [*own, *new], ends, self.kind if len(own) + len(new) == 1 else 1)
 
     def content(self) -> bytes:
         """The bytes of the file."""
@@ -122,11 +137,6 @@ class MidiFile:
             chunks += [b"MTrk", struct.pack(">I", len(chunk)), chunk]
         return b"".join(chunks)
 
-    def to_pretty_midi(self) -> Any:
-        """A ``pretty_midi.PrettyMIDI``."""
-        import pretty_midi
-
-        return pretty_midi.PrettyMIDI(io.BytesIO(self.content()))
 
 
 @dataclass
@@ -140,7 +150,7 @@ class _Channels:
         for events in self.tracks:
             port = 0
             for _, event in events:
-                if event[0] == 0xFF and event[1] == PORT and len(event) == 4:
+                if event[0] == 0xFF and event[1] == PORT:
                     port = event[3]
                 elif event[0] < 0xF0:
                     self.used.add((port, event[0] & 0xF))
@@ -182,3 +192,55 @@ def meter_event(numerator: int, denominator: int) -> bytes:
     compound = denominator >= 8 and numerator % 3 == 0
     clocks = 24 * 4 // denominator * (3 if compound else 1)
     return bytes([0xFF, METRE, 4, numerator, denominator.bit_length() - 1, clocks, 8])
+
+
+def midi_of(
+    roll: np.ndarray,
+    tracks: Sequence[StoreTrack],
+    *,
+    steps_per_beat: int,
+    tempo_bpm: float = 120.0,
+    metre: tuple[int, int] = (4, 4),
+) -> MidiFile:
+    """A roll as a MIDI file, exact on the grid and as long as the roll: a track for tempo and metre, and one for each track.
+
+    Args:
+        roll: bool ``(tracks, 2, steps, 128)``.
+        tracks: names, programs, drums.
+        steps_per_beat: steps per quarter note.
+    """
+    per_step = max(1, TICKS_PER_BEAT // steps_per_beat)
+    notes, end = notes_of(roll), roll.shape[2] * per_step
+    parts = []
+    for i, track in enumerate(tracks):
+        own = notes[notes[:, 0] == i]
+        ticks = np.stack([own[:, 2] * per_step, own[:, 3] * per_step, own[:, 1]], 1)
+        parts.append(Part(track.name, track.program, track.is_drum, ticks))
+    return MidiFile.new(per_step * steps_per_beat, end, tempo_bpm, metre).beside(parts, end=end)
+
+
+def to_pretty_midi(
+    roll: np.ndarray,
+    tracks: Sequence[StoreTrack],
+    *,
+    steps_per_beat: int,
+    tempo_bpm: float = 120.0,
+    metre: tuple[int, int] = (4, 4),
+) -> Any:
+    """A roll as a ``pretty_midi.PrettyMIDI``, exact on the grid; arguments as of ``midi_of``."""
+    import pretty_midi
+
+    per_step = max(1, TICKS_PER_BEAT // steps_per_beat)
+    midi = pretty_midi.PrettyMIDI(resolution=per_step * steps_per_beat, initial_tempo=tempo_bpm)
+    midi.time_signature_changes.append(pretty_midi.TimeSignature(*metre, 0))
+    for track in tracks:
+        midi.instruments.append(pretty_midi.Instrument(track.program, track.is_drum, track.name))
+    step_s = 60 / tempo_bpm / steps_per_beat
+    for track, pitch, start, end in notes_of(roll).tolist():
+        midi.instruments[track].notes.append(pretty_midi.Note(VELOCITY, pitch, start * step_s, end * step_s))
+    return midi
+
+
+def write_midi(roll: np.ndarray, path: Path, tracks: Sequence[StoreTrack], **grid: Any) -> None:
+    """Write a roll as a MIDI file, whole or not at all; arguments as of ``midi_of``."""
+    write_atomically(path, midi_of(roll, tracks, **grid).content())

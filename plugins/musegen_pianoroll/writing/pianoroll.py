@@ -16,10 +16,11 @@ from musegen.contracts.piece import Piece
 from musegen.errors import BadInput
 from musegen.files import write_file
 from musegen.sound.files import FORMATS, encode, write_sound
+from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.midi import midi_bytes, notes_of, to_pretty_midi
+from musegen_pianoroll.writing.midi import MidiFile, midi_of, notes_of, to_pretty_midi
 from musegen_pianoroll.writing.picture import picture
-from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, synthesise
+from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, seconds_of, synthesise, synthesise_midi
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,12 +39,14 @@ class Pianoroll(Piece):
         tempo_bpm: quarter notes per minute.
         metre: numerator and denominator.
         pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
+        midi: the piece event by event, where it stands beside a given file, of which the roll is what the grid can hold.
 
     In a notebook a piece shows its picture and a player.
 
     >>> import numpy as np
     >>> from musegen_pianoroll import Pianoroll
-    >>> from musegen_pianoroll.store.format import StoreTrack
+    >>> from musegen_pianoroll.reading.midi import read_scores
+from musegen_pianoroll.store.format import StoreTrack
     >>> roll = np.zeros((1, 2, 16, 128), bool)  # a bar of sixteenths
     >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
     >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
@@ -62,6 +65,7 @@ class Pianoroll(Piece):
     tempo_bpm: float = 120.0
     metre: tuple[int, int] = (4, 4)
     pitch_range: tuple[int, int] | None = None
+    midi: MidiFile | None = None
 
     def __post_init__(self) -> None:
         if self.roll.ndim != 4 or self.roll.shape[:2] != (len(self.tracks), 2) or self.roll.shape[3] != 128:
@@ -76,7 +80,10 @@ class Pianoroll(Piece):
 
     @property
     def seconds(self) -> float:
-        """Length of the grid."""
+        """Length of the grid at the tempo, or of the file."""
+        if self.midi is not None:
+            (score,) = read_scores([(Path("piece.mid"), self.midi.content())])
+            return float(seconds_of(score.tempos, score.ticks_per_beat)(np.array(score.end)))
         return self.roll.shape[2] / self.steps_per_beat * 60 / self.tempo_bpm
 
     @property
@@ -90,11 +97,15 @@ class Pianoroll(Piece):
         return f"Pianoroll({n_bars:g} bars of {self.metre[0]}/{self.metre[1]}, {len(self.notes)} notes, {names})"
 
     def then(self, *others: Self) -> Self:
-        """This piece and others of the same tracks and grid, one after the other."""
-        return replace(self, roll=np.concatenate([self.roll, *(other.roll for other in others)], 2))
+        """The rolls of this piece and others of the same tracks and grid, one after the other."""
+        return replace(self, midi=None, roll=np.concatenate([self.roll, *(other.roll for other in others)], 2))
 
     def to_pretty_midi(self) -> Any:
         """A ``pretty_midi.PrettyMIDI``."""
+        if self.midi is not None:
+            import pretty_midi
+
+            return pretty_midi.PrettyMIDI(io.BytesIO(self.midi.content()))
         return to_pretty_midi(
             self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
         )
@@ -134,6 +145,8 @@ class Pianoroll(Piece):
 
     def audio(self) -> tuple[np.ndarray, int]:
         """Sound, float32 ``(2, frames)``, and its rate in Hz."""
+        if self.midi is not None:
+            return synthesise_midi(self.midi), SAMPLE_RATE_HZ
         sound = synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
         return sound, SAMPLE_RATE_HZ
 
@@ -146,7 +159,7 @@ class Pianoroll(Piece):
         path = Path(path)
         match path.suffix.lower():
             case ".mid" | ".midi":
-                return write_file(path, midi_bytes(self.to_pretty_midi()))
+                return write_file(path, self._midi_file().content())
             case ".npz":
                 content = io.BytesIO()
                 self.to_pypianoroll().save(content)
@@ -158,6 +171,13 @@ class Pianoroll(Piece):
             case suffix:
                 kinds = ", ".join([".mid", ".npz", ".png", *(f".{kind}" for kind in FORMATS)])
                 raise BadInput(f'A piece cannot be saved as "{suffix or path.name}": use one of {kinds}.')
+
+    def _midi_file(self) -> MidiFile:
+        if self.midi is not None:
+            return self.midi
+        return midi_of(
+            self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
+        )
 
     def _png(self, width: int) -> bytes:
         content = io.BytesIO()

@@ -1,16 +1,18 @@
-"""The sound of a roll."""
+"""The sound of rolls and of files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from musegen.sound.soundfont import general_midi
+from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.midi import VELOCITY, notes_of
+from musegen_pianoroll.writing.midi import VELOCITY, MidiFile, notes_of
 
-__all__ = ["SAMPLE_RATE_HZ", "synthesise"]
+__all__ = ["SAMPLE_RATE_HZ", "seconds_of", "synthesise", "synthesise_midi"]
 
 SAMPLE_RATE_HZ = 44_100
 PEAK = 10 ** (-1 / 20)
@@ -24,22 +26,54 @@ def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat
 
     The last notes ring after their end, until nothing is left above −60 dB of the peak.
     """
-    notes = notes_of(roll)
-    if not len(notes):
-        return np.zeros((2, SAMPLE_RATE_HZ), np.float32)
-    track, pitch, start, end = notes.T
+    track, pitch, start, end = notes_of(roll).T
     step_s = 60 / tempo_bpm / steps_per_beat
+    programs, drums = np.array([t.program for t in tracks]), np.array([t.is_drum for t in tracks])
+    return _played(pitch, start * step_s, end * step_s, programs[track], drums[track], np.full(len(track), VELOCITY))
+
+
+def synthesise_midi(midi: MidiFile) -> np.ndarray:
+    """Sound of a file by its own velocities, programs, pedals and tempos, as of ``synthesise``."""
+    (score,) = read_scores([(Path("piece.mid"), midi.content())], pedal="all")
+    columns = [
+        np.column_stack([t.notes, np.full(len(t.notes), t.program), np.full(len(t.notes), t.is_drum), t.velocity])
+        for t in score.tracks
+    ]
+    start, end, pitch, program, drums, velocity = np.concatenate([np.zeros((0, 6), np.int64), *columns]).T
+    seconds = seconds_of(score.tempos, score.ticks_per_beat)
+    return _played(pitch, seconds(start), seconds(end), program, drums > 0, velocity)
+
+
+def seconds_of(tempos: Sequence[tuple[int, float]], ticks_per_beat: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Ticks to seconds by a tempo map: 120 before the first tempo, and of several at one tick the last."""
+    changes = {0: 120.0} | dict(tempos)
+    at = np.array(sorted(changes), np.float64)
+    tick_s = np.array([60 / changes[tick] / ticks_per_beat for tick in sorted(changes)])
+    begun = np.concatenate([[0.0], np.cumsum(np.diff(at) * tick_s[:-1])])
+
+    def seconds(ticks: np.ndarray) -> np.ndarray:
+        i = np.searchsorted(at, ticks, "right") - 1
+        return begun[i] + (ticks - at[i]) * tick_s[i]
+
+    return seconds
+
+
+def _played(
+    pitch: np.ndarray,
+    start_s: np.ndarray,
+    end_s: np.ndarray,
+    program: np.ndarray,
+    drums: np.ndarray,
+    velocity: np.ndarray,
+) -> np.ndarray:
+    """Notes by General MIDI instruments."""
+    if not len(pitch):
+        return np.zeros((2, SAMPLE_RATE_HZ), np.float32)
     sound = general_midi().render(
-        pitch,
-        start * step_s,
-        end * step_s,
-        program=np.array([t.program for t in tracks])[track],
-        drums=np.array([t.is_drum for t in tracks])[track],
-        velocity=VELOCITY,
-        rate_hz=SAMPLE_RATE_HZ,
+        pitch, start_s, end_s, program=program, drums=drums, velocity=velocity, rate_hz=SAMPLE_RATE_HZ
     )
     peak = float(np.abs(sound).max(initial=0.0))
-    last = round(end.max() * step_s * SAMPLE_RATE_HZ)
+    last = round(end_s.max() * SAMPLE_RATE_HZ)
     rings = np.flatnonzero(np.abs(sound[:, last:]).max(0) > RUNG_OUT * peak)
     sound = sound[:, : last + (int(rings[-1]) + 1 if len(rings) else 0)]
     return sound * (PEAK / peak) if peak > PEAK else sound

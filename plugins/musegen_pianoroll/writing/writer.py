@@ -18,7 +18,7 @@ from musegen_pianoroll.reading.roles import program_number, track_specs
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun
 from musegen_pianoroll.writing import thresholds
-from musegen_pianoroll.writing.given import GivenNotes
+from musegen_pianoroll.writing.beside import GivenPiece
 from musegen_pianoroll.writing.pianoroll import Pianoroll
 from musegen_pianoroll.writing.picture import contact_sheet
 
@@ -39,9 +39,7 @@ class RollWriter:
     Args:
         config: of the domain.
         writing: tempo, programs and thresholds, as the user has them.
-        given: notes of a given piece that stand in all rolls of samples.
-        given_tempo_bpm: of that piece.
-        given_programs: General MIDI programs of its tracks, by name.
+        given: a piece that stands in all pieces of samples.
 
     Raises:
         BadInput: an option names a track that is not there, or a program that does not exist.
@@ -49,9 +47,7 @@ class RollWriter:
 
     config: PianorollConfig
     writing: PianorollWriting
-    given: GivenNotes | None = None
-    given_tempo_bpm: float | None = None
-    given_programs: Mapping[str, int] | None = None
+    given: GivenPiece | None = None
 
     def __post_init__(self) -> None:
         names = [track.name for track in self.tracks]
@@ -67,15 +63,21 @@ class RollWriter:
         c = self.config
         tracks = [StoreTrack(**track) for track in c.track_list] if c.track_list else track_specs(c.tracks)
         chosen = {name: program_number(value) for name, value in self.writing.programs.items()}
-        programs = {**(self.given_programs or {}), **chosen}
+        programs = {**(self.given.programs if self.given else {}), **chosen}
         return [replace(track, program=programs.get(track.name, track.program)) for track in tracks]
 
     @property
     def tempo_bpm(self) -> float:
         """What the user asks for, or that of the given piece, or that of the data."""
-        return self.writing.tempo or self.given_tempo_bpm or self.config.tempo_bpm or DEFAULT_TEMPO_BPM
+        given = self.given.tempo_bpm if self.given else None
+        return self.writing.tempo or given or self.config.tempo_bpm or DEFAULT_TEMPO_BPM
 
     def rolls(self, samples: Tensor) -> Tensor:
+        """Samples, with the given piece where there is one, as rolls; see ``sounding``."""
+        rolls = self.sounding(samples)
+        return rolls if self.given is None else self.given.with_own(self.given.placed(rolls))
+
+    def sounding(self, samples: Tensor) -> Tensor:
         """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
 
         Drums are onsets. With two planes a note begins at an onset and sounds as long as its frames go on; frames that no
@@ -94,7 +96,7 @@ class RollWriter:
         frame = torch.where(drums[:, None, None], onset, frame)
         rolls = torch.zeros(*frame.shape[:2], 2, frame.shape[2], 128, dtype=torch.bool)
         rolls[..., c.lowest_pitch : c.highest_pitch + 1] = torch.stack([frame, onset], 2)
-        return rolls if self.given is None else self.given.into(rolls)
+        return rolls
 
     @property
     def _threshold(self) -> str | float | list[float]:
@@ -102,10 +104,16 @@ class RollWriter:
 
     def pieces(self, samples: Tensor) -> list[Pianoroll]:
         """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
+        rolls, midis = self.sounding(samples), [None] * len(samples)
+        if self.given is not None:
+            placed = self.given.placed(rolls)
+            rolls = self.given.with_own(placed)
+            if self.given.keep != "none":
+                midis = [self.given.file(new, self.tracks, self.writing.tempo) for new in placed.numpy()]
         c = self.config
         return [
-            Pianoroll(roll, self.tracks, c.steps_per_beat, self.tempo_bpm, c.signature, self._shown_range)
-            for roll in self.rolls(samples).numpy()
+            Pianoroll(roll, self.tracks, c.steps_per_beat, self.tempo_bpm, c.signature, self._shown_range, midi)
+            for roll, midi in zip(rolls.numpy(), midis, strict=True)
         ]
 
     def sheet(self, pieces: Sequence[Pianoroll], columns: int | None = None) -> Image:

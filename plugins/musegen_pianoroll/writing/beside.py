@@ -1,0 +1,181 @@
+"""A piece that a user gives: what a model sees of it, and the model's notes beside its own, which stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.metres import bars_in
+from musegen_pianoroll.store.planes import begun, unpacked
+from musegen_pianoroll.writing.midi import (
+    DRUM_CHANNEL,
+    VELOCITY,
+    Event,
+    MidiFile,
+    Part,
+    meter_event,
+    notes_of,
+    tempo_event,
+)
+
+__all__ = ["GivenPiece", "Keep", "without_notes"]
+
+Keep = Literal["all", "none", "given"]
+
+
+@dataclass(frozen=True)
+class GivenPiece:
+    """A piece and a model's grid.
+
+    Args:
+        midi: the file, event by event.
+        ticks_per_beat: of its time.
+        planes: its notes on the grid, packed, uint8 ``(n_steps, tracks, 2, 16)``.
+        segments: its stretches of one metre, as of ``Piece``.
+        tempos: (step, beats per minute), from step 0 on.
+        metre, bar_steps, steps_per_beat: of the model.
+        keep: ``all``: samples go on where the piece ends; ``none``: the same, without the piece; ``given``: samples sound at the
+            same time as the piece.
+        new: tracks that the model writes, bool ``(tracks,)``.
+        programs: General MIDI programs of the piece's tracks, by name.
+    """
+
+    midi: MidiFile
+    ticks_per_beat: int
+    planes: np.ndarray
+    segments: Sequence[Sequence[int]]
+    tempos: Sequence[Sequence[float]]
+    metre: tuple[int, int]
+    bar_steps: int
+    steps_per_beat: int
+    keep: Keep
+    new: np.ndarray
+    programs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.planes)
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """The step of each row that the model sees, int64 ``(rows,)``: whole bars of its metre, joined."""
+        runs, _ = bars_in(self.segments, self.metre, self.steps_per_beat)
+        return np.concatenate([np.zeros(0, np.int64), *(first + np.arange(n * self.bar_steps) for first, n in runs)])
+
+    @cached_property
+    def roll(self) -> Tensor:
+        """Its own notes, bool ``(tracks, 2, n_steps, 128)``, planes frame and onset."""
+        frame, onset = unpacked(self.planes)
+        return torch.stack([begun(frame, onset), onset], 1)
+
+    @property
+    def tempo_bpm(self) -> float:
+        """Where new notes begin: at the end of the piece, or with it."""
+        return round(self.tempos[0 if self.keep == "given" else -1][1], 2)
+
+    def placed(self, rolls: Tensor) -> Tensor:
+        """The model's notes in the time of the piece, and only they: rolls ``(n, tracks, 2, rows, 128)`` → ``(…, steps, 128)``.
+
+        Notes that sound across a bar the model does not see begin again after it.
+        """
+        rows = min(len(self.steps), rolls.shape[3])
+        if self.keep == "given":
+            placed = rolls.new_zeros(*rolls.shape[:3], self.n_steps, rolls.shape[4])
+            new = torch.from_numpy(self.new)[:, None, None, None]
+            placed[:, :, :, torch.from_numpy(self.steps[:rows])] = rolls[:, :, :, :rows] & new
+            return placed
+        after = rolls[:, :, :, len(self.steps) :].clone()
+        # A note that the model holds over the last bar line begins again, so that the given notes end as they were given.
+        after[:, :, 1, :1] |= after[:, :, 0, :1]
+        if self.keep == "none":
+            return after
+        before = rolls.new_zeros(*rolls.shape[:3], self.n_steps, rolls.shape[4])
+        return torch.cat([before, after], 3)
+
+    def with_own(self, placed: Tensor) -> Tensor:
+        """Placed rolls with the piece's own notes."""
+        if self.keep == "none":
+            return placed
+        whole = placed.clone()
+        whole[:, :, :, : self.n_steps] |= self.roll
+        return whole
+
+    def file(self, placed: np.ndarray, tracks: Sequence[StoreTrack], tempo_bpm: float | None) -> MidiFile:
+        """The piece as it was, and new notes ``(tracks, 2, steps, 128)`` on tracks of their own.
+
+        Args:
+            tempo_bpm: of what follows the piece, if not the piece's own.
+        """
+        notes = notes_of(placed)
+        begins = 0 if self.keep == "given" else int(self._ticks(np.array(self.n_steps)))
+        parts = []
+        for i, track in enumerate(tracks):
+            own = notes[notes[:, 0] == i]
+            if len(own):
+                ticks = np.stack([self._ticks(own[:, 2]), self._ticks(own[:, 3]), own[:, 1]], 1)
+                velocity = self._velocities[track.is_drum]
+                parts.append(Part(track.name, track.program, track.is_drum, ticks, begins, velocity))
+        first: list[Event] = []
+        if self.keep == "all":
+            last = tuple(self.segments[-1][2:]) if self.segments else None
+            if last != self.metre:
+                first.append((begins, meter_event(*self.metre)))
+            if tempo_bpm is not None:
+                first.append((begins, tempo_event(tempo_bpm)))
+        return self._midi.beside(parts, first, int(self._ticks(np.array(placed.shape[2]))))
+
+    def _ticks(self, steps: np.ndarray) -> np.ndarray:
+        """The nearest tick of each step."""
+        per_beat = self.ticks_per_beat * self._finer
+        return (2 * steps * per_beat + self.steps_per_beat) // (2 * self.steps_per_beat)
+
+    @property
+    def _finer(self) -> int:
+        """Parts that each tick is cut into, if there are fewer ticks than steps."""
+        return -(-self.steps_per_beat // self.ticks_per_beat)
+
+    @property
+    def _midi(self) -> MidiFile:
+        k = self._finer
+        if k == 1:
+            return self.midi
+        tracks = [[(tick * k, event) for tick, event in events] for events in self.midi.tracks]
+        return replace(self.midi, division=self.midi.division * k, tracks=tracks, ends=[k * end for end in self.midi.ends])
+
+    @cached_property
+    def _velocities(self) -> dict[bool, int]:
+        """The piece's median velocity, of drums and of other notes."""
+        found: dict[bool, list[int]] = {True: [], False: []}
+        for events in self.midi.tracks:
+            for _, event in events:
+                if event[0] & 0xF0 == 0x90 and event[2]:
+                    found[event[0] & 0xF == DRUM_CHANNEL].append(event[2])
+        every = found[True] + found[False]
+        return {drums: int(np.median(own or every or [VELOCITY])) for drums, own in found.items()}
+
+
+def without_notes(midi: MidiFile, parts: set[tuple[int, int]]) -> MidiFile:
+    """A file without the notes of some parts; tracks of which nothing sounds any more are left out, but for the first.
+
+    Args:
+        parts: (number of the track from 1, channel).
+    """
+    tracks, ends = [], []
+    for number, (events, end) in enumerate(zip(midi.tracks, midi.ends, strict=True), 1):
+        left = [
+            event
+            for event in events
+            if not (0x80 <= event[1][0] < 0xA0 and (number, event[1][0] & 0xF) in parts)
+        ]
+        sounds = any(0x90 <= event[0] < 0xA0 for _, event in left)
+        if len(left) == len(events) or sounds or number == 1:
+            tracks.append(left)
+            ends.append(end)
+    return replace(midi, tracks=tracks, ends=ends)
