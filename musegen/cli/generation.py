@@ -54,9 +54,13 @@ def generate(
     folder.check(names)
     loaded = source.load(model, "generate", options)
     n_steps = None if bars is None else _rows(loaded, bars)
-    part = None if given is None else loaded.read(given)[0]
-    samples = loaded.sample(n, seed, label, part, n_steps)
-    folder.write(loaded.domain, loaded.pieces(samples), names)
+    if given is not None and n_steps is not None:
+        raise BadInput("--given and --bars do not go together: continue or accompany instead.")
+    if given is None:
+        samples, writer = loaded.sample(n, seed, label, None, n_steps), loaded.domain
+    else:
+        samples, writer = loaded.around(given, n, seed, label)
+    folder.write(writer, writer.pieces(samples), names)
 
 
 def _rows(model: Model, bars: int) -> int:
@@ -81,7 +85,7 @@ def continue_(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Continue a piece: its own bars, unchanged, and new ones after them."""
+    """Continue a piece: all of it, unchanged, and new bars after its end."""
     at_least(1, n=n)
     names = [f"{given.stem}_continued_{i:03d}" for i in range(n)]
     folder.check(names)
@@ -109,11 +113,14 @@ def accompany(
         str | None,
         Parameter(help="The given tracks, as Piano,Drums; they must be those that the model was trained with."),
     ] = None,
+    replace: Annotated[
+        bool, Parameter(negative="", help="Leave out the file's own notes of the tracks that the model writes.")
+    ] = False,
     folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Write new tracks to given ones, which come back unchanged, for a piece of any length."""
+    """Write new tracks beside those of a piece of any length, which comes back unchanged."""
     from musegen.models import unfolding
 
     at_least(1, n=n)
@@ -126,7 +133,7 @@ def accompany(
         wanted = [name.strip() for name in tracks.split(",")]
         if set(wanted) != set(trained):
             raise BadInput(f"--tracks {tracks} is invalid: this model was trained to be given {','.join(trained)}.")
-    part, writer = loaded.read_given(given, "given")
+    part, writer = loaded.read_given(given, "given only" if replace else "given")
     samples = loaded.accompany(part, n, seed)
     folder.write(writer, writer.pieces(samples), names)
 

@@ -62,6 +62,7 @@ def _model_help(command: str, model: str) -> None:
     resolved = find(model)
     titles = {
         "sampling": f"How {model} draws (family {resolved.family.name})",
+        "reading": f"How {model} reads files (domain {resolved.domain.name})",
         "writing": f"How {model} writes (domain {resolved.domain.name})",
     }
     for owner in MODEL_COMMANDS[command]:

@@ -50,14 +50,14 @@ Draws = Annotated[
     int, Parameter(name=["-k", "--k"], help="Draws per example for a lower bound; not used where log p is exact.")
 ]
 
-Owner = Literal["sampling", "writing"]
+Owner = Literal["sampling", "reading", "writing"]
 MODEL_COMMANDS: dict[str, tuple[Owner, ...]] = {
-    "generate": ("sampling", "writing"),
-    "continue": ("sampling", "writing"),
-    "accompany": ("sampling", "writing"),
-    "reconstruct": ("writing",),
-    "interpolate": ("writing",),
-    "arithmetic": ("writing",),
+    "generate": ("sampling", "reading", "writing"),
+    "continue": ("sampling", "reading", "writing"),
+    "accompany": ("sampling", "reading", "writing"),
+    "reconstruct": ("reading", "writing"),
+    "interpolate": ("reading", "writing"),
+    "arithmetic": ("reading", "writing"),
     "evaluate": ("sampling",),
 }
 """Commands that take options of a model, and whose."""

@@ -38,6 +38,7 @@ __all__ = [
     "Discriminator",
     "Domain",
     "Encoder",
+    "Keep",
     "Labelled",
     "Spec",
     "Target",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 Norm = Literal["batch", "spectral", "none"]
+Keep = Literal["all", "none", "given", "given only"]
 AutoregressiveKind = Literal["pixelcnn", "gated", "row-lstm", "diagonal-bilstm"]
 
 
@@ -203,7 +205,8 @@ class Domain(ABC):
         suffixes: how names of files end that it reads, in lower case: ``.png``.
         Config: what a sample is and which networks suit it, a frozen dataclass of ``option`` fields.
         Writing: how samples become pieces and files, another one; its options may be set after training.
-        config, writing: instances of the two.
+        Reading: a base of Config, if there are options of how a user's file is read; they, too, may be set after training.
+        config, writing: instances of Config and Writing.
 
     >>> from musegen_image.domain import ImageConfig, ImageDomain
     >>> domain = ImageDomain(ImageConfig(size=8))
@@ -219,6 +222,7 @@ class Domain(ABC):
     summary: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type]
+    Reading: ClassVar[type] = NoOptions
     Writing: ClassVar[type] = NoOptions
 
     def __init__(self, config: Any, writing: Any = None) -> None:
@@ -312,21 +316,31 @@ class Domain(ABC):
             BadInput: what, where, what to do.
         """
 
-    def read_given(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Writer]:
+    def read_given(self, path: Path, keep: Keep) -> tuple[Tensor, Writer]:
         """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).
 
         Args:
             keep: what becomes of the file when samples are written: ``all``: they begin with it and go on where it ends;
-                ``none``: the same, but only what follows is written; ``given``: what ``Spec.given`` names is the file's.
+                ``none``: the same, but only what follows is written; ``given``: what ``Spec.given`` names is the file's, and all
+                else that it holds stays beside the samples; ``given only``: the same, without what samples take the place of.
 
         Returns:
-            The file in the model's terms ``(C, rows, W)``, whole bars; and a writer, which puts the file's own content where the
-            model saw it.
+            The file in the model's terms ``(C, rows, W)``, whole bars; and a writer, which keeps the file's content as it is and
+            puts that of samples beside it.
 
         Raises:
             BadInput: what, where, what to do.
         """
         raise BadInput(f'Samples of the domain "{self.name}" do not unfold in bars: this works for music.')
+
+    def read_with(self, options: Mapping[str, Any]) -> Self:
+        """The domain with other options of ``Reading``, by name; those that are not named stay as they are.
+
+        Raises:
+            BadInput: there is no such option, or a value is invalid.
+        """
+        checked: Any = validate(self.Reading, options, f'the domain "{self.name}"')
+        return type(self)(replace(self.config, **{name: getattr(checked, name) for name in options}), self.writing)
 
     def written_with(self, options: Mapping[str, Any]) -> Self:
         """The domain with other options of ``Writing``, by name; those that are not named stay as they are.

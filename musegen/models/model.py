@@ -9,14 +9,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from musegen.contracts import piece
 from musegen.contracts.dataset import Batch
-from musegen.contracts.domain import Data, Domain
+from musegen.contracts.domain import Data, Domain, Keep
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
@@ -42,8 +42,8 @@ CHUNK = 64
 class Model:
     """A family with its weights, and the domain it was trained on. Everything here runs without gradients.
 
-    Options of ``family.Sampling`` say how samples are drawn, those of ``domain.Writing`` how they become files. ``configure`` sets
-    them for good, and methods that draw or write take them for one call.
+    Options of ``family.Sampling`` say how samples are drawn, those of ``domain.Writing`` how they become files, those of
+    ``domain.Reading`` how files are read. ``configure`` sets them for good; methods that draw or write take theirs for one call.
 
     Attributes:
         family: in evaluation mode, on its device.
@@ -73,11 +73,11 @@ class Model:
 
     @property
     def option_owners(self) -> dict[str, type]:
-        """The two sets of options that may be set after training: ``sampling`` and ``writing``."""
-        return {"sampling": self.family.Sampling, "writing": self.domain.Writing}
+        """The sets of options that may be set after training: ``sampling``, ``reading`` and ``writing``."""
+        return {"sampling": self.family.Sampling, "reading": self.domain.Reading, "writing": self.domain.Writing}
 
     def configure(self, **options: Any) -> None:
-        """Set options of drawing (such as ``temperature``) and of writing, until they are set again; ``save`` keeps them.
+        """Set options of drawing (such as ``temperature``), reading and writing, until they are set again; ``save`` keeps them.
 
         Raises:
             BadInput: there is no such option, or a value is invalid.
@@ -90,6 +90,8 @@ class Model:
         """
         mine = split_options(options, self.option_owners, f"The model ({self.family.name} on {self.domain.name})")
         self.family.sampling = self._sampling(mine["sampling"])
+        if mine["reading"]:
+            self.domain = self.domain.read_with(mine["reading"])
         if mine["writing"]:
             self.domain = self.domain.written_with(mine["writing"])
 
@@ -345,13 +347,39 @@ class Model:
         """
         return self.domain.read(_file(path))
 
-    def read_given(self, path: str | Path, keep: Literal["all", "given", "none"] = "all") -> tuple[Tensor, Writer]:
+    def read_given(self, path: str | Path, keep: Keep = "all") -> tuple[Tensor, Writer]:
         """A file as one sample of any length ``(C, rows, W)``, and what writes samples beside it; see ``Domain.read_given``.
 
         Raises:
             BadInput: what, where, what to do.
         """
         return self.domain.read_given(_file(path), keep)
+
+    def around(
+        self, path: str | Path, n: int = 1, seed: int = 0, label: int | str | Sequence[int] | None = None, **options: Any
+    ) -> tuple[Tensor, Writer]:
+        """n samples around the given part of a file (see the domain's option ``given``), and what writes them.
+
+        Of music that part is the given tracks at its beginning, or its last bars, which samples go on from. The file stays as it is:
+        samples are written beside it, or after its end.
+
+        Args:
+            options: of the family's ``Sampling``.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        unfolding.require_given(self.family, self.domain)
+        if not self.domain.spec.bar:
+            return self.sample(n, seed, label, self.read(path)[0], **options), self.domain
+        known, rows = unfolding.rows_given(self.family, self.domain), self.domain.spec.shape[1]
+        whole, writer = self.read_given(path, "all" if known else "given")
+        if not known:
+            return self.sample(n, seed, label, unfolding.padded(whole[:, :rows], rows), **options), writer
+        unfolding.check_past(self.family, self.domain, whole, rows - known)
+        window = unfolding.padded(whole[:, -known:], rows)
+        new = self.sample(n, seed, label, window, **options)[:, :, known:]
+        return torch.cat([whole.expand(n, *whole.shape), new], 2), writer
 
     def pieces(self, x: Tensor, **options: Any) -> Sequence[Piece]:
         """Samples ``(n, *S)`` as pieces, which save, show and play themselves.

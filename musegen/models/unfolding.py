@@ -18,6 +18,7 @@ __all__ = [
     "accompaniments",
     "check_past",
     "continuations",
+    "padded",
     "require_continue",
     "require_given",
     "require_given_tracks",
@@ -121,6 +122,11 @@ def _by_windows(family: Family, domain: Domain, past: Tensor, n_steps: int) -> T
     return torch.cat(parts, 2)[:, :, :n_steps]
 
 
+def padded(x: Tensor, n_rows: int) -> Tensor:
+    """Rows ``(C, rows, W)`` with silence after them, ``(C, n_rows, W)``."""
+    return F.pad(x.float().cpu(), (0, 0, 0, n_rows - x.shape[1]))
+
+
 def accompaniments(family: Family, domain: Domain, given: Tensor, n: int, chunk: int) -> Tensor:
     """n samples around the given part of a piece, ``(C, rows, W)`` → ``(n, C, rows, W)``.
 
@@ -131,8 +137,8 @@ def accompaniments(family: Family, domain: Domain, given: Tensor, n: int, chunk:
         return family.sample(n, given=given.float().expand(n, *given.shape)).float().cpu()
     channels, rows, columns = domain.spec.shape
     n_windows = -(-given.shape[1] // rows)
-    padded = F.pad(given.float().cpu(), (0, 0, 0, n_windows * rows - given.shape[1]))
-    windows = padded.view(channels, n_windows, rows, columns).transpose(0, 1)  # (k, C, rows, W)
+    whole = padded(given, n_windows * rows)
+    windows = whole.view(channels, n_windows, rows, columns).transpose(0, 1)  # (k, C, rows, W)
     parts = [family.sample(len(part), given=part).float().cpu() for part in windows.repeat(n, 1, 1, 1).split(chunk)]
     whole = torch.cat(parts).view(n, n_windows, channels, rows, columns).transpose(1, 2).flatten(2, 3)
     return whole[:, :, : given.shape[1]]

@@ -66,6 +66,12 @@ class Resolved:
         }
         return flat | flat_options({"run": self.run}) | flat_options(owners)
 
+    @property
+    def reading(self) -> Any:
+        """The options of how a user's file is read, which the domain's config has."""
+        fields = dataclasses.fields(self.domain.Reading)
+        return self.domain.Reading(**{f.name: getattr(self.domain_config, f.name) for f in fields})
+
     def make_domain(self) -> Domain:
         """The domain, without data."""
         return self.domain(self.domain_config, self.writing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -24,6 +24,13 @@ def build(
     out: Out,
     tracks: Annotated[str, Parameter(help="band, voices, or a YAML file with a mapping of your own.")] = "band",
     steps_per_beat: Annotated[int, Parameter(help="Time steps per quarter note.")] = 4,
+    pedal: Annotated[
+        Literal["piano", "all", "off"],
+        Parameter(help="Whose notes sound for as long as the sustain pedal is down: pianos, all, or off: none."),
+    ] = "piano",
+    file_metre: Annotated[
+        str, Parameter(help="Take every file to be in this metre, such as 4/4, whatever it says.")
+    ] = "",
     workers: Annotated[int | None, Parameter(help="Reading processes; one per processor if not given.")] = None,
     shard: Annotated[
         str, Parameter(help="I/N: only the I-th of N parts of the folder, for musegen data merge.")
@@ -52,15 +59,32 @@ def build(
         out,
         tracks=mapping,
         steps_per_beat=steps_per_beat,
+        pedal=pedal,
+        file_metre=file_metre,
         workers=workers,
         overwrite=overwrite,
         shard=(int(index), int(of)),
     )
+    from musegen_pianoroll.config import PianorollConfig
+    from musegen_pianoroll.opening import bars_in_words
+    from musegen_pianoroll.store.store import Store
+    from musegen_pianoroll.surveying import grid_in_words
+
     print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
     for name, reason in report.skipped[:5]:
         print(f"  {name}: {reason}")
     if report.n_skipped > 5:
         print(f"  and {report.n_skipped - 5} more, see {out}/skipped.csv")
+    if report.unread:
+        kinds = ", ".join(f"{n:,} {suffix or 'without a suffix'}" for suffix, n in report.unread.most_common())
+        print(f"Not read, being of other kinds: {kinds}.")
+    store = Store.open(out)
+    if mended := sum(bool(piece.mended) for piece in store.pieces):
+        print(f"{mended:,} files had faults and were read all the same, see {out}/mended.csv.")
+    if store.pieces:
+        print(f"With {PianorollConfig().bars} bars per sample: {bars_in_words(PianorollConfig(), store)}")
+        if said := grid_in_words(store):
+            print(f"The grid: {said}.")
 
 
 def merge(*stores: Path, out: Out, overwrite: Overwrite = False) -> None:

@@ -10,11 +10,20 @@ from musegen.options import option
 from musegen_pianoroll.reading.options import Pedal, Reading
 from musegen_pianoroll.store.metres import COMMON, signature
 
-__all__ = ["PianorollConfig", "PianorollWriting"]
+__all__ = ["PianorollConfig", "PianorollReading", "PianorollWriting"]
 
 
 @dataclass(frozen=True)
-class PianorollConfig:
+class PianorollReading:
+    file_metre: str = option(
+        "", "take every file to be in this metre, such as 4/4, whatever it says; empty: as the file says"
+    )
+    pedal: Pedal = option("piano", "whose notes sound for as long as the sustain pedal is down: pianos, all, or off: none")
+    track: str = option("", "the track of a given file, by name or number, that plays the part a model is given; empty: found")
+
+
+@dataclass(frozen=True)
+class PianorollConfig(PianorollReading):
     networks: Literal["mlp", "musegan-composer", "musegan-jamming", "musegan-hybrid"] = option(
         "musegan-composer",
         "preset of networks: MuseGAN's composer (one writes all tracks), jamming (each track has a code, a generator and a "
@@ -33,10 +42,6 @@ class PianorollConfig:
         "time signature of the bars used, such as 3/4: others are left out, but for parts of bars, such as 2/4 for 4/4, which are "
         "joined; auto: that of most of the music",
     )
-    file_metre: str = option(
-        "", "take every file to be in this metre, such as 4/4, whatever it says; empty: as the file says"
-    )
-    pedal: Pedal = option("piano", "whose notes sound for as long as the sustain pedal is down: pianos, all, or off: none")
     lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
@@ -79,7 +84,7 @@ class PianorollConfig:
     @property
     def reading(self) -> Reading:
         """How files are read."""
-        return Reading(self.tracks, self.steps_per_beat, self.pedal, self.file_metre)
+        return Reading(self.tracks, self.steps_per_beat, self.pedal, self.file_metre, self.track or None)
 
     @property
     def bar_steps(self) -> int:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Dataset
-from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
+from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Keep, Spec
 from musegen.contracts.survey import Survey
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
@@ -23,17 +23,18 @@ from musegen.evaluation.distributions import Values, compare, merge
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
-from musegen_pianoroll.config import PianorollConfig, PianorollWriting
+from musegen_pianoroll.config import PianorollConfig, PianorollReading, PianorollWriting
 from musegen_pianoroll.measures.bars import measures
 from musegen_pianoroll.measures.copies import longest_runs
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
-from musegen_pianoroll.opening import find_store, open_data, synthetic_data
+from musegen_pianoroll.opening import open_data, synthetic_data
+from musegen_pianoroll.surveying import surveyed
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.store.planes import begun, model_planes, unpacked
+from musegen_pianoroll.store.planes import begun, model_planes
 from musegen_pianoroll.store.windows import WindowDataset, gather_windows
 from musegen_pianoroll.writing import thresholds
-from musegen_pianoroll.writing.given import GivenNotes, bars_of, into_range, range_name
+from musegen_pianoroll.writing.given import into_range, range_name
 from musegen_pianoroll.writing.pianoroll import Pianoroll
 from musegen_pianoroll.writing.writer import RollWriter, merged_thresholds
 
@@ -61,9 +62,9 @@ class PianorollDomain(Domain):
     """
 
     name = "pianoroll"
-    suffixes = (".mid", ".midi", ".npz", "store.json")
+    suffixes = (".mid", ".midi", ".kar", ".rmi", ".smf", ".npz", "store.json")
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
-    Config, Writing = PianorollConfig, PianorollWriting
+    Config, Reading, Writing = PianorollConfig, PianorollReading, PianorollWriting
     config: PianorollConfig
     writing: PianorollWriting
 
@@ -79,19 +80,7 @@ class PianorollDomain(Domain):
     @classmethod
     def survey(cls, config: PianorollConfig, source: Path | None, cache: Path) -> Survey:
         """Pieces, bars, metres and tempos of a store or of files, and each track's notes."""
-        where = source if source is not None else bundled("freedoom")
-        store, skipped = find_store(config, where, cache)
-        lowest, median, highest = store.tempo_range()
-        facts = {
-            "pieces": len(store.pieces),
-            "steps_per_beat": store.steps_per_beat,
-            "bars": sum(bars for piece in store.pieces for _, bars, _, _ in piece.segments),
-            "metres": ", ".join(f"{metre} ({bars} bars)" for metre, bars in store.metres().items()),
-            "tempo": f"{lowest:.0f} to {highest:.0f} bpm, median {median:.0f}",
-            "splits": ", ".join(f"{split} {n}" for split, n in store.splits().items()),
-            "sha256": store.fingerprint,
-        }
-        return Survey(facts, {"tracks": store.summary()}, skipped or store.skipped())
+        return surveyed(config, source if source is not None else bundled("freedoom"), cache)
 
     @property
     def tracks(self) -> list[StoreTrack]:
@@ -200,50 +189,20 @@ class PianorollDomain(Domain):
         return type(self)(self.config, replace(domain.writing, threshold=threshold, gate=gate))
 
     def read(self, path: Path) -> Tensor:
-        """All whole runs of ``bars`` bars of a MIDI file, one after the other, moved into the pitch range; see ``given``."""
-        c = self.config
-        planes, piece = self._read(path)
-        starts = [
-            first + bar * c.bar_steps
-            for first, n_bars, numerator, denominator in piece["segments"]
-            if (numerator, denominator) == c.signature
-            for bar in range(0, n_bars - c.bars + 1, c.bars)
-        ]
-        if not starts:
-            raise BadInput(f"{path} has no {c.bars} bars of {c.metre} in a row, which this model works on.")
-        return self._cells(self._in_range(planes, path), starts, c.bars * c.bar_steps)
+        """All whole runs of ``bars`` bars of a file, one after the other, moved into the pitch range; see ``given_files``."""
+        from musegen_pianoroll.given_files import window_starts  # a run on a finished store reads no file
 
-    def read_given(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, RollWriter]:
-        """All whole bars of the model's metre; what is kept is written at the file's own pitches, tempo and programs."""
-        c = self.config
-        planes, piece = self._read(path)
-        planes = bars_of(planes, piece["segments"], c.signature, c.bar_steps)
-        if not len(planes):
-            raise BadInput(f"{path} has no bar of {c.metre}, which this model works on.")
-        tracks = torch.tensor([keep != "given" or track.name in c.given for track in self.tracks])
-        sounding = [track.name for track, n in zip(self.tracks, piece["n_notes"], strict=True) if n]
-        missing = [name for name in c.given if keep == "given" and name not in sounding and name != "past"]
-        if missing:
-            raise BadInput(
-                f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has {', '.join(sounding)}."
-            )
-        frame, onset = unpacked(planes)
-        given = GivenNotes(torch.stack([begun(frame, onset), onset], 1), keep, tracks)
-        programs = {
-            track.name: programs[0]
-            for track, programs, mine in zip(
-                RollWriter(c, PianorollWriting()).tracks, piece["programs"], tracks.tolist(), strict=True
-            )
-            if mine and programs and track.program not in programs
-        }
-        writer = RollWriter(c, self.writing, given, round(piece["tempo_bpm"], 2), programs)
-        return self._cells(self._in_range(planes, path), [0], len(planes))[0], writer
+        planes, starts = window_starts(self.config, path)
+        return self._cells(self._in_range(planes, path), starts, self.config.bars * self.config.bar_steps)
 
-    def _read(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-        """Packed planes of a file on the model's grid, and what is known of it."""
-        from musegen_pianoroll.reading.piece import read_piece
+    def read_given(self, path: Path, keep: Keep) -> tuple[Tensor, RollWriter]:
+        """All whole bars of the model's metre, joined; what is kept is the file itself, event by event."""
+        from musegen_pianoroll.given_files import given_piece
 
-        return read_piece(path, self.config.tracks, self.config.steps_per_beat)
+        plain = RollWriter(self.config, PianorollWriting()).tracks
+        given = given_piece(self.config, path, keep, plain)
+        seen = self._in_range(given.planes[given.steps], path)
+        return self._cells(seen, [0], len(seen))[0], RollWriter(self.config, self.writing, given)
 
     def _in_range(self, planes: np.ndarray, path: Path) -> np.ndarray:
         """Planes with all tracks moved into the pitch range by octaves; says so."""

@@ -33,11 +33,15 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     source = source if source is not None else bundled("freedoom")
     store, skipped = find_store(config, source, cache)
     tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
+    metre = metre_of(config, store)
     label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
     config = replace(
         config,
         steps_per_beat=store.steps_per_beat,
         tracks=config.tracks if store.mapping is None else store.mapping,
+        pedal=store.heard.pedal,
+        file_metre=store.heard.file_metre,
+        metre=f"{metre[0]}/{metre[1]}",
         tempo_bpm=config.tempo_bpm or round(tempo, 2),
         track_list=[asdict(track) for track in store.tracks],
         classes=classes,
@@ -45,11 +49,12 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     splits = _splits(config, store, label, cache)
     if not len(splits["train"]):
         raise BadInput(
-            f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part: "
-            "use fewer bars, another metre, or more files."
+            f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part. "
+            f"{bars_in_words(config, store)} Or use fewer bars (bars={max(1, config.bars // 2)}), or more files."
         )
     description = (
-        f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars"
+        f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars\n"
+        + bars_in_words(config, store)
     )
     fingerprint = store.fingerprint
     if config.target != "none":
@@ -58,6 +63,31 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         description += f"; target {config.target}, {len(second['train'])} windows"
         fingerprint = hashlib.sha256((fingerprint + more).encode()).hexdigest()
     return config, Data(splits, fingerprint, description, skipped)
+
+
+def metre_of(config: PianorollConfig, store: Store) -> tuple[int, int]:
+    """The metre of the bars that are used: what the config says, or what most of the store is in."""
+    return store.usual_metre if config.metre == "auto" else config.signature
+
+
+def bars_in_words(config: PianorollConfig, store: Store) -> str:
+    """How many bars are used, why others are not, and the way out."""
+    metre = metre_of(config, store)
+    use = store.use_of_bars(config.bars, metre)
+    name = f"{metre[0]}/{metre[1]}"
+    said = [f"{use.used:,} of {use.all:,} bars are used"]
+    if use.other:
+        others = [f"{other} ({n:,} bars)" for other, n in store.other_metres(metre).items()][:2]
+        ways = [f"metre={other.split()[0]} uses {other}" for other in others if not other.startswith("cut")]
+        if not config.file_metre:
+            ways.append(f"file_metre={name} takes every file to be in {name}")
+        said.append(f"{use.other:,} are not of {name}" + (f" ({'; '.join(ways)})" if ways else ""))
+    if use.short:
+        said.append(f"{use.short:,} stand in runs of fewer than {config.bars} bars")
+    silent = [track.name for i, track in enumerate(store.tracks) if not any(p.n_notes[i] for p in store.pieces if p.n_notes)]
+    if silent:
+        said.append(f"tracks without notes: {', '.join(silent)}")
+    return "; ".join(said) + "."
 
 
 def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]]]:

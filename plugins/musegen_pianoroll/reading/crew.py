@@ -57,11 +57,11 @@ class Worker:
         self.since: float | None = None  # when the file at hand was begun, as far as ``look`` knows; None: none is
         self._seen = (0, 0)
 
-    def read_part(self, paths: Sequence[str], part: Path) -> None:
-        """Read files into a part. Those that cannot be used are named in it."""
+    def read_part(self, paths: Sequence[str], part: Path, with_sources: bool = False) -> None:
+        """Read files into a part. Those that cannot be used are named in it; ``with_sources``: and what their tracks are."""
         refused: dict[str, str] = {}
         request = {"read": paths, "alone": False, "refused": refused, "part": os.fspath(part)}
-        request["reading"] = asdict(self.reading)
+        request |= {"reading": asdict(self.reading), "sources": with_sources}
         while not self._ask(request, patient=False):
             at, n_together = self.at()
             if n_together > 1:

@@ -20,8 +20,12 @@ from musegen_pianoroll.reading.roles import track_specs
 __all__ = ["read_by", "read_piece"]
 
 
-def read_piece(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+def read_piece(path: Path, reading: Reading, with_sources: bool = False) -> tuple[np.ndarray, dict[str, Any]]:
     """One file: packed planes ``(n_steps, tracks, 2, 16)``, and what is known of it (``segments``, ``tempo_bpm`` … of ``Piece``).
+
+    Args:
+        with_sources: also ``sources``, the tracks of the file: ``number``, ``channel``, ``name``, ``n_notes``, and ``role``, the
+            number of the track whose notes they are, or None.
 
     Raises:
         MidiError: it cannot be used, or crashed the reader, or took too long.
@@ -30,14 +34,14 @@ def read_piece(path: Path, reading: Reading) -> tuple[np.ndarray, dict[str, Any]
         tempfile.TemporaryDirectory(prefix="musegen-") as folder,
         contextlib.closing(Worker(reading, Path(folder))) as worker,
     ):
-        return read_by(worker, path)
+        return read_by(worker, path, with_sources)
 
 
-def read_by(worker: Worker, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+def read_by(worker: Worker, path: Path, with_sources: bool = False) -> tuple[np.ndarray, dict[str, Any]]:
     """``read_piece`` by a process that may read more of them; what it finds lies in the worker's folder."""
     part = worker.folder / "one"
     with watching([worker]):
-        worker.read_part([os.fspath(path)], part)
+        worker.read_part([os.fspath(path)], part, with_sources)
     (entry,) = json.loads(part.with_suffix(".json").read_bytes())
     if "reason" in entry:
         raise MidiError(path, entry["reason"])

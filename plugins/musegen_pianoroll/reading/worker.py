@@ -6,7 +6,7 @@ and how many are read together with it, stand in a file of eight bytes, from whi
 alone; if not, it asks for all of them one by one. Nothing is pickled, and nothing heavy is imported.
 
     {"progress": file, "read": [paths], "alone": whether one by one, "refused": {index: reason}, "reading": {options},
-     "part": path}
+     "sources": whether to say what tracks they have, "part": path}
         writes PATH.notes, the keys (``quantise.to_keys``) of all pieces, and when all is done PATH.json, one entry per file
     {"progress": file, "pack": path, "pieces": [[first key, keys, steps, byte, content, segments], …], "n_tracks": …,
      "steps_per_beat": …, "planes": file}
@@ -33,6 +33,7 @@ from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.quantise import Quantised, from_keys, pack_notes, quantise
 from musegen_pianoroll.reading.roles import assign, track_specs
+from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import PACKED
 from musegen_pianoroll.store.tally import Tally
 
@@ -45,8 +46,8 @@ BLOCK_STEPS = 1 << 16
 """Steps of a long piece that are packed at once."""
 
 
-Pieces = list[tuple[Quantised, dict[str, Any]]]
-"""Pieces, and what is known of each."""
+Pieces = list[tuple[Quantised, dict[str, Any], list[dict[str, Any]]]]
+"""Pieces, what is known of each, and the tracks of its file."""
 
 
 def load(path: Path) -> bytes:
@@ -63,8 +64,8 @@ def load(path: Path) -> bytes:
         raise MidiError(path, f"cannot be opened: {error.strerror}") from None
 
 
-def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading) -> Pieces:
-    """Put files on the grid.
+def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading, with_sources: bool = False) -> Pieces:
+    """Put files on the grid; ``with_sources``: and say what tracks they have.
 
     Args:
         files: paths, and what is in them: MIDI files, or one Lakh pianoroll.
@@ -85,8 +86,27 @@ def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading) -> Pieces:
         reading,
     )
     return [
-        (piece, {"sha256": hashlib.sha256(data).hexdigest(), "programs": programs})
-        for piece, (_, data), (_, programs) in zip(pieces, files, assigned, strict=True)
+        (
+            piece,
+            {"sha256": hashlib.sha256(data).hexdigest(), "programs": programs},
+            _sources(score, notes) if with_sources else [],
+        )
+        for piece, (_, data), (notes, programs), score in zip(pieces, files, assigned, scores, strict=True)
+    ]
+
+
+def _sources(score: Score, assigned: Sequence[tuple[int, np.ndarray]]) -> list[dict[str, Any]]:
+    """The tracks of a file, and whose notes they are."""
+    roles = {id(notes): role for role, notes in assigned}
+    return [
+        {
+            "number": track.number,
+            "channel": track.channel,
+            "name": track.name,
+            "n_notes": len(track.notes),
+            "role": roles.get(id(track.notes)),
+        }
+        for track in score.tracks
     ]
 
 
@@ -102,7 +122,7 @@ class PartReader:
         self.paths = [Path(path) for path in request["read"]]
         self.refused, self.at = request["refused"], at
         self.most = 1 if request["alone"] else TOGETHER
-        self.reading = Reading(**request["reading"])
+        self.reading, self.with_sources = Reading(**request["reading"]), request["sources"]
         self.entries: list[dict[str, Any]] = [{} for _ in self.paths]
 
     def read(self, part: str) -> None:
@@ -138,7 +158,7 @@ class PartReader:
         first = batch[0][0]
         self.at(first, len(batch))
         try:
-            pieces = interpret([(self.paths[i], data) for i, data in batch], self.reading)
+            pieces = interpret([(self.paths[i], data) for i, data in batch], self.reading, self.with_sources)
         except (MidiError, MemoryError) as error:
             if len(batch) == 1:
                 self.entries[first] = {
@@ -149,11 +169,13 @@ class PartReader:
             self._write(batch[:half], notes)
             self._write(batch[half:], notes)
             return
-        for (i, _), (piece, known) in zip(batch, pieces, strict=True):
+        for (i, _), (piece, known, sources) in zip(batch, pieces, strict=True):
             notes.write(piece.keys.data)
             known["tempo_bpm"] = piece.tempos[0][1]
             known |= {"tempos": piece.tempos, "segments": piece.grid.segments, "n_odd": piece.grid.n_odd}
             known |= {"n_notes": piece.n_notes, "off_grid": piece.off_grid, "mended": piece.grid.mended}
+            if self.with_sources:
+                known["sources"] = sources
             known["content"] = hashlib.sha256(piece.keys.data).hexdigest()
             self.entries[i] = {"n_keys": len(piece.keys), "n_steps": piece.grid.n_steps, "piece": known}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from musegen.errors import BadInput
 
-__all__ = ["Segments", "bar_steps_of", "bars_in", "signature", "usual_metre"]
+__all__ = ["Segments", "bar_steps_of", "bars_in", "is_part", "signature", "usual_metre"]
 
 Segments = Sequence[Sequence[int]]
 """Stretches of one metre in a piece: (first step, bars, numerator, denominator), in order."""

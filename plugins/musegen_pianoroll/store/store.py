@@ -24,8 +24,8 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.errors import BadInput
-from musegen_pianoroll.store.format import FORMAT, PACKED, Heard, Piece, Shard, StoreTrack, map_planes, pitch_name
-from musegen_pianoroll.store.metres import bar_steps_of, bars_in, usual_metre
+from musegen_pianoroll.store.format import FORMAT, GRIDS, PACKED, Heard, Piece, Shard, StoreTrack, map_planes, pitch_name
+from musegen_pianoroll.store.metres import bar_steps_of, bars_in, is_part, usual_metre
 from musegen_pianoroll.store.tally import Tally
 
 __all__ = ["Store", "UseOfBars"]
@@ -148,6 +148,19 @@ class Store:
             short += sum(n for _, n in runs if n < n_bars)
             other += left + piece.n_odd
         return UseOfBars(used, short, other)
+
+    def other_metres(self, metre: tuple[int, int]) -> dict[str, int]:
+        """Bars of metres that are not used where bars of ``metre`` are, the most frequent first."""
+        bars = {name: n for name, n in self.metres().items() if not is_part(*map(int, name.split("/")), metre)}
+        return dict(sorted(bars.items(), key=lambda item: -item[1]))
+
+    def off_grid(self) -> dict[int, float]:
+        """Share of onsets that lie further than a fifth of a step off, by steps per beat; empty if it was not counted."""
+        known = [piece for piece in self.pieces if len(piece.off_grid) == len(GRIDS)]
+        n_notes = sum(sum(piece.n_notes) for piece in known)
+        if not n_notes:
+            return {}
+        return {grid: sum(p.off_grid[i] for p in known) / n_notes for i, grid in enumerate(GRIDS)}
 
     @property
     def usual_metre(self) -> tuple[int, int]:

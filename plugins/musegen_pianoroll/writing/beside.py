@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from musegen.contracts.domain import Keep
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.metres import bars_in
 from musegen_pianoroll.store.planes import begun, unpacked
@@ -25,10 +25,7 @@ from musegen_pianoroll.writing.midi import (
     tempo_event,
 )
 
-__all__ = ["GivenPiece", "Keep", "without_notes"]
-
-Keep = Literal["all", "none", "given"]
-
+__all__ = ["GivenPiece", "without_notes"]
 
 @dataclass(frozen=True)
 class GivenPiece:
@@ -41,8 +38,7 @@ class GivenPiece:
         segments: its stretches of one metre, as of ``Piece``.
         tempos: (step, beats per minute), from step 0 on.
         metre, bar_steps, steps_per_beat: of the model.
-        keep: ``all``: samples go on where the piece ends; ``none``: the same, without the piece; ``given``: samples sound at the
-            same time as the piece.
+        keep: as of ``Domain.read_given``.
         new: tracks that the model writes, bool ``(tracks,)``.
         programs: General MIDI programs of the piece's tracks, by name.
     """
@@ -58,6 +54,11 @@ class GivenPiece:
     keep: Keep
     new: np.ndarray
     programs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether samples sound at the same time as the piece."""
+        return self.keep in ("given", "given only")
 
     @property
     def n_steps(self) -> int:
@@ -78,7 +79,7 @@ class GivenPiece:
     @property
     def tempo_bpm(self) -> float:
         """Where new notes begin: at the end of the piece, or with it."""
-        return round(self.tempos[0 if self.keep == "given" else -1][1], 2)
+        return round(self.tempos[0 if self._at_once else -1][1], 2)
 
     def placed(self, rolls: Tensor) -> Tensor:
         """The model's notes in the time of the piece, and only they: rolls ``(n, tracks, 2, rows, 128)`` → ``(…, steps, 128)``.
@@ -86,7 +87,7 @@ class GivenPiece:
         Notes that sound across a bar the model does not see begin again after it.
         """
         rows = min(len(self.steps), rolls.shape[3])
-        if self.keep == "given":
+        if self._at_once:
             placed = rolls.new_zeros(*rolls.shape[:3], self.n_steps, rolls.shape[4])
             new = torch.from_numpy(self.new)[:, None, None, None]
             placed[:, :, :, torch.from_numpy(self.steps[:rows])] = rolls[:, :, :, :rows] & new
@@ -114,7 +115,7 @@ class GivenPiece:
             tempo_bpm: of what follows the piece, if not the piece's own.
         """
         notes = notes_of(placed)
-        begins = 0 if self.keep == "given" else int(self._ticks(np.array(self.n_steps)))
+        begins = 0 if self._at_once else int(self._ticks(np.array(self.n_steps)))
         parts = []
         for i, track in enumerate(tracks):
             own = notes[notes[:, 0] == i]

@@ -1,0 +1,188 @@
+"""Files that a user gives to a model: what it sees of them, and what is said of the rest."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from musegen.contracts.domain import Keep
+from musegen.errors import BadInput, MusegenWarning
+from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
+from musegen_pianoroll.reading.piece import read_piece
+from musegen_pianoroll.reading.whole import read_whole
+from musegen_pianoroll.store.format import GRIDS, StoreTrack
+from musegen_pianoroll.store.metres import bars_in
+from musegen_pianoroll.writing.beside import GivenPiece, without_notes
+from musegen_pianoroll.writing.midi import MidiFile, Part, meter_event, notes_of, tempo_event
+from musegen_pianoroll.store.planes import begun, unpacked
+
+__all__ = ["given_piece", "window_starts"]
+
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
+WRITTEN_TICKS_PER_BEAT = 480
+
+
+def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list[int]]:
+    """Packed planes of a file, and the first step of each whole run of ``bars`` bars of the model's metre.
+
+    Raises:
+        BadInput: the file cannot be read, or has none.
+    """
+    planes, known = read_piece(path, config.reading)
+    runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
+    starts = [
+        first + bar * config.bar_steps
+        for first, n_bars in runs
+        for bar in range(0, n_bars - config.bars + 1, config.bars)
+    ]
+    if not starts:
+        raise BadInput(
+            f"{path} has no {config.bars} bars of {_metre(config)} in a row, which this model works on{_bars_it_has(known)}."
+            + _way_out(config)
+        )
+    _say(path, known, [*_other_bars(config, known), *_off_grid(config, known)])
+    return planes, starts
+
+
+def given_piece(
+    config: PianorollConfig, path: Path, keep: Keep, tracks: list[StoreTrack]
+) -> GivenPiece:
+    """A file as a model sees it, and event by event. What the model cannot see is said.
+
+    Args:
+        tracks: of the model.
+
+    Raises:
+        BadInput: the file cannot be read, or has no bar of the model's metre, or no notes for a track that is to be given.
+    """
+    planes, known = read_piece(path, config.reading, with_sources=True)
+    runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
+    if not runs:
+        raise BadInput(
+            f"{path} has no bar of {_metre(config)}, which this model works on{_bars_it_has(known)}.{_way_out(config)}"
+        )
+    at_once = keep in ("given", "given only")
+    sounding = [track.name for track, n in zip(tracks, known["n_notes"], strict=True) if n]
+    missing = [name for name in config.given if at_once and name not in sounding and name != "past"]
+    if missing:
+        raise BadInput(
+            f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has notes for "
+            f"{', '.join(sounding)}. Its tracks are {_tracks_in_words(known)}: name the one to take, as track=1 "
+            "(on the command line --track 1)."
+        )
+    new = np.array([not at_once or track.name not in config.given for track in tracks])
+    midi, ticks_per_beat = _events(path, planes, known, tracks, config)
+    anew = [track.name for track, is_new, n in zip(tracks, new, known["n_notes"], strict=True) if is_new and n]
+    said = [*_other_bars(config, known), *_off_grid(config, known), *_no_part(known)]
+    if keep == "given only" and anew:
+        roles = {i for i, is_new in enumerate(new) if is_new}
+        midi = without_notes(midi, {(s["number"], s["channel"]) for s in known["sources"] if s["role"] in roles})
+        planes = planes * ~new[None, :, None, None]
+    _say(path, known, said, "What the file holds is written as it is." if keep != "none" else "")
+    if keep == "given" and anew:
+        names = " and ".join(anew)
+        warnings.warn(
+            f"{path}: its own {names} stay beside what the model writes. To leave them out, accompany with --replace, or read "
+            'it with keep="given only".',
+            MusegenWarning,
+            stacklevel=4,
+        )
+    programs = {
+        track.name: seen[0]
+        for track, seen, is_new in zip(tracks, known["programs"], new, strict=True)
+        if seen and track.program not in seen and (not at_once or not is_new)
+    }
+    return GivenPiece(
+        midi,
+        ticks_per_beat,
+        planes,
+        known["segments"],
+        known["tempos"],
+        config.signature,
+        config.bar_steps,
+        config.steps_per_beat,
+        keep,
+        new,
+        programs,
+    )
+
+
+def _events(
+    path: Path, planes: np.ndarray, known: dict[str, Any], tracks: list[StoreTrack], config: PianorollConfig
+) -> tuple[MidiFile, int]:
+    """The file's events; of a file that is no MIDI file those that say what was read of it."""
+    if path.suffix.lower() in MIDI_SUFFIXES:
+        with path.open("rb") as file:
+            whole = read_whole(file.read(SIZE_CAP_BYTES + 1), path)
+        return MidiFile(whole.division, whole.tracks, whole.ends, whole.kind), whole.ticks_per_beat
+    per_step = max(1, WRITTEN_TICKS_PER_BEAT // config.steps_per_beat)
+    frame, onset = unpacked(planes)
+    notes = notes_of(np.stack([begun(frame, onset).numpy(), onset.numpy()], 1))
+    parts = []
+    for i, track in enumerate(tracks):
+        own = notes[notes[:, 0] == i]
+        if len(own):
+            program = known["programs"][i][0] if known["programs"][i] else track.program
+            ticks = np.stack([own[:, 2] * per_step, own[:, 3] * per_step, own[:, 1]], 1)
+            parts.append(Part(track.name, program, track.is_drum, ticks))
+    first = [(int(step) * per_step, tempo_event(bpm)) for step, bpm in known["tempos"]]
+    first += [(step * per_step, meter_event(*metre)) for step, _, *metre in known["segments"]]
+    empty = MidiFile(per_step * config.steps_per_beat, [[]], [len(planes) * per_step])
+    return empty.beside(parts, first), per_step * config.steps_per_beat
+
+
+def _metre(config: PianorollConfig) -> str:
+    return f"{config.signature[0]}/{config.signature[1]}"
+
+
+def _bars_it_has(known: dict[str, Any]) -> str:
+    bars: dict[str, int] = {}
+    for _, n, numerator, denominator in known["segments"]:
+        bars[f"{numerator}/{denominator}"] = bars.get(f"{numerator}/{denominator}", 0) + n
+    if not bars:
+        return ""
+    return "; it has " + " and ".join(f"{n} of {metre}" for metre, n in bars.items())
+
+
+def _way_out(config: PianorollConfig) -> str:
+    metre = _metre(config)
+    return f" To read it in {metre} all the same, give file_metre={metre} (on the command line --file-metre {metre})."
+
+
+def _other_bars(config: PianorollConfig, known: dict[str, Any]) -> list[str]:
+    runs, others = bars_in(known["segments"], config.signature, config.steps_per_beat)
+    others += known["n_odd"]
+    return [f"{others} of {others + sum(n for _, n in runs)} bars, which are not of {_metre(config)}"] if others else []
+
+
+def _off_grid(config: PianorollConfig, known: dict[str, Any]) -> list[str]:
+    if config.steps_per_beat not in GRIDS:
+        return []
+    n = known["off_grid"][GRIDS.index(config.steps_per_beat)]
+    return [f"where {n:,} notes begin, which is off its grid of {config.steps_per_beat} steps per beat"] if n else []
+
+
+def _no_part(known: dict[str, Any]) -> list[str]:
+    left = [source for source in known["sources"] if source["role"] is None and source["n_notes"]]
+    if not left:
+        return []
+    n = sum(source["n_notes"] for source in left)
+    return [f"{n:,} notes of {len(left)} tracks that it has no part for"]
+
+
+def _tracks_in_words(known: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{s['number']} {s['name'] or 'without a name'} ({s['n_notes']} notes)" for s in known["sources"] if s["n_notes"]
+    )
+
+
+def _say(path: Path, known: dict[str, Any], unseen: list[str], after: str = "") -> None:
+    if known["mended"]:
+        warnings.warn(f"{path} was read in spite of {'; '.join(known['mended'])}.", MusegenWarning, stacklevel=5)
+    if unseen:
+        message = f"{path}: the model does not see {'; '.join(unseen)}. {after}"
+        warnings.warn(message.strip(), MusegenWarning, stacklevel=5)
