@@ -8,25 +8,22 @@ from typing import Any
 import numpy as np
 
 from musegen_pianoroll.reading import roles, worker
-from musegen_pianoroll.reading.midi import check_files, read_scores
+from musegen_pianoroll.reading.midi import read_scores
+from musegen_pianoroll.reading.options import Pedal, Reading
 from musegen_pianoroll.reading.quantise import Quantised
 from musegen_pianoroll.reading.score import Score
 
 HERE = Path("file.mid")
 
 
-def check(data: bytes) -> None:
-    check_files([(HERE, data)])
-
-
-def read_score(data: bytes) -> Score:
-    (score,) = read_scores([(HERE, data)])
+def read_score(data: bytes, pedal: Pedal = "piano") -> Score:
+    (score,) = read_scores([(HERE, data)], pedal)
     return score
 
 
 def read_file(path: Path, tracks: str | dict[str, Any], steps_per_beat: int) -> tuple[Quantised, dict[str, Any]]:
-    (found,) = worker.interpret([(path, worker.load(path))], tracks, steps_per_beat)
-    return found
+    ((piece, known, _),) = worker.interpret([(path, worker.load(path))], Reading(tracks, steps_per_beat))
+    return piece, known
 
 
 def notes_by_role(data: bytes, tracks: str | dict[str, Any]) -> tuple[list[np.ndarray], list[list[int]]]:

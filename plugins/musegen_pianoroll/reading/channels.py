@@ -35,12 +35,38 @@ def instruments(events: Events, bus: np.ndarray, rows: np.ndarray, track: np.nda
         track, channel: of these; channel with the number of the bus: ``bus << 4 | channel``.
     """
     n_channels = (int(bus.max(initial=0)) + 1) << 4
-    # (channel, tick, track, number of the event that follows, what plays), from the beginning of the file on
-    known = [(number, 0, -1, 0, DRUM_BIT * (number & 0xF == DRUM_CHANNEL)) for number in range(n_channels)]
+    plays = np.where(np.arange(n_channels) & 0xF == DRUM_CHANNEL, DRUM_BIT, 0)
+    unsettled: dict[int, list[tuple[int, int, int, int]]] = {}
     for number, said in _said(events, bus).items():
-        known += [(number, *change) for change in _followed(number & 0xF == DRUM_CHANNEL, sorted(said))]
-    changes = np.array(sorted(known), np.int64)
-    number, tick, of_track, of_row, plays = changes.T
+        changes = _followed(number & 0xF == DRUM_CHANNEL, sorted(said))
+        if len({change[3] for change in changes}) == 1 and _comes_first(events, number & 0xF, changes[0]):
+            plays[number] = changes[0][3]
+        elif changes:
+            unsettled[number] = [(0, -1, 0, int(plays[number])), *changes]
+    found = plays[channel]
+    if unsettled:
+        of_these = np.isin(channel, list(unsettled)).nonzero()[0]
+        found[of_these] = _playing(unsettled, events, rows[of_these], track[of_these], channel[of_these])
+    return found
+
+
+def _comes_first(events: Events, channel: int, change: tuple[int, int, int, int]) -> bool:
+    """Whether a change of program at the beginning comes before every note of the channel."""
+    tick, track, row, _ = change
+    status = events.status[events.begins[track] : row]
+    return tick == 0 and not (status == (0x90 | channel)).any()
+
+
+def _playing(
+    unsettled: dict[int, list[tuple[int, int, int, int]]],
+    events: Events,
+    rows: np.ndarray,
+    track: np.ndarray,
+    channel: np.ndarray,
+) -> np.ndarray:
+    """What plays notes of channels that change; arguments as of ``instruments``."""
+    changes = sorted((number, *change) for number, said in unsettled.items() for change in said)
+    number, tick, of_track, of_row, plays = np.array(changes, np.int64).T
     since, now = number << _TICK_BITS | tick, channel << _TICK_BITS | events.tick[rows]
     at = np.searchsorted(since, now, "right") - 1
     while True:
@@ -48,15 +74,13 @@ def instruments(events: Events, bus: np.ndarray, rows: np.ndarray, track: np.nda
         if not later.any():
             break
         at -= later
-    if len(changes) > n_channels and len(np.unique(number[n_channels:])) < len(changes) - n_channels:
-        # The last change in the note's own track, if it is as late as that of any track.
-        order = np.lexsort((of_row, number & 0xF, of_track))
-        places = (of_track[order] << 4 | number[order] & 0xF) << _ROW_BITS | of_row[order]
-        own = np.searchsorted(places, (track << 4 | channel & 0xF) << _ROW_BITS | rows, "right") - 1
-        mine = order[np.maximum(own, 0)]
-        as_late = (own >= 0) & (of_track[mine] == track) & (number[mine] == channel) & (since[mine] == since[at])
-        at = np.where(as_late, mine, at)
-    return plays[at]
+    # The last change in the note's own track, if it is as late as that of any track.
+    order = np.lexsort((of_row, number & 0xF, of_track))
+    places = (of_track[order] << 4 | number[order] & 0xF) << _ROW_BITS | of_row[order]
+    own = np.searchsorted(places, (track << 4 | channel & 0xF) << _ROW_BITS | rows, "right") - 1
+    mine = order[np.maximum(own, 0)]
+    as_late = (own >= 0) & (of_track[mine] == track) & (number[mine] == channel) & (since[mine] == since[at])
+    return plays[np.where(as_late, mine, at)]
 
 
 def _said(events: Events, bus: np.ndarray) -> dict[int, list[tuple[int, int, int, str, int]]]:
@@ -70,7 +94,7 @@ def _said(events: Events, bus: np.ndarray) -> dict[int, list[tuple[int, int, int
             part = _drum_part(event)
             if part is not None:
                 said.setdefault(int(bus[track]) << 4 | part[0], []).append((tick, track, row, "drums", part[1]))
-    for row in ((events.status & 0xF0 == 0xB0) & (events.first == BANK)).nonzero()[0].tolist():
+    for row in events.controllers(BANK).tolist():
         track = int(np.searchsorted(events.begins, row, "right")) - 1
         number = int(bus[track]) << 4 | int(events.status[row]) & 0xF
         said.setdefault(number, []).append((int(events.tick[row]), track, row, "bank", int(events.second[row])))
@@ -126,7 +150,7 @@ class Pedals:
             bus: of each track the number of what has sixteen channels of its own.
             last: of each of these the tick at which its file ends, where a pedal that stays down comes up.
         """
-        rows = ((events.status >> 4 == 0xB) & (events.first == PEDAL)).nonzero()[0]
+        rows = events.controllers(PEDAL)
         if not len(rows):
             return None
         track = np.searchsorted(events.begins, rows, "right") - 1

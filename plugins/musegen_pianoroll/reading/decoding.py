@@ -34,7 +34,9 @@ _CHANNEL_AT = _PITCH_AT + 7
 _NUMBERS = (1 << _NUMBER_BITS) - 1
 
 
-def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") -> list[Score]:
+def decode(
+    events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano", with_velocity: bool = False
+) -> list[Score]:
     """The scores of files, from the events of all their tracks.
 
     Args:
@@ -54,9 +56,11 @@ def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") ->
     ]
     bus = _buses(events, owner)
     on, off = _pair(*_note_keys(events, bus))
-    notes = np.empty((4, len(on)), np.int64)  # columns lie together, which is how they are used
+    notes = np.empty((3 + with_velocity, len(on)), np.int64)  # columns lie together, which is how they are used
     rows = on >> _NUMBER_AT & _NUMBERS
-    notes[0], notes[3] = events.tick[rows], events.second[rows]
+    notes[0] = events.tick[rows]
+    if with_velocity:
+        notes[3] = events.second[rows]
     track = on >> _CHANNEL_AT + 4
     notes[1] = np.where(off < 0, ends[track], events.tick[off])
     notes[2] = on >> _PITCH_AT & 0x7F
@@ -74,7 +78,7 @@ def decode(events: Events, layouts: Sequence[Layout], pedal: Pedal = "piano") ->
                 of_part[:, :3],
                 at - first_track[owner[at]] + 1,
                 part >> _NUMBER_AT & 0xF,
-                of_part[:, 3],
+                of_part[:, 3] if with_velocity else None,
             )
         )
     return scores
@@ -126,9 +130,8 @@ def _buses(events: Events, owner: np.ndarray) -> np.ndarray:
 
 def _note_keys(events: Events, bus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Note-ons and note-offs as integers, int64, sorted."""
-    kind = events.status & 0xF0
-    is_on = (kind == 0x90) & (events.second > 0)
-    on, off = is_on.nonzero()[0], ((kind == 0x80) | (kind == 0x90) & ~is_on).nonzero()[0]
+    is_on = (events.kind == 0x90) & (events.second > 0)
+    on, off = is_on.nonzero()[0], ((events.kind <= 0x90) & ~is_on).nonzero()[0]
     of_track = np.repeat(np.arange(len(bus)), np.diff(events.begins))
 
     def keys(rows: np.ndarray) -> np.ndarray:
@@ -180,7 +183,7 @@ def _hold(notes: np.ndarray, on: np.ndarray, channel: np.ndarray, pedals: Pedals
 
 
 def _parts(on: np.ndarray, notes: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Notes int64 ``(n, 4)`` by (track, channel, what plays), as one integer of the bits of these."""
+    """Notes int64 ``(n, …)`` by (track, channel, what plays), as one integer of the bits of these."""
     if not len(on):
         return []
     part = on >> _CHANNEL_AT << _NUMBER_AT | on & (2 * DRUM_BIT - 1)

@@ -16,24 +16,23 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 __all__ = ["Events", "TooManyEvents", "read_events"]
 
-_WITHOUT = rb"[\x00-\x7f]{3}"  # time, data, data; the status runs on
-_WITH = rb"[\x00-\x7f][\x80-\xbf\xe0-\xef][\x00-\x7f]{2}"
-_LONG = rb"[\x80-\xff]{1,3}+[\x00-\x7f][\x80-\xbf\xe0-\xef]?+[\x00-\x7f]{2}"  # a time of more than one byte
-_BEGINNING = rb"[\x80-\xff]{0,3}+[\x00-\x7f][\x80-\xbf\xe0-\xef][\x00-\x7f]{2}"
-_STRETCH = rb"(?:" + rb"|".join([_WITHOUT, _WITH, _LONG]) + rb")*+"
+_TIME, _STATUS, _DATA = rb"[\x80-\xff]{0,3}+[\x00-\x7f]", rb"[\x80-\xbf\xe0-\xef]", rb"[\x00-\x7f][\x00-\x7f]"
+_STRETCH = rb"(?:" + _TIME + _STATUS + rb"?+" + _DATA + rb")*+"
 GOING_ON = re.compile(_STRETCH)
 """A stretch after an event with two data bytes, whose status may run on."""
-BEGUN = re.compile(_BEGINNING + _STRETCH)
+BEGUN = re.compile(_TIME + _STATUS + _DATA + _STRETCH)
 """A stretch whose first event has a status."""
-ONE = re.compile(rb"[\x80-\xff]{0,3}+[\x00-\x7f]([\x80-\xbf\xe0-\xef]?+)[\x00-\x7f]{2}")
+ONE = re.compile(_TIME + rb"(" + _STATUS + rb"?+)" + _DATA)
 LIKE_AN_EVENT = re.compile(
     rb"[\x00-\x7f](?:[\x80-\xbf\xe0-\xef][\x00-\x7f]{2}|[\xc0-\xdf][\x00-\x7f]|\xff[\x00-\x7f])"
 )
+_HIGH = bytes(range(0x80, 0x100))
 _N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 _N_DATA_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 _LONGEST = 1 << 40
@@ -72,6 +71,19 @@ class Events:
     others: list[tuple[int, int, int, bytes]]
     ends: list[int]
     mended: list[Counter[str]]
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """Status without the channel, uint8 ``(n,)``."""
+        return self.status & 0xF0
+
+    def controllers(self, number: int) -> np.ndarray:
+        """Which events are movements of a controller."""
+        return self._controllers[self.first[self._controllers] == number]
+
+    @cached_property
+    def _controllers(self) -> np.ndarray:
+        return (self.kind == 0xB0).nonzero()[0]
 
 
 def read_events(tracks: Sequence[tuple[bytes, int, int, bool]], most: int) -> Events:
@@ -124,8 +136,7 @@ class _Found:
 
     def add_other(self, rest: int, event: bytes) -> None:
         self.others.append((len(self.begins) - 1, self.size, rest, event))
-        self.budget -= 1
-        if self.budget < 0:
+        if len(self.others) > self.budget:
             raise TooManyEvents
 
     def place(self) -> tuple[int, int, int, int]:
@@ -138,16 +149,17 @@ class _Found:
 
     def events(self) -> Events:
         """The table of all events."""
-        joined = np.frombuffer(b"".join(self.stretches), np.uint8)
-        is_low = joined < 0x80
-        table = joined[is_low].reshape(-1, 3)
+        data = b"".join(self.stretches)
+        joined = np.frombuffer(data, np.uint8)
+        table = np.frombuffer(data.translate(None, _HIGH), np.uint8).reshape(-1, 3)
         n = len(table)
         if n > self.budget:
             raise TooManyEvents
-        high_at = (~is_low).nonzero()[0]
+        high_at = (joined > 0x7F).nonzero()[0]
+        high = joined[high_at]
         lows_before = high_at - np.arange(len(high_at))
         event = lows_before // 3
-        is_status = lows_before - 3 * event == 1
+        turn = lows_before - 3 * event
 
         def rows(offsets: list[int]) -> np.ndarray:
             """Events that begin before these bytes."""
@@ -155,13 +167,15 @@ class _Found:
             return (at - np.searchsorted(high_at, at)) // 3
 
         begins = rows([*self.begins, self.size])
-        status_at = event[is_status]  # the first event of a track has one, so no status runs on into the next track
-        status = np.repeat(joined[high_at[is_status]], np.diff(status_at, append=n))
+        is_status = turn.nonzero()[0]  # of a byte of a time it is 0
+        status = high[is_status]
+        if len(status) < n:  # the first event of a track has one, so no status runs on into the next track
+            status = np.repeat(status, np.diff(event[is_status], append=n))
         passed = np.zeros(n + 1, np.int64)  # ticks before each event, and all, as if tracks followed one another
         delta = passed[1:]
         delta[:] = table[:, 0]
-        in_time = (~is_status).nonzero()[0]
-        _add_digits(delta, event[in_time], joined[high_at[in_time]])
+        in_time = (turn == 0).nonzero()[0]
+        _add_digits(delta, event[in_time], high[in_time])
         if self.rests:
             where, ticks = zip(*self.rests, strict=True)
             np.add.at(delta, rows(list(where)), np.array(ticks, np.int64))
@@ -232,6 +246,7 @@ class _Track:
                 self.rest, self.ended, self.n_data = 0, False, 2
                 self.since.append((at, match.end()))
                 at = match.end()
+            at = self._read_plain(at)
             if at < end:
                 at = self._read_one(at)
                 if self.ended and self.stops:
@@ -261,6 +276,30 @@ class _Track:
                     self._lose("a time or length of more than four bytes")
                 return value, at
         return -1, at
+
+    def _read_plain(self, at: int) -> int:
+        """Read meta events and events with one data byte that follow one another in short times, as nearly all of them do: a short
+        way through ``_read_one``; where they end."""
+        data, end, found, track = self.data, self.end, self.found, len(self.found.begins) - 1
+        while at + 4 <= end and data[at] < 0x80:
+            status, second = data[at + 1], data[at + 2]
+            if status == 0xFF and second != END_OF_TRACK and data[at + 3] < 0x80:
+                stop = at + 4 + data[at + 3]
+                if stop > end:
+                    break
+            elif 0xC0 <= status < 0xE0 and second < 0x80:
+                stop = at + 3
+                self.running, self.n_data = status, 1
+                self.since.clear()
+            else:
+                break
+            self.rest += data[at]
+            self.ended = False
+            found.others.append((track, found.size, self.rest, data[at + 1 : stop]))
+            at = stop
+        if len(found.others) > found.budget:
+            raise TooManyEvents
+        return at
 
     def _read_one(self, at: int) -> int:
         """Read what is no sound channel event with two data bytes; where it ends."""

@@ -12,6 +12,8 @@ _CLICK = bytes([24, 8])
 
 def content_of(event: bytes) -> bytes:
     """What a meta event says, without its kind and its length."""
+    if event[2] < 0x80:
+        return event[3:]
     at = 2
     while event[at] >= 0x80:
         at += 1
@@ -28,6 +30,8 @@ def sound_meta(event: bytes) -> bytes:
     length = _LENGTHS.get(kind)
     if length is None:
         return event if kind < 0x80 else b""
+    if event[2] == length and kind != KEY:
+        return event
     content = content_of(event)
     if kind == METRE and 2 <= len(content) < 4:
         content = content[:2] + _CLICK

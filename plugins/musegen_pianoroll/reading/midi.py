@@ -23,12 +23,15 @@ BEAT_CAP = 50_000
 """Longest piece, in quarter notes: about seven hours at 120 beats per minute."""
 
 
-def read_scores(files: Sequence[tuple[Path, bytes]], pedal: Pedal = "piano") -> list[Score]:
+def read_scores(
+    files: Sequence[tuple[Path, bytes]], pedal: Pedal = "piano", with_velocity: bool = False
+) -> list[Score]:
     """Read MIDI files. Those that are read together do not touch one another: that is only faster.
 
     Args:
         files: paths, for messages, and contents; 16 MB in all, or one file.
         pedal: whose notes sound for as long as the sustain pedal is down.
+        with_velocity: of notes, too.
 
     Raises:
         MidiError: one of the files cannot be used. Others may have faults, too.
@@ -40,8 +43,8 @@ def read_scores(files: Sequence[tuple[Path, bytes]], pedal: Pedal = "piano") -> 
     except TooManyEvents:
         if len(files) == 1:
             raise MidiError(files[0][0], f"has more than {EVENT_CAP:,} events") from None
-        return [score for file in files for score in read_scores([file], pedal)]
-    scores = decode(events, layouts, pedal)
+        return [score for file in files for score in read_scores([file], pedal, with_velocity)]
+    scores = decode(events, layouts, pedal, with_velocity)
     for (path, _), score in zip(files, scores, strict=True):
         if max((int(track.notes[:, 0].max()) for track in score.tracks), default=0) > BEAT_CAP * score.ticks_per_beat:
             raise MidiError(path, f"is longer than {BEAT_CAP:,} beats")

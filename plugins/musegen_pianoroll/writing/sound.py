@@ -34,7 +34,7 @@ def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat
 
 def synthesise_midi(midi: MidiFile) -> np.ndarray:
     """Sound of a file by its own velocities, programs, pedals and tempos, as of ``synthesise``."""
-    (score,) = read_scores([(Path("piece.mid"), midi.content())], pedal="all")
+    (score,) = read_scores([(Path("piece.mid"), midi.content())], pedal="all", with_velocity=True)
     columns = [
         np.column_stack([t.notes, np.full(len(t.notes), t.program), np.full(len(t.notes), t.is_drum), t.velocity])
         for t in score.tracks

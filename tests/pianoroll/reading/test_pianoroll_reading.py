@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from midi_files import END, chunk, header, midi, piece, quantity, track
-from readers import HERE, check, notes_by_role, read_file, read_score
+from readers import HERE, notes_by_role, read_file, read_score
 
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
