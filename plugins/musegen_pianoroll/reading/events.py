@@ -246,11 +246,12 @@ class _Track:
                 self.rest, self.ended, self.n_data = 0, False, 2
                 self.since.append((at, match.end()))
                 at = match.end()
-            at = self._read_plain(at)
-            if at < end:
-                at = self._read_one(at)
+            plain = self._read_plain(at)
+            if plain == at < end:
+                plain = self._read_one(at)
                 if self.ended and self.stops:
                     break
+            at = plain
 
     def _mend(self, what: str) -> None:
         self.found.mended[-1][what] += 1

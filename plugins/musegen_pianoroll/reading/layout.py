@@ -111,4 +111,4 @@ def _follows(data: bytes, at: int) -> bool:
 
 def _is_tag(data: bytes, at: int) -> bool:
     tag = data[at : at + 4]
-    return len(data) >= at + 8 and all(0x20 <= byte < 0x7F for byte in tag)
+    return len(data) >= at + 8 and (tag == b"MTrk" or all(0x20 <= byte < 0x7F for byte in tag))
