@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def instruments(events: Events, bus: np.ndarray, rows: np.ndarray, track: np.nda
     plays = np.where(np.arange(n_channels) & 0xF == DRUM_CHANNEL, DRUM_BIT, 0)
     unsettled: dict[int, list[tuple[int, int, int, int]]] = {}
     for number, said in _said(events, bus).items():
-        changes = _followed(number & 0xF == DRUM_CHANNEL, sorted(said))
+        changes = _followed(number & 0xF == DRUM_CHANNEL, sorted(said, key=itemgetter(0, 1, 2)))
         if len({change[3] for change in changes}) == 1 and _comes_first(events, number & 0xF, changes[0]):
             plays[number] = changes[0][3]
         elif changes:
@@ -65,7 +66,7 @@ def _playing(
     channel: np.ndarray,
 ) -> np.ndarray:
     """What plays notes of channels that change; arguments as of ``instruments``."""
-    changes = sorted((number, *change) for number, said in unsettled.items() for change in said)
+    changes = [(number, *change) for number, said in sorted(unsettled.items()) for change in said]  # each in its order
     number, tick, of_track, of_row, plays = np.array(changes, np.int64).T
     since, now = number << _TICK_BITS | tick, channel << _TICK_BITS | events.tick[rows]
     at = np.searchsorted(since, now, "right") - 1
@@ -84,20 +85,21 @@ def _playing(
 
 
 def _said(events: Events, bus: np.ndarray) -> dict[int, list[tuple[int, int, int, str, int]]]:
-    """What is said of each channel: (tick, track, number of the event that follows, what, value)."""
+    """What is said of each channel, in an order that a stable sort by the first three makes that of the file: (tick, track, twice
+    the number of the event that follows, what, value); of a controller that is twice its own number and one."""
     said: dict[int, list[tuple[int, int, int, str, int]]] = {}
     for track, row, tick, event in events.others:
         kind = event[0]
         if kind >> 4 == 0xC:
-            said.setdefault(int(bus[track]) << 4 | kind & 0xF, []).append((tick, track, row, "program", event[1]))
+            said.setdefault(int(bus[track]) << 4 | kind & 0xF, []).append((tick, track, 2 * row, "program", event[1]))
         elif kind == 0xF0:
             part = _drum_part(event)
             if part is not None:
-                said.setdefault(int(bus[track]) << 4 | part[0], []).append((tick, track, row, "drums", part[1]))
+                said.setdefault(int(bus[track]) << 4 | part[0], []).append((tick, track, 2 * row, "drums", part[1]))
     for row in events.controllers(BANK).tolist():
         track = int(np.searchsorted(events.begins, row, "right")) - 1
         number = int(bus[track]) << 4 | int(events.status[row]) & 0xF
-        said.setdefault(number, []).append((int(events.tick[row]), track, row, "bank", int(events.second[row])))
+        said.setdefault(number, []).append((int(events.tick[row]), track, 2 * row + 1, "bank", int(events.second[row])))
     return said
 
 
@@ -115,7 +117,7 @@ def _followed(is_drum_part: bool, said: Sequence[tuple[int, int, int, str, int]]
                 is_drum = bank in DRUM_BANKS or (is_drum_part and bank != MELODIC_BANK)
             case _:
                 is_drum = is_drum_part = value > 0
-        changes.append((tick, track, row, program | DRUM_BIT * is_drum))
+        changes.append((tick, track, row // 2, program | DRUM_BIT * is_drum))
     return changes
 
 
