@@ -356,12 +356,17 @@ class Model:
         return self.domain.read_given(_file(path), keep)
 
     def around(
-        self, path: str | Path, n: int = 1, seed: int = 0, label: int | str | Sequence[int] | None = None, **options: Any
+        self,
+        path: str | Path,
+        n: int = 1,
+        seed: int = 0,
+        label: int | str | Sequence[int] | None = None,
+        **options: Any,
     ) -> tuple[Tensor, Writer]:
         """n samples around the given part of a file (see the domain's option ``given``), and what writes them.
 
-        Of music that part is the given tracks at its beginning, or its last bars, which samples go on from. The file stays as it is:
-        samples are written beside it, or after its end.
+        Of music that part is the given tracks at its beginning, or its last bars, which samples go on from. The file stays as it
+        is: samples are written beside it, or after its end.
 
         Args:
             options: of the family's ``Sampling``.

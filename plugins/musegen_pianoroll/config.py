@@ -18,8 +18,12 @@ class PianorollReading:
     file_metre: str = option(
         "", "take every file to be in this metre, such as 4/4, whatever it says; empty: as the file says"
     )
-    pedal: Pedal = option("piano", "whose notes sound for as long as the sustain pedal is down: pianos, all, or off: none")
-    track: str = option("", "the track of a given file, by name or number, that plays the part a model is given; empty: found")
+    pedal: Pedal = option(
+        "piano", "whose notes sound for as long as the sustain pedal is down: pianos, all, or off: none"
+    )
+    track: str = option(
+        "", "the track of a given file, by name or number, that plays the part a model is given; empty: found"
+    )
 
 
 @dataclass(frozen=True)

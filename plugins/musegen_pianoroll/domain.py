@@ -29,10 +29,10 @@ from musegen_pianoroll.measures.copies import longest_runs
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
 from musegen_pianoroll.opening import open_data, synthetic_data
-from musegen_pianoroll.surveying import surveyed
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.store.planes import begun, model_planes
+from musegen_pianoroll.store.planes import model_planes
 from musegen_pianoroll.store.windows import WindowDataset, gather_windows
+from musegen_pianoroll.surveying import surveyed
 from musegen_pianoroll.writing import thresholds
 from musegen_pianoroll.writing.given import into_range, range_name
 from musegen_pianoroll.writing.pianoroll import Pianoroll

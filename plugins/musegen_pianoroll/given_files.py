@@ -16,9 +16,9 @@ from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.whole import read_whole
 from musegen_pianoroll.store.format import GRIDS, StoreTrack
 from musegen_pianoroll.store.metres import bars_in
+from musegen_pianoroll.store.planes import begun, unpacked
 from musegen_pianoroll.writing.beside import GivenPiece, without_notes
 from musegen_pianoroll.writing.midi import MidiFile, Part, meter_event, notes_of, tempo_event
-from musegen_pianoroll.store.planes import begun, unpacked
 
 __all__ = ["given_piece", "window_starts"]
 
@@ -48,9 +48,7 @@ def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list
     return planes, starts
 
 
-def given_piece(
-    config: PianorollConfig, path: Path, keep: Keep, tracks: list[StoreTrack]
-) -> GivenPiece:
+def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[StoreTrack]) -> GivenPiece:
     """A file as a model sees it, and event by event. What the model cannot see is said.
 
     Args:
@@ -176,7 +174,9 @@ def _no_part(known: dict[str, Any]) -> list[str]:
 
 def _tracks_in_words(known: dict[str, Any]) -> str:
     return ", ".join(
-        f"{s['number']} {s['name'] or 'without a name'} ({s['n_notes']} notes)" for s in known["sources"] if s["n_notes"]
+        f"{s['number']} {s['name'] or 'without a name'} ({s['n_notes']} notes)"
+        for s in known["sources"]
+        if s["n_notes"]
     )
 
 

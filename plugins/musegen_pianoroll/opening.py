@@ -84,7 +84,9 @@ def bars_in_words(config: PianorollConfig, store: Store) -> str:
         said.append(f"{use.other:,} are not of {name}" + (f" ({'; '.join(ways)})" if ways else ""))
     if use.short:
         said.append(f"{use.short:,} stand in runs of fewer than {config.bars} bars")
-    silent = [track.name for i, track in enumerate(store.tracks) if not any(p.n_notes[i] for p in store.pieces if p.n_notes)]
+    silent = [
+        track.name for i, track in enumerate(store.tracks) if not any(p.n_notes[i] for p in store.pieces if p.n_notes)
+    ]
     if silent:
         said.append(f"tracks without notes: {', '.join(silent)}")
     return "; ".join(said) + "."

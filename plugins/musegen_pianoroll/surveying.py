@@ -49,7 +49,9 @@ def grid_in_words(store: Store) -> str | None:
     if store.steps_per_beat not in off:
         return None
     mine = off[store.steps_per_beat]
-    said = f"{100 * mine:.1f} % of onsets lie further than a fifth of a step off at {store.steps_per_beat} steps per beat"
+    said = (
+        f"{100 * mine:.1f} % of onsets lie further than a fifth of a step off at {store.steps_per_beat} steps per beat"
+    )
     better = [grid for grid, share in off.items() if share <= FEW]
     best = better[0] if better else min(off, key=lambda grid: off[grid])
     if mine <= FEW or best == store.steps_per_beat or off[best] > 0.5 * mine:

@@ -1,7 +1,7 @@
 """What the channels of MIDI files play, and when: programs, drum kits and pedals.
 
-A channel belongs to the file, whichever track its events are in. Drums are channel 10; a channel whose bank says so (XG 127 and 126, GM2 120); and one that a system exclusive message of GS or XG
-makes a drum part.
+A channel belongs to the file, whichever track its events are in. Drums are channel 10; a channel whose bank says so (XG 127 and
+126, GM2 120); and one that a system exclusive message of GS or XG makes a drum part.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _TICK_BITS = 44  # more than a track can last
 _ROW_BITS = 24
 
 
-def instruments(events: Events, bus: np.ndarray, rows: np.ndarray, track: np.ndarray, channel: np.ndarray) -> np.ndarray:
+def instruments(
+    events: Events, bus: np.ndarray, rows: np.ndarray, track: np.ndarray, channel: np.ndarray
+) -> np.ndarray:
     """What plays each note: program, and 128 more for drums; int64 as ``rows``.
 
     A change of program counts for notes that begin at its tick or later, in whatever track it stands; in its own track only for

@@ -26,8 +26,8 @@ __all__ = ["decode"]
 _MEANING = {TEMPO: "tempo", METRE: "time signature", KEY: "key signature", TRACK_NAME: "name", INSTRUMENT_NAME: "name"}
 PIANOS = 8
 """Programs below it are pianos."""
-# A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 8 of what
-# plays it. Sorted, they are in order of voice (track, channel and pitch), then as in the file.
+# A note event as one int64, from the highest bit: track, 4 bits of channel, 7 of pitch, 24 of its number among the events, 8 of
+# what plays it. Sorted, they are in order of voice (track, channel and pitch), then as in the file.
 _NUMBER_AT, _NUMBER_BITS = 8, 24  # files of up to 16 MB, together
 _PITCH_AT = _NUMBER_AT + _NUMBER_BITS
 _CHANNEL_AT = _PITCH_AT + 7
@@ -113,7 +113,9 @@ def _read_texts(
         elif kind == METRE:
             metres[i].append((tick, content[0], 1 << content[1]))
         elif kind != KEY and layouts[i].kind and (kind == TRACK_NAME or track not in names):
-            names[track] = decode_name(content)  # that of the instrument only where there is no other; a title names no track
+            names[track] = decode_name(
+                content
+            )  # that of the instrument only where there is no other; a title names no track
     for changes in (*tempos, *metres):
         changes.sort(key=lambda change: change[0])  # stable: of several at one tick the last one counts
     return tempos, metres, names

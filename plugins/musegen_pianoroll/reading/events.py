@@ -2,12 +2,12 @@
 
 Nearly all events of nearly all tracks are channel events with two data bytes: notes, controllers, pitch bend. A regular expression
 finds the longest stretch of them at once. What lies between two stretches (a program change, a text, something damaged) is read by
-itself in Python. All stretches of all tracks, joined, are then turned into a table without a loop: such an event has exactly three
-bytes below 0x80, the last byte of its time and its data, so the low bytes in threes are the table; and a high byte belongs to a time
-if 3n low bytes stand before it, and is a status if 3n + 1 do.
+itself in Python. All stretches of all tracks, joined, are then turned into a table without a loop: such an event has exactly
+three bytes below 0x80, the last byte of its time and its data, so the low bytes in threes are the table; and a high byte belongs
+to a time if 3n low bytes stand before it, and is a status if 3n + 1 do.
 
-A damaged event costs that event, and what was wrong is counted. Where it is not clear where the next event begins, reading goes on at
-the next place that looks like one.
+A damaged event costs that event, and what was wrong is counted. Where it is not clear where the next event begins, reading goes on
+at the next place that looks like one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ GOING_ON = re.compile(_STRETCH)
 BEGUN = re.compile(_TIME + _STATUS + _DATA + _STRETCH)
 """A stretch whose first event has a status."""
 ONE = re.compile(_TIME + rb"(" + _STATUS + rb"?+)" + _DATA)
-LIKE_AN_EVENT = re.compile(
-    rb"[\x00-\x7f](?:[\x80-\xbf\xe0-\xef][\x00-\x7f]{2}|[\xc0-\xdf][\x00-\x7f]|\xff[\x00-\x7f])"
-)
+LIKE_AN_EVENT = re.compile(rb"[\x00-\x7f](?:[\x80-\xbf\xe0-\xef][\x00-\x7f]{2}|[\xc0-\xdf][\x00-\x7f]|\xff[\x00-\x7f])")
 _HIGH = bytes(range(0x80, 0x100))
 _N_DATA = {0x8: 2, 0x9: 2, 0xA: 2, 0xB: 2, 0xC: 1, 0xD: 1, 0xE: 2}
 _N_DATA_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
@@ -90,8 +88,8 @@ def read_events(tracks: Sequence[tuple[bytes, int, int, bool]], most: int) -> Ev
     """The events of every track.
 
     Args:
-        tracks: for each the bytes of its file, its first byte there, the one after its last, and whether to stop at its end-of-track
-            event. Many at once cost little more than one, because calling numpy takes as long as the work itself.
+        tracks: for each the bytes of its file, its first byte there, the one after its last, and whether to stop at its
+            end-of-track event. Many at once cost little more than one, because calling numpy takes as long as the work itself.
         most: events that may be read.
 
     Raises:

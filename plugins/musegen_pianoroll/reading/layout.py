@@ -8,7 +8,7 @@ from pathlib import Path
 
 from musegen_pianoroll.reading.errors import MidiError
 
-__all__ = ["Layout", "SIZE_CAP_BYTES", "layout"]
+__all__ = ["SIZE_CAP_BYTES", "Layout", "layout"]
 
 SIZE_CAP_BYTES = 16 << 20
 HEADER_WITHIN = 4096
@@ -77,7 +77,9 @@ def layout(data: bytes, path: Path) -> Layout:
     in_frames = division >= 0x8000
     if in_frames:
         mended.append("time in frames instead of beats, read at 120 beats per minute")
-    ticks_per_beat = round((30000 / 1001 if frames == 29 else frames) * ticks * 60 / SMPTE_BPM) if in_frames else division
+    ticks_per_beat = (
+        round((30000 / 1001 if frames == 29 else frames) * ticks * 60 / SMPTE_BPM) if in_frames else division
+    )
     if ticks_per_beat == 0:
         raise MidiError(path, "has no ticks per beat")
     return Layout(min(kind, 1) if kind != 2 else 0, division, ticks_per_beat, in_frames, tracks, mended)

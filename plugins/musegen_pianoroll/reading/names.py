@@ -8,7 +8,9 @@ import unicodedata
 __all__ = ["decode_name", "names_drums"]
 
 _PERCUSSION_PROGRAMS = range(112, 120)  # steel drums, taiko, synth drum …: melodic, whatever their names say
-_DRUMS = re.compile(r"\b(drums?|drum ?(kit|set|machine|track)|percussions?|perc|schlagzeug|batterie|bater[ií]a|batteria)\b", re.I)
+_DRUMS = re.compile(
+    r"\b(drums?|drum ?(kit|set|machine|track)|percussions?|perc|schlagzeug|batterie|bater[ií]a|batteria)\b", re.I
+)
 
 
 def decode_name(content: bytes) -> str:

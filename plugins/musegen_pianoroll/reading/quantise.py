@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -218,7 +217,7 @@ def _grid(score: Score, length: int, reading: Reading, path: Path) -> Grid:
         bar = bar_steps_of(numerator, denominator, steps_per_beat)
         stretch = (length if i == len(starts) - 1 else starts[i + 1]) - start
         if not bar:
-            n_odd += math.ceil(stretch * denominator / (numerator * 4 * steps_per_beat))
+            n_odd += max(1, round(stretch * denominator / (numerator * 4 * steps_per_beat)))
             continue
         n_bars, rest = divmod(stretch, bar)
         if rest and i == len(starts) - 1:

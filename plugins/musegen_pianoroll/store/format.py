@@ -15,7 +15,19 @@ import numpy as np
 
 from musegen.errors import BadInput
 
-__all__ = ["FORMAT", "GRIDS", "PACKED", "PLANES_AT", "Heard", "Piece", "Shard", "StoreTrack", "map_planes", "pitch_name", "planes_header"]
+__all__ = [
+    "FORMAT",
+    "GRIDS",
+    "PACKED",
+    "PLANES_AT",
+    "Heard",
+    "Piece",
+    "Shard",
+    "StoreTrack",
+    "map_planes",
+    "pitch_name",
+    "planes_header",
+]
 
 FORMAT = 1
 PACKED = 16

@@ -1,7 +1,7 @@
 """Bars of pieces: which of them are bars of one metre, and how many are left out for what.
 
-Files say 1/4 or 2/4 where musicians count four: POP909 writes 1/4 on most of its beats. So bars that are parts of a metre's bars are
-joined where they tile them.
+Files say 1/4 or 2/4 where musicians count four: POP909 writes 1/4 on most of its beats. So bars that are parts of a metre's bars
+are joined where they tile them.
 """
 
 from __future__ import annotations

@@ -17,14 +17,24 @@ import csv
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from musegen.errors import BadInput
-from musegen_pianoroll.store.format import FORMAT, GRIDS, PACKED, Heard, Piece, Shard, StoreTrack, map_planes, pitch_name
+from musegen_pianoroll.store.format import (
+    FORMAT,
+    GRIDS,
+    PACKED,
+    Heard,
+    Piece,
+    Shard,
+    StoreTrack,
+    map_planes,
+    pitch_name,
+)
 from musegen_pianoroll.store.metres import bar_steps_of, bars_in, is_part, usual_metre
 from musegen_pianoroll.store.tally import Tally
 
@@ -82,7 +92,7 @@ class Store:
     shard: Shard | None = None
     """Which part of a folder it holds, if not all."""
     tally: Tally | None = None
-    heard: Heard = Heard()
+    heard: Heard = field(default_factory=Heard)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -127,8 +137,8 @@ class Store:
         split: str = "train",
         stride_bars: int = 1,
     ) -> np.ndarray:
-        """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``; parts of
-        bars are joined, see ``metres.bars_in``."""
+        """First steps, in the store, of all windows of ``n_bars`` whole bars of one metre within one piece, int64 ``(N,)``; parts
+        of bars are joined, see ``metres.bars_in``."""
         bar = bar_steps_of(numerator, denominator, self.steps_per_beat)
         starts = [
             piece.first_step + first + bar * np.arange(0, bars - n_bars + 1, stride_bars)

@@ -27,6 +27,7 @@ from musegen_pianoroll.writing.midi import (
 
 __all__ = ["GivenPiece", "without_notes"]
 
+
 @dataclass(frozen=True)
 class GivenPiece:
     """A piece and a model's grid.
@@ -148,7 +149,9 @@ class GivenPiece:
         if k == 1:
             return self.midi
         tracks = [[(tick * k, event) for tick, event in events] for events in self.midi.tracks]
-        return replace(self.midi, division=self.midi.division * k, tracks=tracks, ends=[k * end for end in self.midi.ends])
+        return replace(
+            self.midi, division=self.midi.division * k, tracks=tracks, ends=[k * end for end in self.midi.ends]
+        )
 
     @cached_property
     def _velocities(self) -> dict[bool, int]:
@@ -170,11 +173,7 @@ def without_notes(midi: MidiFile, parts: set[tuple[int, int]]) -> MidiFile:
     """
     tracks, ends = [], []
     for number, (events, end) in enumerate(zip(midi.tracks, midi.ends, strict=True), 1):
-        left = [
-            event
-            for event in events
-            if not (0x80 <= event[1][0] < 0xA0 and (number, event[1][0] & 0xF) in parts)
-        ]
+        left = [event for event in events if not (0x80 <= event[1][0] < 0xA0 and (number, event[1][0] & 0xF) in parts)]
         sounds = any(0x90 <= event[0] < 0xA0 for _, event in left)
         if len(left) == len(events) or sounds or number == 1:
             tracks.append(left)

@@ -1,7 +1,8 @@
 """MIDI files event by event: what was read is written again as it was, and new parts stand beside it.
 
-A standard MIDI file is a header and tracks; a track is events, each with the ticks since the one before. A new part has a track and a
-channel of its own. Where the sixteen channels do not suffice, it goes to a second port (meta event 0x21), which has sixteen more.
+A standard MIDI file is a header and tracks; a track is events, each with the ticks since the one before. A new part has a track
+and a channel of its own. Where the sixteen channels do not suffice, it goes to a second port (meta event 0x21), which has sixteen
+more.
 """
 
 from __future__ import annotations
@@ -136,7 +137,6 @@ class MidiFile:
             chunk = b"".join(body)
             chunks += [b"MTrk", struct.pack(">I", len(chunk)), chunk]
         return b"".join(chunks)
-
 
 
 @dataclass

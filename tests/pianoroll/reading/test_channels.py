@@ -168,7 +168,9 @@ def test_names_in_the_encodings_of_others(content: bytes, text: str) -> None:
 
 
 def spans(*some: Event, end: int | None = None, pedal: Any = "piano") -> list[tuple[int, int]]:
-    return sorted((a, b) for t in read_score(midi([events(*some, end=end)]), pedal).tracks for a, b, _ in t.notes.tolist())
+    return sorted(
+        (a, b) for t in read_score(midi([events(*some, end=end)]), pedal).tracks for a, b, _ in t.notes.tolist()
+    )
 
 
 def test_notes_without_an_end_sound_to_the_end_of_the_track() -> None:
@@ -202,7 +204,9 @@ def test_pedals_hold_notes() -> None:
     assert spans(on(0), down, off(10), *again, on(50, 64), off(55, 64), control(90, 64, 0)) == [(0, 50), (50, 90)]
 
 
-@pytest.mark.parametrize(("number", "pedal", "held"), [(0, "piano", 1), (7, "piano", 1), (8, "piano", 0), (8, "all", 1)])
+@pytest.mark.parametrize(
+    ("number", "pedal", "held"), [(0, "piano", 1), (7, "piano", 1), (8, "piano", 0), (8, "all", 1)]
+)
 def test_whose_notes_pedals_hold(number: int, pedal: Any, held: bool) -> None:
     some = [program(0, number), on(0), control(5, 64, 127), off(10), control(50, 64, 0)]
     assert spans(*some, pedal=pedal) == [(0, 50 if held else 10)]
@@ -228,7 +232,15 @@ def playing(draw: st.DrawFn) -> list[Event]:
         found.append(
             draw(
                 st.sampled_from(
-                    [on, on, on, off, off, lambda t, p, c: program(t, p - 60, c), lambda t, p, c: control(t, 64, 127 * (p - 60), c)]
+                    [
+                        on,
+                        on,
+                        on,
+                        off,
+                        off,
+                        lambda t, p, c: program(t, p - 60, c),
+                        lambda t, p, c: control(t, 64, 127 * (p - 60), c),
+                    ]
                 )
             )(now, pitch, channel)
         )

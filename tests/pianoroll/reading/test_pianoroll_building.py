@@ -10,115 +10,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import midi_files
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midi_files import END, chunk, header, midi, piece, quantity, track
-from readers import check
+from midi_files import midi, piece, track
 
-from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen.reporting import listening
-from musegen_pianoroll.reading import crew, events, parts
-from musegen_pianoroll.reading import midi as midi_module
+from musegen_pianoroll.reading import crew, parts
 from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.crew import Stopped
-from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.quantise import from_keys, pack_notes, to_keys
 from musegen_pianoroll.store.merge import merge_stores
 from musegen_pianoroll.store.store import Store
 
 Run = Callable[..., object]
-CAP = 2**40
-
-
-# Events shown sound at once
-
-
-@st.composite
-def tracks(draw: st.DrawFn) -> bytes:
-    """A sound track chunk with running status, long times, events of all kinds."""
-    content, status = b"", 0
-    for _ in range(draw(st.integers(0, 40))):
-        content += quantity(draw(st.sampled_from([0, 1, 127, 128, 5000, 16384, 2**21, 2**28 - 1])))
-        kind = draw(st.sampled_from([0x80, 0x90, 0x90, 0x90, 0xA3, 0xB1, 0xCF, 0xD2, 0xE5, 0xF0, 0xF7, 0xFF]))
-        if kind >= 0xF0:
-            text = draw(st.binary(max_size=9))
-            status = status if kind == 0xFF else 0
-            content += bytes([kind]) + (b"\x01" if kind == 0xFF else b"") + quantity(len(text)) + text
-            continue
-        if kind != status or draw(st.booleans()):
-            content += bytes([kind])
-        status = kind
-        content += bytes(draw(st.integers(0, 127)) for _ in range(1 if 0xC0 <= kind < 0xE0 else 2))
-    return chunk(b"MTrk", content + END)
-
-
-def chunks_of(tracks: list[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
-    data, places = header(len(tracks)), []
-    for content in tracks:
-        places.append((len(data) + 8, len(data) + len(content)))
-        data += content
-    return data, places
-
-
-def outcome(data: bytes) -> str:
-    try:
-        check(data)
-    except MidiError as error:
-        return error.reason
-    return "sound"
-
-
-def outcome_of_walk(data: bytes) -> str:
-    """As the check goes when every event is looked at one by one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(midi_module, "read_events", lambda *_: None)
-        return outcome(data)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(tracks(), min_size=1, max_size=3))
-def test_sound_tracks_are_shown_sound(content: list[bytes]) -> None:
-    data, places = chunks_of(content)
-    assert events.read_events(data, places, [CAP] * len(places), CAP) is not None
-    assert events.read_events(data, places, [-1] * len(places), CAP) is None
-    assert outcome(data) == outcome_of_walk(data)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.one_of(
-        midi_files.structured(),
-        midi_files.mutated([piece(2), piece(1, 96)]),
-        st.lists(tracks(), min_size=1, max_size=2).flatmap(lambda t: midi_files.mutated([chunks_of(t)[0]])),
-    )
-)
-def test_the_fast_check_and_the_walk_agree(data: bytes) -> None:
-    assert outcome(data) == outcome_of_walk(data)
-
-
-def test_the_fast_check_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    def walk(*_: object) -> None:
-        raise AssertionError("walked")
-
-    monkeypatch.setattr(midi_module, "_walk", walk)
-    for path in [*bundled("freedoom").glob("*.mid"), *bundled("chorales").glob("*.mid")]:
-        check(path.read_bytes())
-
-
-@pytest.mark.parametrize("more", [0, 1])
-def test_the_length_of_a_track_is_exact(more: int) -> None:
-    longest = midi_module.BEAT_CAP * 480
-    notes = b"".join(
-        quantity(delta) + b"\x90\x3c\x40" for delta in (longest - 2**22, 2**21, 2**21 - 128 - 7, 128, 7 + more)
-    )
-    data = header(1) + chunk(b"MTrk", notes + END)
-    assert outcome(data) == ("is longer than 50,000 beats" if more else "sound")
-
-
 # Notes as integers, planes in blocks
 
 
