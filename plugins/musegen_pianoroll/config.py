@@ -23,7 +23,8 @@ class PianorollConfig:
     channels: int = option(64, "channels of the musegan networks' widest layer in time and pitch, per generator", ge=1)
     tracks: str | dict[str, Any] = option(
         "band",
-        "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping; a store brings its own",
+        "band (drums, piano, guitar, bass, strings), voices (soprano, alto, tenor, bass, by their names or in order), or your own "
+        "mapping; a store brings its own",
     )
     steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
     bars: int = option(4, "bars per sample", ge=1)

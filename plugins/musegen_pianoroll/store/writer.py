@@ -119,7 +119,7 @@ class StoreWriter:
             "sha256": digest.hexdigest(),
             "mapping": self.mapping,
             "tally": self.tally.as_json(),
-            "tracks": [asdict(track) for track in self.tracks],
+            "tracks": [track.as_json() for track in self.tracks],
         }
         if self.shard:
             index["shard"] = asdict(self.shard)
