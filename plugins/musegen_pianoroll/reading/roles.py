@@ -69,10 +69,15 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
     return specs
 
 
+def _as_list(entries: Any) -> list[Any]:
+    """One entry alone stands for a list of it."""
+    return entries if isinstance(entries, list) else [entries]
+
+
 def _programs(name: str, entries: Any) -> set[int]:
     """General MIDI numbers from numbers and ranges such as "24-31"."""
     found: set[int] = set()
-    for entry in entries if isinstance(entries, list) else [entries]:
+    for entry in _as_list(entries):
         first, dash, last = str(entry).partition("-")
         try:
             found |= set(range(int(first), int(last if dash else first) + 1))
@@ -239,7 +244,7 @@ def _roles(score: Score, tracks: str | dict[str, Any], needs_melody: bool) -> Ro
         return [(0 if one.is_drum else _BAND_ROLES[one.program], one) for one in sounding]
     assert isinstance(tracks, dict)
     # A name is a user's explicit word, so it goes before a program, and before drums.
-    parts = [[plain(str(part)) for part in entry.get("names", [])] for entry in tracks.values()]
+    parts = [[plain(str(part)) for part in _as_list(entry.get("names", []))] for entry in tracks.values()]
     programs = [_programs(key, entry.get("programs", [])) for key, entry in tracks.items()]
     drums = [bool(entry.get("drums")) for entry in tracks.values()]
     found = []
@@ -259,9 +264,9 @@ def _found(score: Score, sounding: Sequence[ScoreTrack], track: str | int, is_vo
     name = plain(str(track)).strip()
     number = int(name) if name.isdecimal() else None
     matches = [part for part in sounding if part.number == number and number is not None]
-    matches = matches or [part for part in sounding if plain(part.name).strip() == name]
-    if not matches:
-        inside = [part for part in sounding if name and name in plain(part.name)]
+    matches = matches or [part for part in sounding if name and plain(part.name).strip() == name]
+    if not matches and name:
+        inside = [part for part in sounding if name in plain(part.name)]
         matches = inside if len({part.number for part in inside}) == 1 else []
     if not matches:
         what = f"the file has {_listed(sounding)}" if sounding else "the file has no notes"

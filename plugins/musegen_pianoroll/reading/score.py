@@ -15,8 +15,6 @@ class ScoreTrack:
 
     Attributes:
         number: of the track in the file, from 1, as a user counts them.
-        channel: of the notes, from 0; −1 where there are no channels.
-        velocity: of each note, ``(n,)``; None where it is not known.
     """
 
     name: str
@@ -24,8 +22,6 @@ class ScoreTrack:
     is_drum: bool
     notes: np.ndarray
     number: int = 0
-    channel: int = -1
-    velocity: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ from musegen_pianoroll.reading.score import Score, ScoreTrack
 __all__ = ["Part", "find_voices", "parts_of"]
 
 N_VOICES = 4
-CROSSED = 5
-"""Semitones of mean pitch by which a part may lie above one that comes before it in the file, if the file is in order."""
+CROSSED, CLOSE = 5, 1
+"""Semitones of mean pitch by which a part may lie above one that comes before it in the file, if the file is in order; and by which
+the melody may."""
+BASS_PROGRAMS, EFFECTS = range(32, 40), range(119, 128)
+"""General MIDI programs that play no melody."""
 MOST_PROGRAMS = 16
 """Tracks with more parts than this are not looked through for parts that are one."""
 
@@ -37,7 +40,9 @@ class Part:
     @cached_property
     def line(self) -> Line:
         notes = np.concatenate([track.notes for track in self.tracks])
-        return Line(notes, self.ticks_per_beat, self.span, self.tracks[0].program, is_accompaniment(self.name))
+        program = self.tracks[0].program
+        behind = is_accompaniment(self.name) or program in BASS_PROGRAMS or program in EFFECTS
+        return Line(notes, self.ticks_per_beat, self.span, behind)
 
 
 def parts_of(score: Score, tracks: Sequence[ScoreTrack]) -> list[Part]:
@@ -90,10 +95,11 @@ def find_voices(parts: Sequence[Part], needs_melody: bool = False) -> dict[int, 
     rest = _in_order(rest, parts)
     free = [voice for voice in range(N_VOICES) if voice not in found]
     if 0 not in found:
-        first = _first(rest, parts, is_whole=len(rest) == len(parts) == N_VOICES)
+        margin = CLOSE if needs_melody else CROSSED  # data keep the order of their files where it may be right
+        first = _first(rest, parts, margin, is_whole=len(rest) == len(parts) == N_VOICES)
         if first is None and needs_melody:
             others = [i for voice, i in sorted(found.items()) if voice < N_VOICES - 1]
-            first = _first(others, parts)
+            first = _first(others, parts, margin)
             found = {voice: i for voice, i in found.items() if i != first}
             free.remove(0)
         if first is not None:
@@ -135,10 +141,10 @@ def _in_order(numbers: Sequence[int], parts: Sequence[Part]) -> list[int]:
     return list(numbers)
 
 
-def _first(numbers: Sequence[int], parts: Sequence[Part], is_whole: bool = False) -> int | None:
+def _first(numbers: Sequence[int], parts: Sequence[Part], margin: float, is_whole: bool = False) -> int | None:
     """The part that is the melody; of a whole file of four parts the first one, if it could be sung or if none could."""
     mine = [parts[i].line for i in numbers]
     if is_whole and (mine[0].sings or (mine[0].may_be_melody and not any(line.sings for line in mine))):
         return numbers[0]
-    best = melody(mine)
+    best = melody(mine, margin)
     return None if best is None else numbers[best]

@@ -38,14 +38,15 @@ class StoreTrack:
     """A track of every piece: its name, the General MIDI program it is written with, and whether it is drums.
 
     Attributes:
-        lowest, highest: MIDI pitches that it has in the data, where that is known; a store's index does not say it.
+        lowest, highest: MIDI pitches that it has in the data, where that is known; they do not make it another track, and a store's
+            index does not hold them.
     """
 
     name: str
     program: int = 0
     is_drum: bool = False
-    lowest: int | None = None
-    highest: int | None = None
+    lowest: int | None = field(default=None, compare=False)
+    highest: int | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """What is known of it."""
