@@ -117,10 +117,10 @@ class Line:
 def melody(lines: Sequence[Line], margin: float = 1.0) -> int | None:
     """The line that lies highest and sings.
 
-    Of lines that could be sung, see ``Line.sings``, bass lines excepted, it is the one with the highest ``Line.score``. Of those that
-    come within ``margin`` semitones of it the highest counts, and of those as high, by ``margin`` again, the first one in the file.
-    Of lines that are the same but for octaves it is the one that a soprano could sing. Where no line could be sung it is the one
-    whose top line lies highest, of those that move.
+    Of lines that could be sung, see ``Line.sings``, bass lines excepted, it is the one with the highest ``Line.score``. Of those
+    that come within ``margin`` semitones of it the highest counts, and of those as high, by ``margin`` again, the first one in the
+    file. Of lines that are the same but for octaves it is the one that a soprano could sing. Where no line could be sung it is the
+    one whose top line lies highest, of those that move.
 
     Returns:
         Its number; None where nothing moves but a bass.

@@ -326,7 +326,7 @@ def _in_words(
             source += f" ({n} {'higher' if line == 'bottom line' else 'lower'} note{'s' * (n != 1)} left out)"
         subject = "the melody" if are_voices and role == VOICES[0].name else role
         words.append(f"{subject} is {source}")
-    text = ", ".join(words)
+    text = "; ".join(words)
     text = text[:1].upper() + text[1:]
     rest = list(dict.fromkeys(_title(part) for part in left_out))
     return f"{text}; left out: {', '.join(rest)}" if text and rest else text
