@@ -68,15 +68,25 @@ class Line:
         return float((4 * covered < end - start).mean())
 
     @cached_property
-    def coverage(self) -> float:
-        """Share of the file's stretches of four beats in which the top line sounds."""
+    def _heard(self) -> np.ndarray:
+        """In which of the file's stretches of four beats the top line sounds, bool."""
         first, last = self.span
         width = 4 * self.ticks_per_beat
         heard = np.zeros(max(1, -(-(last - first) // width)) + 1, np.int64)
         at = (self.top[:, :2] - [first, first + 1]) // width
         np.add.at(heard, np.clip(at[:, 0], 0, len(heard) - 2), 1)
         np.add.at(heard, np.clip(np.maximum(at[:, 1], at[:, 0]), 0, len(heard) - 2) + 1, -1)
-        return float((np.cumsum(heard)[:-1] > 0).mean())
+        return np.asarray(np.cumsum(heard)[:-1] > 0)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the file's stretches of four beats in which the top line sounds."""
+        return float(self._heard.mean())
+
+    @property
+    def n_beats(self) -> int:
+        """Beats of these stretches."""
+        return 4 * int(self._heard.sum())
 
     @cached_property
     def stepwise(self) -> float:
@@ -85,14 +95,15 @@ class Line:
 
     @property
     def sings(self) -> bool:
-        """Whether it is a line that could be sung: mostly one note at a time, moving, some of it in steps, for a good part of the
-        file, and by name and instrument no accompaniment."""
+        """Whether it is a line that could be sung: mostly one note at a time, moving every eight beats or more often, some of it in
+        steps, for a good part of the file, and by name and instrument no accompaniment."""
         return (
             not self.behind
             and len(np.unique(self.top[:, 2])) > 2
             and self.alone >= 0.6
             and self.coverage >= 0.25
             and self.stepwise >= 0.15
+            and 8 * len(self.moves) >= self.n_beats
         )
 
     @property
@@ -101,8 +112,7 @@ class Line:
         two beats while it sounds, a single line one in all."""
         if self.behind or not len(self.moves):
             return False
-        n_beats = 4 * self.coverage * max(1, -(-(self.span[1] - self.span[0]) // (4 * self.ticks_per_beat)))
-        return self.alone >= 0.6 or 2 * len(self.moves) >= n_beats
+        return self.alone >= 0.6 or 2 * len(self.moves) >= self.n_beats
 
     @property
     def score(self) -> float:

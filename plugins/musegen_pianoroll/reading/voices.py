@@ -116,7 +116,8 @@ def _by_name(parts: Sequence[Part]) -> tuple[dict[int, int], set[int]]:
     names = voices_named([part.name for part in parts])
     named = [i for i, voice in enumerate(names) if voice is not None]
     order = [names[i] for i in named]
-    if len(order) == N_VOICES and all(a <= b for a, b in pairwise(order)):  # type: ignore[operator]
+    is_choir = len(order) == N_VOICES and all(order.count(voice) <= 2 for voice in order)
+    if is_choir and all(a <= b for a, b in pairwise(order)):  # type: ignore[operator]
         return dict(enumerate(named)), set(named)  # such as two sopranos, alto and bass
     found = {voice: names.index(voice) for voice in range(N_VOICES) if voice in names}
     if N_VOICES - 1 in found:
