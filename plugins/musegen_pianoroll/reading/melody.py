@@ -14,6 +14,8 @@ NEIGHBOURS = 9
 """Semitones: under a pedal a note of a voice is taken to end when another one so near begins."""
 TOGETHER = 8
 """Notes that begin within this part of a beat begin together."""
+GOOD_PART = 0.3
+"""Of a file, by ``Line.coverage``, in which a melody sounds."""
 BASS_PITCH = 50
 """A line whose mean pitch is below this lies in the bass, where another line lies an octave higher."""
 VOICE_RANGE = (57, 81)
@@ -101,7 +103,7 @@ class Line:
             not self.behind
             and len(np.unique(self.top[:, 2])) > 2
             and self.alone >= 0.6
-            and self.coverage >= 0.25
+            and self.coverage >= GOOD_PART
             and self.stepwise >= 0.15
             and 8 * len(self.moves) >= self.n_beats
         )
@@ -120,7 +122,7 @@ class Line:
         what it lacks. With names and order hidden, four in five songs of POP909 (Wang et al. 2020, 2008.07142) give their melody;
         the others have a second line that could be sung, and lies higher."""
         height = self.mean if self.mean <= 74 else 74 + (self.mean - 74) / 4
-        lacks = 60 * (1 - self.alone) + 24 * (1 - min(self.coverage / 0.6, 1)) + 24 * (1 - min(self.stepwise / 0.3, 1))
+        lacks = 60 * (1 - self.alone) + 36 * (1 - min(self.coverage / 0.6, 1)) + 24 * (1 - min(self.stepwise / 0.3, 1))
         return height - lacks
 
 
@@ -147,7 +149,7 @@ def melody(lines: Sequence[Line], margin: float = 1.0) -> int | None:
     moving = [i for i, line in enumerate(lines) if line.may_be_melody]
     high = [i for i in moving if not basses[i]]
     # A part that sounds in a bar or two is not it, however high.
-    return max(high, key=lambda i: (lines[i].coverage >= 0.25, lines[i].mean), default=None)
+    return max(high, key=lambda i: (lines[i].coverage >= GOOD_PART, lines[i].mean), default=None)
 
 
 def _is_bass(line: Line, lines: Sequence[Line]) -> bool:
