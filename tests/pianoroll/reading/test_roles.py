@@ -116,6 +116,30 @@ def test_a_line_of_high_ornaments_is_not_the_melody() -> None:
     assert melody_of(track_of("Harp", drone, 46), track_of("Flute", line(TUNE), 73)) == "Flute"
 
 
+HIGHER = {
+    "sounds in three bars of eight": line([91, 93, 95, 96] * 3, start=2 * BAR),
+    "trills on two notes": line([88, 89] * 32, length=BEAT // 2),
+    "leaps more than it steps": line([84, 91, 79, 88, 90] * 6),
+    "has chords a third of the time": line([p + 7 for p in TUNE])
+    + [(b * BEAT, b * BEAT + BEAT, p) for b in range(0, 32, 3) for p in (64, 67)],
+}
+
+
+@pytest.mark.parametrize("what", HIGHER)
+def test_what_lies_higher_and_sings_less_is_not_the_melody(what: str) -> None:
+    higher, tune = track_of("", HIGHER[what], 8), track_of("Flute", line(TUNE), 73)
+    assert melody_of(higher, tune) == melody_of(tune, higher) == "Flute"
+    assert melody_of(tune, track_of("", line([p + 12 for p in TUNE[::-1]]), 123)) == "Flute"  # birds
+
+
+def test_where_nothing_sings_it_is_the_top_line_of_a_hymn() -> None:
+    """Four notes on every beat, as one plays it from a hymn book; a few bells in two bars are not it."""
+    hymn = [(b * BEAT, (b + 1) * BEAT, p - down) for b, p in enumerate(TUNE) for down in (0, 5, 8, 24)]
+    bells = track_of("Bells", line([91, 93, 95, 96] * 2, length=BEAT // 2), 9)
+    found = choose(score_of(bells, track_of("Organ", hymn, 19)), "voices", ["Soprano"])
+    assert sung(found) == line(TUNE)
+
+
 def test_of_lines_that_sing_the_highest_is_the_melody() -> None:
     low = line([p - 12 for p in TUNE[1:] + TUNE[:1]])
     assert melody_of(track_of("Cello", low, 42), track_of("Flute", line(TUNE), 73)) == "Flute"
@@ -172,6 +196,7 @@ def test_a_file_of_twelve_tracks() -> None:
         [track_of("", CHORDS), track_of("", BASS)],
         [track_of("", BASS, 33), track_of("", CLICK, is_drum=True)],
         [track_of("Left hand", line(TUNE))],
+        [track_of("Metronome", line([77, 76, 76, 76] * 8, sounds=0.1)), track_of("Guitar", CHORDS, 24)],
         [],
     ],
 )
@@ -209,7 +234,9 @@ def test_a_melody_that_changes_its_instrument_is_one() -> None:
     assert found.said == "The melody is track 2; left out: 3"
     # What plays at the same time in a file of one track is several parts.
     together = [replace(one, number=1) for one in (changes[2], track_of("", line(TUNE), 73))]
-    assert sung(choose(Score(BEAT, [], [], together), "voices", ["Soprano"])) == line(TUNE)
+    found = choose(Score(BEAT, [], [], together), "voices", ["Soprano"])
+    assert sung(found) == line(TUNE)
+    assert [part.program for part in found.left_out] == [24]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 900), st.integers(0, 127)), min_size=1, max_size=40))
@@ -372,6 +399,8 @@ def test_a_title_is_no_name_of_the_melody() -> None:
 
 
 def test_of_several_so_named_the_one_that_sings() -> None:
+    one_pitch = track_of("Vocals", line([84] * 32))
+    assert melody_of(one_pitch, track_of("Flute", line(TUNE), 73)) == "Flute"
     pads = track_of("Voice", CHORDS, 53)
     assert melody_of(pads, track_of("Voice", line(TUNE), 53), track_of("Piano", line([84, 86, 88, 89] * 8))) == "Voice"
     found = choose(score_of(pads, track_of("Voice", line(TUNE), 53)), "voices", ["Soprano"])
@@ -410,11 +439,18 @@ def test_four_parts_without_names_are_voices_in_order_unless_they_begin_with_the
     ):
         notes, _ = assign(score_of(*parts), "voices")
         assert [part[0, 2] for _, part in sorted(notes, key=lambda entry: entry[0])] == wanted
+    first = choose(score_of(*crossing), "voices", ["Soprano"])  # whoever gives four voices gives them in order, too
+    assert sung(first) == line([p - 5 for p in TUNE])
+    click = track_of("Click", line([77, 76, 76, 76] * 8, sounds=0.1))
+    assert [role for role, _ in assign(score_of(click, *high_to_low), "voices")[0]] == [0, 1, 2, 3]
     three = [high_to_low[i] for i in (3, 1, 0)]
     assert [part[0, 2] for _, part in sorted(assign(score_of(*three), "voices")[0], key=lambda e: e[0])] == [72, 67, 57]
 
 
 def test_four_parts_that_begin_with_chords() -> None:
+    harp = track_of("", line([76, 79, 84, 79] * 32, length=BEAT // 4), 46)
+    low = [track_of("", line([p - down for p in TUNE])) for down in (5, 10, 15)]
+    assert sung(choose(score_of(harp, *low), "voices", ["Soprano"])) == line([p - 5 for p in TUNE])
     guitar, organ = track_of("", chords(pitches=(64, 67, 72)), 24), track_of("", chords(up=(5, 0)), 16)
     tune = track_of("", line(TUNE), 73)
     assert sung(choose(score_of(guitar, tune, organ, track_of("", BASS, 33)), "voices", ["Soprano"])) == line(TUNE)
@@ -485,6 +521,10 @@ def test_a_chosen_track_plays_one_role_alone() -> None:
     assert [part.name for part in found.left_out] == ["Guitar"]
     found = choose(score_of(track_of("Soprano", BASS), flute), "voices", ["Soprano"], 3)
     assert sung(found) == line(TUNE)
+    found = choose(
+        score_of(track_of("Soprano", BASS), track_of("Alto", line(TUNE))), "voices", ["Soprano", "Alto"], "Alto"
+    )
+    assert found.said == "The melody is track 3, Alto; left out: 2 Soprano"
     mapping = {"Beat": {"drums": True}, "Lead": {"programs": [80]}}
     assert sung(choose(score_of(flute), mapping, track=2), 1) == line(TUNE)  # the first role that is no drums
 
