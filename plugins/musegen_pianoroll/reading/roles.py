@@ -39,8 +39,8 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
 
     Args:
         tracks: ``band``, ``voices``, or a mapping from a track's name to ``programs`` (General MIDI numbers from 0, or
-            ranges such as "24-31"), ``names`` (parts of a source track's name), ``program`` (to write it with) and
-            ``drums`` (true or false).
+            ranges such as "24-31"), ``names`` (parts of a source track's name, of any case), ``program`` (to write
+            it with) and ``drums`` (true or false).
 
     Raises:
         BadInput: what is wrong with the mapping.
@@ -149,7 +149,7 @@ class Choice:
 
 
 def assign(
-    score: Score, tracks: str | dict[str, Any], track: str | int | None = None, given: Sequence[str] = ()
+    score: Score, tracks: str | dict[str, Any], given: Sequence[str] = (), track: str | int | None = None
 ) -> tuple[list[tuple[int, np.ndarray]], list[list[int]]]:
     """Sort a score's notes into roles; several tracks may have one. See ``choose``, also for the arguments.
 
@@ -190,7 +190,7 @@ def choose(
     >>> choose(score, "voices", ["Soprano"]).said
     'The melody is track 2, Tune; left out: 1 Pad'
     >>> choose(score, "voices", ["Soprano"], track=1).said
-    'The melody is the top line of track 1, Pad (2 lower notes left out); left out: 2 Tune'
+    'The melody is the top line of track 1, Pad, without 2 lower notes; left out: 2 Tune'
     """
     specs = track_specs(tracks)
     names = [spec.name for spec in specs]
@@ -244,13 +244,13 @@ def _roles(score: Score, tracks: str | dict[str, Any], needs_melody: bool) -> Ro
         return [(0 if one.is_drum else _BAND_ROLES[one.program], one) for one in sounding]
     assert isinstance(tracks, dict)
     # A name is a user's explicit word, so it goes before a program, and before drums.
-    parts = [[plain(str(part)) for part in _as_list(entry.get("names", []))] for entry in tracks.values()]
+    parts = [[plain(str(part)) for part in _as_list(entry.get("names") or [])] for entry in tracks.values()]
     programs = [_programs(key, entry.get("programs", [])) for key, entry in tracks.items()]
     drums = [bool(entry.get("drums")) for entry in tracks.values()]
     found = []
     for one in sounding:
         name = plain(one.name)
-        by_name = (role for role, mine in enumerate(parts) if any(part in name for part in mine))
+        by_name = (role for role, mine in enumerate(parts) if any(part and part in name for part in mine))
         others = (r for r in range(len(drums)) if (drums[r] if one.is_drum else one.program in programs[r]))
         role = next(by_name, next(others, None))
         if role is not None:
@@ -295,18 +295,30 @@ def _one_line(roles: Roles, role: int, ticks_per_beat: int) -> tuple[Roles, int]
     return [(r, part) for r, part in roles if r != role] + new, n_different - len(ends)
 
 
-def _title(part: ScoreTrack) -> str:
-    return f"{part.number} {part.name}".strip()
+def _instrument(part: ScoreTrack) -> str:
+    """What plays a track."""
+    from pretty_midi import INSTRUMENT_MAP
+
+    return "drums" if part.is_drum else str(INSTRUMENT_MAP[part.program])
+
+
+def _titles(tracks: Sequence[ScoreTrack]) -> list[str]:
+    """Number and name of each track; where it has no name, what plays it."""
+    unnamed = {
+        part.number: list(dict.fromkeys(_instrument(p) for p in tracks if p.number == part.number)) for part in tracks
+    }
+    titles = [f"{p.number} {p.name}" if p.name else f"{p.number} ({', '.join(unnamed[p.number])})" for p in tracks]
+    return list(dict.fromkeys(titles))
 
 
 def _listed(tracks: Sequence[ScoreTrack]) -> str:
     """Tracks as a user chooses from them: number, name, notes."""
-    if not tracks:
-        return "no notes"
-    return ", ".join(
-        f"{_title(part)} ({'drums, ' if part.is_drum else ''}{len(part.notes)} note{'s' * (len(part.notes) != 1)})"
-        for part in tracks
-    )
+    listed = []
+    for part in tracks:
+        what = [_instrument(part)] if part.is_drum or not part.name else []
+        what.append(f"{len(part.notes)} note{'s' * (len(part.notes) != 1)}")
+        listed.append(f"{part.number} {part.name}".strip() + f" ({', '.join(what)})")
+    return ", ".join(listed) or "no notes"
 
 
 def _in_words(
@@ -315,18 +327,15 @@ def _in_words(
     """One sentence of what plays which role."""
     words = []
     for role, parts in chosen.items():
-        titles = list(dict.fromkeys(_title(part) for part in parts))
-        line = "bottom line" if role == VOICES[-1].name else "top line"
-        source = f"the {line} of " if n_hidden.get(role) else ""
-        if len(titles) == 1:
-            source += f"track {parts[0].number}" + (f", {parts[0].name}" if parts[0].name else "")
+        titles, n = _titles(parts), n_hidden.get(role, 0)
+        line, others = ("bottom line", "higher") if role == VOICES[-1].name else ("top line", "lower")
+        if len(titles) > 1:
+            source = f"tracks {', '.join(titles[:-1])} and {titles[-1]}"
         else:
-            source += f"tracks {', '.join(titles[:-1])} and {titles[-1]}"
-        if n := n_hidden.get(role):
-            source += f" ({n} {'higher' if line == 'bottom line' else 'lower'} note{'s' * (n != 1)} left out)"
-        subject = "the melody" if are_voices and role == VOICES[0].name else role
-        words.append(f"{subject} is {source}")
+            source = f"track {parts[0].number}, {parts[0].name}" if parts[0].name else f"track {titles[0]}"
+        if n:
+            source = f"the {line} of {source}, without {n} {others} note{'s' * (n != 1)}"
+        words.append(f"{'the melody' if are_voices and role == VOICES[0].name else role} is {source}")
     text = "; ".join(words)
     text = text[:1].upper() + text[1:]
-    rest = list(dict.fromkeys(_title(part) for part in left_out))
-    return f"{text}; left out: {', '.join(rest)}" if text and rest else text
+    return f"{text}; left out: {', '.join(_titles(left_out))}" if text and left_out else text

@@ -32,6 +32,8 @@ class Part:
     tracks: list[ScoreTrack]
     ticks_per_beat: int
     span: tuple[int, int]
+    is_all: bool = False
+    """The file has no other part: whoever gives it means this one, also where it is played on a bass."""
 
     @property
     def name(self) -> str:
@@ -41,8 +43,8 @@ class Part:
     def line(self) -> Line:
         notes = np.concatenate([track.notes for track in self.tracks])
         program = self.tracks[0].program
-        behind = is_accompaniment(self.name) or program in BASS_PROGRAMS or program in EFFECTS
-        return Line(notes, self.ticks_per_beat, self.span, behind)
+        is_behind = not self.is_all and (program in BASS_PROGRAMS or program in EFFECTS)
+        return Line(notes, self.ticks_per_beat, self.span, is_behind or is_accompaniment(self.name))
 
 
 def parts_of(score: Score, tracks: Sequence[ScoreTrack]) -> list[Part]:
@@ -61,7 +63,7 @@ def parts_of(score: Score, tracks: Sequence[ScoreTrack]) -> list[Part]:
             groups.append(known[-1])
         else:
             mine.append(track)
-    return [Part(group, score.ticks_per_beat, span) for group in groups]
+    return [Part(group, score.ticks_per_beat, span, len(groups) == 1) for group in groups]
 
 
 def _after_one_another(group: Sequence[ScoreTrack], track: ScoreTrack) -> bool:

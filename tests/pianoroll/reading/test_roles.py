@@ -97,7 +97,8 @@ def test_what_was_chosen_is_said() -> None:
     score = score_of(*parts)
     assert choose(score, "voices", ["Soprano"]).said == "The melody is track 4, Melody; left out: 2 Click, 3 Chords"
     assert choose(score_of(parts[2]), "voices", ["Soprano"]).said == "The melody is track 2, Melody"
-    assert choose(score_of(track_of("", line(TUNE))), "voices", ["Soprano"]).said == "The melody is track 2"
+    unnamed = score_of(track_of("", line(TUNE), 73), track_of("", CLICK, is_drum=True))
+    assert choose(unnamed, "voices", ["Soprano"]).said == "The melody is track 2 (Flute); left out: 3 (drums)"
     assert choose(score_of(track_of("x", [])), "voices").said == ""
     band = [track_of("Flute", line(TUNE), 73), track_of("Violin", line(TUNE), 40), track_of("Guitar", CHORDS, 25)]
     assert choose(score_of(*band), "band", ["Strings"]).said == (
@@ -167,7 +168,9 @@ def test_a_lead_with_a_few_chords_is_the_melody_and_its_top_line_is_sung() -> No
     below = [(b * BAR, b * BAR + BEAT, p) for b in (1, 5, 6) for p in (64, 67)]
     found = choose(score_of(track_of("Pad", CHORDS, 89), track_of("", line(TUNE) + below, 80)), "voices", ["Soprano"])
     assert sung(found) == line(TUNE)
-    assert found.said == "The melody is the top line of track 3 (6 lower notes left out); left out: 2 Pad"
+    assert found.said == (
+        "The melody is the top line of track 3 (Lead 1 (square)), without 6 lower notes; left out: 2 Pad"
+    )
 
 
 def test_two_hands_in_two_tracks() -> None:
@@ -209,9 +212,15 @@ def test_a_file_without_a_melody_says_so_and_the_way_out(parts: list[ScoreTrack]
 
 
 def test_what_a_file_without_a_melody_has_is_listed() -> None:
-    parts = [track_of("Click", CLICK, is_drum=True), track_of("Chords", [(0, BAR, 60)])]
-    with pytest.raises(BadInput, match=r"it has 2 Click \(drums, 32 notes\), 3 Chords \(1 note\)\."):
+    parts = [track_of("Click", CLICK, is_drum=True), track_of("Chords", [(0, BAR, 60)]), track_of("", BASS, 33)]
+    listed = r"it has 2 Click \(drums, 32 notes\), 3 Chords \(1 note\), 4 \(Electric Bass \(finger\), 32 notes\)\."
+    with pytest.raises(BadInput, match=listed):
         choose(score_of(*parts), "voices", ["Soprano"])
+
+
+def test_a_part_alone_is_meant_whatever_plays_it() -> None:
+    for program in (33, 42, 123):
+        assert sung(choose(score_of(track_of("", BASS, program)), "voices", ["Soprano"])) == BASS
 
 
 def test_an_alto_alone_is_harmonised() -> None:
@@ -231,7 +240,7 @@ def test_a_melody_that_changes_its_instrument_is_one() -> None:
     found = choose(Score(BEAT, [], [], changes), "voices", ["Soprano"])
     assert sung(found) == line(TUNE)
     assert found.programs == [[40, 73], [24], [], []]
-    assert found.said == "The melody is track 2; left out: 3"
+    assert found.said == "The melody is track 2 (Flute, Violin); left out: 3 (Acoustic Guitar (nylon))"
     # What plays at the same time in a file of one track is several parts.
     together = [replace(one, number=1) for one in (changes[2], track_of("", line(TUNE), 73))]
     found = choose(Score(BEAT, [], [], together), "voices", ["Soprano"])
@@ -281,7 +290,7 @@ def test_the_top_line_of_two_hands() -> None:
     bass = [(b * BAR, (b + 1) * BAR, p) for b in range(8) for p in (36, 43)]
     found = choose(score_of(track_of("Piano", line(TUNE) + bass)), "voices", ["Soprano"])
     assert sung(found) == line(TUNE)
-    assert found.said == "The melody is the top line of track 2, Piano (16 lower notes left out)"
+    assert found.said == "The melody is the top line of track 2, Piano, without 16 lower notes"
     # A store keeps the part as it is, and so does a file that is not given as one voice.
     score = score_of(track_of("Piano", line(TUNE) + bass))
     for notes in (assign(score, "voices")[0], choose(score, "voices").notes):
@@ -321,7 +330,7 @@ def test_the_bass_is_given_as_a_bottom_line() -> None:
     octaves = BASS + [(start, end, pitch + 12) for start, end, pitch in BASS]
     found = choose(score_of(track_of("Sopran", line(TUNE)), track_of("Bass", octaves)), "voices", ["Bass"])
     assert sung(found, 3) == BASS
-    assert found.said == "Bass is the bottom line of track 3, Bass (32 higher notes left out); left out: 2 Sopran"
+    assert found.said == "Bass is the bottom line of track 3, Bass, without 32 higher notes; left out: 2 Sopran"
 
 
 # Voices
@@ -497,7 +506,7 @@ def test_a_track_is_chosen_by_name_or_number(chosen: str | int, number: int) -> 
     assert part.number == number
     assert number not in [one.number for one in found.left_out]
     assert len(found.left_out) == 3
-    notes, _ = assign(some_parts(), "voices", chosen, ["Soprano"])
+    notes, _ = assign(some_parts(), "voices", ["Soprano"], chosen)
     assert [role for role, _ in notes].count(0) == 1
 
 
@@ -544,7 +553,7 @@ def test_names_of_a_mapping_of_ones_own() -> None:
         "Flute": {"names": ["flöte"], "programs": [0]},
         "Low": {"names": ["ベース", "STRASSE"]},
         "Kick": {"names": "kick", "drums": False},
-        "Beat": {"drums": True},
+        "Beat": {"drums": True, "names": None},
     }
     parts = [
         track_of("Flo\u0308te", [(0, 1, 60)], 73),
