@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,7 +38,8 @@ class PianorollConfig(PianorollReading):
     channels: int = option(64, "channels of the musegan networks' widest layer in time and pitch, per generator", ge=1)
     tracks: str | dict[str, Any] = option(
         "band",
-        "band (drums, piano, guitar, bass, strings), voices (tracks in order), or your own mapping; a store brings its own",
+        "band (drums, piano, guitar, bass, strings), voices (soprano, alto, tenor, bass, by their names or in order), or your own "
+        "mapping; a store brings its own",
     )
     steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
     bars: int = option(4, "bars per sample", ge=1)
@@ -85,10 +87,11 @@ class PianorollConfig(PianorollReading):
         """Numerator and denominator of the metre; 4/4 as long as it is to be found."""
         return COMMON if self.metre == "auto" else signature(self.metre)
 
-    @property
-    def reading(self) -> Reading:
-        """How files are read."""
-        return Reading(self.tracks, self.steps_per_beat, self.pedal, self.file_metre, self.track or None)
+    def reading(self, given: Sequence[str] = ()) -> Reading:
+        """How files are read; ``given``: the tracks of them that a model is given."""
+        return Reading(
+            self.tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None
+        )
 
     @property
     def bar_steps(self) -> int:

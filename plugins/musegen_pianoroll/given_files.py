@@ -32,7 +32,7 @@ def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list
     Raises:
         BadInput: the file cannot be read, or has none.
     """
-    planes, known = read_piece(path, config.reading)
+    planes, known = read_piece(path, config.reading())
     runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
     starts = [
         first + bar * config.bar_steps
@@ -57,13 +57,13 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
     Raises:
         BadInput: the file cannot be read, or has no bar of the model's metre, or no notes for a track that is to be given.
     """
-    planes, known = read_piece(path, config.reading, with_sources=True)
+    at_once = keep in ("given", "given only")
+    planes, known = read_piece(path, config.reading(config.given if at_once else ()), with_sources=True)
     runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
     if not runs:
         raise BadInput(
             f"{path} has no bar of {_metre(config)}, which this model works on{_bars_it_has(known)}.{_way_out(config)}"
         )
-    at_once = keep in ("given", "given only")
     sounding = [track.name for track, n in zip(tracks, known["n_notes"], strict=True) if n]
     missing = [name for name in config.given if at_once and name not in sounding and name != "past"]
     if missing:
@@ -72,6 +72,8 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
             f"{', '.join(sounding)}. Its tracks are {_tracks_in_words(known)}: name the one to take, as track=1 "
             "(on the command line --track 1)."
         )
+    if at_once and known["chosen"]:
+        report(f"{path}: {known['chosen']}.")
     new = np.array([not at_once or track.name not in config.given for track in tracks])
     midi, ticks_per_beat = _events(path, planes, known, tracks, config)
     anew = [track.name for track, is_new, n in zip(tracks, new, known["n_notes"], strict=True) if is_new and n]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         file_metre=store.heard.file_metre,
         metre=f"{metre[0]}/{metre[1]}",
         tempo_bpm=config.tempo_bpm or round(tempo, 2),
-        track_list=[asdict(track) for track in store.tracks],
+        track_list=[track.as_json() for track in _with_ranges(store)],
         classes=classes,
     )
     splits = _splits(config, store, label, cache)
@@ -115,6 +115,18 @@ def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Stor
         file_metre=config.file_metre,
     )
     return Store.open(built), [(str(path), reason) for path, reason in report.skipped]
+
+
+def _with_ranges(store: Store) -> list[StoreTrack]:
+    """The store's tracks with their lowest and highest pitches, drums excepted, as far as it has counted them."""
+    if store.tally is None:
+        return store.tracks
+    found = []
+    for track, used in zip(store.tracks, store.tally.used, strict=True):
+        pitches = np.flatnonzero(np.unpackbits(used, bitorder="little")).tolist()
+        is_known = pitches and not track.is_drum
+        found.append(replace(track, lowest=pitches[0], highest=pitches[-1]) if is_known else track)
+    return found
 
 
 def _splits(config: PianorollConfig, store: Store, label: np.ndarray | None, cache: Path) -> dict[str, WindowDataset]:

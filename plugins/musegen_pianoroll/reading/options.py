@@ -21,13 +21,15 @@ class Reading:
         steps_per_beat: time steps per quarter note.
         pedal: whose notes sound for as long as the sustain pedal is down.
         file_metre: every file is taken to be in this metre, whatever it says; "": as the file says.
-        track: the track of the file, by name or number, that plays the first part a model is given; None: found.
+        given: names of the parts that a model is given; none: all.
+        track: the track of the file, by name or number, that plays the first of these; None: found.
     """
 
     tracks: str | dict[str, Any] = "band"
     steps_per_beat: int = 4
     pedal: Pedal = "piano"
     file_metre: str = ""
+    given: tuple[str, ...] = ()
     track: str | int | None = None
 
     def __post_init__(self) -> None:

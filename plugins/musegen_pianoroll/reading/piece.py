@@ -25,7 +25,7 @@ def read_piece(path: Path, reading: Reading, with_sources: bool = False) -> tupl
 
     Args:
         with_sources: also ``sources``, the tracks of the file: ``number``, ``channel``, ``name``, ``n_notes``, and ``role``, the
-            number of the track whose notes they are, or None.
+            number of the track whose notes they are, or None; and ``chosen``, in words.
 
     Raises:
         MidiError: it cannot be used, or crashed the reader, or took too long.

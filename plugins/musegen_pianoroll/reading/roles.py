@@ -1,16 +1,21 @@
-"""Which track of a file plays which role: drums, piano, guitar, bass, strings; voices in order; or the user's own mapping."""
+"""Which track of a file plays which role: drums, piano, guitar, bass, strings; four voices; or the user's own mapping."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
-from musegen_pianoroll.reading.score import Score
+from musegen_pianoroll.reading.melody import melody, top_line
+from musegen_pianoroll.reading.part_names import plain
+from musegen_pianoroll.reading.score import Score, ScoreTrack
+from musegen_pianoroll.reading.voices import find_voices, parts_of
 from musegen_pianoroll.store.format import StoreTrack
 
-__all__ = ["BAND", "VOICES", "assign", "program_number", "track_specs"]
+__all__ = ["BAND", "VOICES", "Choice", "assign", "choose", "model_tracks", "program_number", "track_specs"]
 
 BAND = (
     StoreTrack("Drums", 0, True),
@@ -22,6 +27,8 @@ BAND = (
 """The five tracks of LPD-5, in its order. Instruments outside the first four go to Strings, as there."""
 
 VOICES = tuple(StoreTrack(name, 19) for name in ("Soprano", "Alto", "Tenor", "Bass"))
+_VOICE_RANGES = {"Soprano": (57, 81), "Alto": (53, 74), "Tenor": (48, 69), "Bass": (36, 64)}
+"""Lowest and highest pitches of the bundled chorales' voices."""
 
 _BAND_ROLES = [{0: 1, 3: 2, 4: 3}.get(program // 8, 4) for program in range(128)]
 _KEYS = {"programs", "names", "program", "drums"}
@@ -32,8 +39,8 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
 
     Args:
         tracks: ``band``, ``voices``, or a mapping from a track's name to ``programs`` (General MIDI numbers from 0, or
-            ranges such as "24-31"), ``names`` (parts of a source track's name), ``program`` (to write it with) and
-            ``drums`` (true or false).
+            ranges such as "24-31"), ``names`` (parts of a source track's name, of any case), ``program`` (to write
+            it with) and ``drums`` (true or false).
 
     Raises:
         BadInput: what is wrong with the mapping.
@@ -62,10 +69,15 @@ def track_specs(tracks: str | dict[str, Any]) -> list[StoreTrack]:
     return specs
 
 
+def _as_list(entries: Any) -> list[Any]:
+    """One entry alone stands for a list of it."""
+    return entries if isinstance(entries, list) else [entries]
+
+
 def _programs(name: str, entries: Any) -> set[int]:
     """General MIDI numbers from numbers and ranges such as "24-31"."""
     found: set[int] = set()
-    for entry in entries if isinstance(entries, list) else [entries]:
+    for entry in _as_list(entries):
         first, dash, last = str(entry).partition("-")
         try:
             found |= set(range(int(first), int(last if dash else first) + 1))
@@ -99,37 +111,233 @@ def program_number(value: int | str) -> int:
     return names[text.lower()]
 
 
-def assign(score: Score, tracks: str | dict[str, Any]) -> tuple[list[tuple[int, np.ndarray]], list[list[int]]]:
-    """Sort a score's notes into roles; several tracks may have one.
+def model_tracks(tracks: str | dict[str, Any], track_list: Sequence[dict[str, Any]]) -> list[StoreTrack]:
+    """The tracks of a model: those of its data, if it knows them, else those of the option.
+
+    Voices whose range is not known, as in models from before it was kept, have that of the bundled chorales.
+
+    Args:
+        tracks, track_list: of the config.
+    """
+    found = [StoreTrack(**track) for track in track_list] if track_list else track_specs(tracks)
+    if tracks != "voices":
+        return found
+    ranges = [_VOICE_RANGES.get(track.name, (None, None)) for track in found]
+    return [
+        replace(track, lowest=low, highest=high) if track.lowest is None else track
+        for track, (low, high) in zip(found, ranges, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tracks of a file play which roles.
+
+    Attributes:
+        notes: roles and their notes, int64 ``(n, 3)``.
+        programs: per role, the programs seen.
+        chosen: the tracks of each role that counts: those that a model is given, or all.
+        left_out: tracks with notes that play none of these.
+        played: roles and the tracks that play them.
+        said: all this in one sentence without a stop; empty where no track is chosen.
+    """
+
+    notes: list[tuple[int, np.ndarray]]
+    programs: list[list[int]]
+    chosen: dict[str, list[ScoreTrack]]
+    left_out: list[ScoreTrack]
+    played: list[tuple[int, ScoreTrack]]
+    said: str
+
+
+def assign(
+    score: Score, tracks: str | dict[str, Any], given: Sequence[str] = (), track: str | int | None = None
+) -> tuple[list[tuple[int, np.ndarray]], list[list[int]]]:
+    """Sort a score's notes into roles; several tracks may have one. See ``choose``, also for the arguments.
 
     Returns:
         Roles and their notes, int64 ``(n, 3)``, and per role the programs seen.
     """
-    n_roles = len(track_specs(tracks))
-    notes: list[tuple[int, np.ndarray]] = []
-    programs: list[set[int]] = [set() for _ in range(n_roles)]
-    sounding = [track for track in score.tracks if len(track.notes)]
-    for i, track in enumerate(sounding):
-        role = _role(tracks, i, track.name, track.program, track.is_drum)
-        if role is not None and role < n_roles:
-            notes.append((role, track.notes))
-            programs[role].add(track.program)
-    return notes, [sorted(seen) for seen in programs]
+    if track is None and not given:
+        return _sorted_in(_roles(score, tracks, needs_melody=False), len(track_specs(tracks)))
+    choice = choose(score, tracks, given, track)
+    return choice.notes, choice.programs
 
 
-def _role(tracks: str | dict[str, Any], i: int, name: str, program: int, is_drum: bool) -> int | None:
-    if tracks == "band":
-        if is_drum:
-            return 0
-        return _BAND_ROLES[program]
+def choose(
+    score: Score, tracks: str | dict[str, Any], given: Sequence[str] = (), track: str | int | None = None
+) -> Choice:
+    """Find the tracks of a file that a user gives, for the roles that a model is given.
+
+    A band's roles are told by programs; those of a mapping of one's own by names, then by drums and programs; ``voices`` by names,
+    or by what the notes are like and by the order of the file, see ``find_voices``. A voice that is given is one line: of a part
+    that plays several notes at once it is the top line, the bottom line for the bass.
+
+    Args:
+        tracks: see ``track_specs``.
+        given: names of the roles that the model is given; none: all of them count, and voices may have chords.
+        track: this one plays the first given role, whatever else is said of it: its name (of any case), or its number in the file
+            from 1.
+
+    Raises:
+        BadInput: no track is called so, or none can be the melody that the model is given.
+
+    >>> import numpy as np
+    >>> from musegen_pianoroll.reading.roles import choose
+    >>> from musegen_pianoroll.reading.score import Score, ScoreTrack
+    >>> chords = np.array([[0, 1920, pitch] for pitch in (48, 52, 55)])
+    >>> tune = np.array([[480 * i, 480 * i + 480, pitch] for i, pitch in enumerate([67, 69, 71, 72])])
+    >>> parts = [ScoreTrack("Pad", 89, False, chords, 1), ScoreTrack("Tune", 73, False, tune, 2)]
+    >>> score = Score(480, [], [], parts)
+    >>> choose(score, "voices", ["Soprano"]).said
+    'The melody is track 2, Tune; left out: 1 Pad'
+    >>> choose(score, "voices", ["Soprano"], track=1).said
+    'The melody is the top line of track 1, Pad, without 2 lower notes; left out: 2 Tune'
+    """
+    specs = track_specs(tracks)
+    names = [spec.name for spec in specs]
+    wanted = [names.index(name) for name in given if name in names]
+    needs_melody = tracks == "voices" and 0 in wanted
+    sounding = [part for part in score.tracks if len(part.notes)]
+    explicit = None if track is None else _found(score, sounding, track, is_voice=tracks == "voices")
+    target = wanted[0] if wanted else next((i for i, spec in enumerate(specs) if not spec.is_drum), 0)
+    roles = _roles(score, tracks, needs_melody and explicit is None)
+    if explicit is not None:
+        mine = {id(part) for part in explicit}
+        roles = [(role, part) for role, part in roles if role != target and id(part) not in mine]
+        roles += [(target, part) for part in explicit]
+    elif needs_melody and not any(role == 0 for role, _ in roles):
+        raise BadInput(
+            f"Nothing in this file can be the melody: it has {_listed(sounding)}. "
+            "Choose the track that is, by name or number, with --track."
+        )
+    counted = wanted or range(len(specs))
+    chosen = {names[role]: [part for r, part in roles if r == role] for role in counted}
+    chosen = {name: parts for name, parts in chosen.items() if parts}
+    used = {id(part) for parts in chosen.values() for part in parts}
+    left_out = [part for part in sounding if id(part) not in used]
+    n_hidden = {}
     if tracks == "voices":
-        return i
+        for role in wanted:
+            roles, n_hidden[names[role]] = _one_line(roles, role, score.ticks_per_beat)
+    said = _in_words(chosen, left_out, n_hidden, tracks == "voices")
+    return Choice(*_sorted_in(roles, len(specs)), chosen, left_out, roles, said)
+
+
+Roles = list[tuple[int, ScoreTrack]]
+"""Roles, and tracks that play them."""
+
+
+def _sorted_in(roles: Roles, n_roles: int) -> tuple[list[tuple[int, np.ndarray]], list[list[int]]]:
+    programs: list[set[int]] = [set() for _ in range(n_roles)]
+    for role, part in roles:
+        programs[role].add(part.program)
+    return [(role, part.notes) for role, part in roles], [sorted(seen) for seen in programs]
+
+
+def _roles(score: Score, tracks: str | dict[str, Any], needs_melody: bool) -> Roles:
+    """Which tracks play which roles, in the order of the file."""
+    sounding = [part for part in score.tracks if len(part.notes)]
+    if tracks == "voices":
+        voices = find_voices(parts_of(score, sounding), needs_melody)
+        of_track = {id(one): voice for voice, part in voices.items() for one in part.tracks}
+        return [(of_track[id(one)], one) for one in sounding if id(one) in of_track]
+    if tracks == "band":
+        return [(0 if one.is_drum else _BAND_ROLES[one.program], one) for one in sounding]
     assert isinstance(tracks, dict)
-    # A name is a user's explicit word, so it goes before a program.
-    for role, entry in enumerate(tracks.values()):
-        if any(str(part).lower() in name.lower() for part in entry.get("names", [])):
-            return role
-    for role, (key, entry) in enumerate(tracks.items()):
-        if (is_drum and entry.get("drums")) or (not is_drum and program in _programs(key, entry.get("programs", []))):
-            return role
-    return None
+    # A name is a user's explicit word, so it goes before a program, and before drums.
+    parts = [[plain(str(part)) for part in _as_list(entry.get("names") or [])] for entry in tracks.values()]
+    programs = [_programs(key, entry.get("programs", [])) for key, entry in tracks.items()]
+    drums = [bool(entry.get("drums")) for entry in tracks.values()]
+    found = []
+    for one in sounding:
+        name = plain(one.name)
+        by_name = (role for role, mine in enumerate(parts) if any(part and part in name for part in mine))
+        others = (r for r in range(len(drums)) if (drums[r] if one.is_drum else one.program in programs[r]))
+        role = next(by_name, next(others, None))
+        if role is not None:
+            found.append((role, one))
+    return found
+
+
+def _found(score: Score, sounding: Sequence[ScoreTrack], track: str | int, is_voice: bool) -> list[ScoreTrack]:
+    """The parts of the track that a user names; of several at once, as in a file of one track, what may be the melody, or what is
+    no drums."""
+    name = plain(str(track)).strip()
+    number = int(name) if name.isdecimal() else None
+    matches = [part for part in sounding if part.number == number and number is not None]
+    matches = matches or [part for part in sounding if name and plain(part.name).strip() == name]
+    if not matches and name:
+        inside = [part for part in sounding if name in plain(part.name)]
+        matches = inside if len({part.number for part in inside}) == 1 else []
+    if not matches:
+        what = f"the file has {_listed(sounding)}" if sounding else "the file has no notes"
+        raise BadInput(f"--track {track} is invalid: {what}. Use the name or the number of one of them.")
+    melodic = [part for part in matches if not part.is_drum] or matches
+    if not is_voice:
+        return melodic
+    parts = parts_of(score, melodic)
+    return parts[melody([part.line for part in parts]) or 0].tracks
+
+
+def _one_line(roles: Roles, role: int, ticks_per_beat: int) -> tuple[Roles, int]:
+    """Roles with the part of one of them as one line, and how many notes that leaves out."""
+    mine = [part for r, part in roles if r == role]
+    if not mine:
+        return roles, 0
+    notes = np.concatenate([part.notes for part in mine])
+    line = top_line(notes, ticks_per_beat, lowest=role == len(VOICES) - 1)
+    # Its parts have other programs, one after the other: each keeps those of its notes that are in the line.
+    ends = {(start, pitch): end for start, end, pitch in line.tolist()}
+    new = []
+    for part in mine:
+        kept = np.array([(start, ends[start, p], p) for start, _, p in part.notes.tolist() if (start, p) in ends])
+        new.append((role, replace(part, notes=kept.reshape(-1, 3).astype(np.int64))))
+    n_different = len(np.unique(notes[:, [0, 2]], axis=0))
+    return [(r, part) for r, part in roles if r != role] + new, n_different - len(ends)
+
+
+def _instrument(part: ScoreTrack) -> str:
+    """What plays a track."""
+    from pretty_midi import INSTRUMENT_MAP
+
+    return "drums" if part.is_drum else str(INSTRUMENT_MAP[part.program])
+
+
+def _titles(tracks: Sequence[ScoreTrack]) -> list[str]:
+    """Number and name of each track; where it has no name, what plays it."""
+    unnamed = {
+        part.number: list(dict.fromkeys(_instrument(p) for p in tracks if p.number == part.number)) for part in tracks
+    }
+    titles = [f"{p.number} {p.name}" if p.name else f"{p.number} ({', '.join(unnamed[p.number])})" for p in tracks]
+    return list(dict.fromkeys(titles))
+
+
+def _listed(tracks: Sequence[ScoreTrack]) -> str:
+    """Tracks as a user chooses from them: number, name, notes."""
+    listed = []
+    for part in tracks:
+        what = [_instrument(part)] if part.is_drum or not part.name else []
+        what.append(f"{len(part.notes)} note{'s' * (len(part.notes) != 1)}")
+        listed.append(f"{part.number} {part.name}".strip() + f" ({', '.join(what)})")
+    return ", ".join(listed) or "no notes"
+
+
+def _in_words(
+    chosen: dict[str, list[ScoreTrack]], left_out: Sequence[ScoreTrack], n_hidden: dict[str, int], are_voices: bool
+) -> str:
+    """One sentence of what plays which role."""
+    words = []
+    for role, parts in chosen.items():
+        titles, n = _titles(parts), n_hidden.get(role, 0)
+        line, others = ("bottom line", "higher") if role == VOICES[-1].name else ("top line", "lower")
+        if len(titles) > 1:
+            source = f"tracks {', '.join(titles[:-1])} and {titles[-1]}"
+        else:
+            source = f"track {parts[0].number}, {parts[0].name}" if parts[0].name else f"track {titles[0]}"
+        if n:
+            source = f"the {line} of {source}, without {n} {others} note{'s' * (n != 1)}"
+        words.append(f"{'the melody' if are_voices and role == VOICES[0].name else role} is {source}")
+    text = "; ".join(words)
+    text = text[:1].upper() + text[1:]
+    return f"{text}; left out: {', '.join(_titles(left_out))}" if text and left_out else text

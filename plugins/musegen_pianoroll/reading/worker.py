@@ -27,12 +27,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from musegen.errors import BadInput
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.quantise import Quantised, from_keys, pack_notes, quantise
-from musegen_pianoroll.reading.roles import assign, track_specs
+from musegen_pianoroll.reading.roles import Choice, assign, choose, track_specs
 from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import PACKED
 from musegen_pianoroll.store.tally import Tally
@@ -46,7 +47,7 @@ BLOCK_STEPS = 1 << 16
 """Steps of a long piece that are packed at once."""
 
 
-Pieces = list[tuple[Quantised, dict[str, Any], list[dict[str, Any]]]]
+Pieces = list[tuple[Quantised, dict[str, Any], dict[str, Any]]]
 """Pieces, what is known of each, and the tracks of its file."""
 
 
@@ -79,7 +80,11 @@ def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading, with_source
         scores = [read_lpd(data, path) for path, data in files]
     else:
         scores = read_scores(files, reading.pedal)
-    assigned = [assign(score, reading.tracks) for score in scores]
+    if with_sources:
+        choices = [_chosen(score, reading, path) for score, (path, _) in zip(scores, files, strict=True)]
+        assigned = [(choice.notes, choice.programs) for choice in choices]
+    else:
+        assigned = [assign(score, reading.tracks) for score in scores]
     pieces = quantise(
         [(path, score, notes) for (path, _), score, (notes, _) in zip(files, scores, assigned, strict=True)],
         [track.is_drum for track in track_specs(reading.tracks)],
@@ -89,25 +94,33 @@ def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading, with_source
         (
             piece,
             {"sha256": hashlib.sha256(data).hexdigest(), "programs": programs},
-            _sources(score, notes) if with_sources else [],
+            _sources(scores[i], choices[i]) if with_sources else {},
         )
-        for piece, (_, data), (notes, programs), score in zip(pieces, files, assigned, scores, strict=True)
+        for i, (piece, (_, data), (_, programs)) in enumerate(zip(pieces, files, assigned, strict=True))
     ]
 
 
-def _sources(score: Score, assigned: Sequence[tuple[int, np.ndarray]]) -> list[dict[str, Any]]:
-    """The tracks of a file, and whose notes they are."""
-    roles = {id(notes): role for role, notes in assigned}
-    return [
+def _chosen(score: Score, reading: Reading, path: Path) -> Choice:
+    try:
+        return choose(score, reading.tracks, reading.given, reading.track)
+    except BadInput as error:
+        raise MidiError(path, str(error)) from None
+
+
+def _sources(score: Score, choice: Choice) -> dict[str, Any]:
+    """The tracks of a file, whose notes they are, and what is to be said of that."""
+    roles = {(track.number, track.channel, track.program): role for role, track in choice.played}
+    tracks = [
         {
             "number": track.number,
             "channel": track.channel,
             "name": track.name,
             "n_notes": len(track.notes),
-            "role": roles.get(id(track.notes)),
+            "role": roles.get((track.number, track.channel, track.program)),
         }
         for track in score.tracks
     ]
+    return {"sources": tracks, "chosen": choice.said}
 
 
 class PartReader:
@@ -174,8 +187,7 @@ class PartReader:
             known["tempo_bpm"] = piece.tempos[0][1]
             known |= {"tempos": piece.tempos, "segments": piece.grid.segments, "n_odd": piece.grid.n_odd}
             known |= {"n_notes": piece.n_notes, "off_grid": piece.off_grid, "mended": piece.grid.mended}
-            if self.with_sources:
-                known["sources"] = sources
+            known |= sources
             known["content"] = hashlib.sha256(piece.keys.data).hexdigest()
             self.entries[i] = {"n_keys": len(piece.keys), "n_steps": piece.grid.n_steps, "piece": known}
 

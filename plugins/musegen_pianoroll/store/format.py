@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,11 +49,22 @@ def pitch_name(pitch: int) -> str:
 
 @dataclass(frozen=True)
 class StoreTrack:
-    """A track of every piece: its name, the General MIDI program it is written with, and whether it is drums."""
+    """A track of every piece: its name, the General MIDI program it is written with, and whether it is drums.
+
+    Attributes:
+        lowest, highest: MIDI pitches that it has in the data, where that is known; they do not make it another track, and a store's
+            index does not hold them.
+    """
 
     name: str
     program: int = 0
     is_drum: bool = False
+    lowest: int | None = field(default=None, compare=False)
+    highest: int | None = field(default=None, compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known of it."""
+        return {key: value for key, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

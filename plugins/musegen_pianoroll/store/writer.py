@@ -122,7 +122,7 @@ class StoreWriter:
             "mapping": self.mapping,
             "heard": asdict(self.heard),
             "tally": self.tally.as_json(),
-            "tracks": [asdict(track) for track in self.tracks],
+            "tracks": [track.as_json() for track in self.tracks],
         }
         if self.shard:
             index["shard"] = asdict(self.shard)

@@ -14,7 +14,7 @@ from torch import Tensor
 from musegen.errors import BadInput, did_you_mean
 from musegen_pianoroll.config import PianorollConfig, PianorollWriting
 from musegen_pianoroll.measures.bars import onsets_of
-from musegen_pianoroll.reading.roles import program_number, track_specs
+from musegen_pianoroll.reading.roles import model_tracks, program_number
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun
 from musegen_pianoroll.writing import thresholds
@@ -61,7 +61,7 @@ class RollWriter:
     def tracks(self) -> list[StoreTrack]:
         """The tracks of the data if some were opened, else those of the option; with the programs that they are written with."""
         c = self.config
-        tracks = [StoreTrack(**track) for track in c.track_list] if c.track_list else track_specs(c.tracks)
+        tracks = model_tracks(c.tracks, c.track_list)
         chosen = {name: program_number(value) for name, value in self.writing.programs.items()}
         programs = {**(self.given.programs if self.given else {}), **chosen}
         return [replace(track, program=programs.get(track.name, track.program)) for track in tracks]

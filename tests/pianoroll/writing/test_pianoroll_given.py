@@ -94,6 +94,103 @@ def test_rolls_move_note_by_note(notes: list[tuple[int, int, int, int]], low: in
     assert (not said) == inside
 
 
+@given(
+    st.lists(st.integers(0, 127), min_size=1, max_size=40),
+    st.tuples(st.integers(20, 60), st.integers(70, 110)),
+    st.tuples(st.integers(20, 110), st.integers(12, 40)),
+)
+@settings(max_examples=300)
+def test_a_track_moves_into_its_own_range_as_a_whole(
+    pitches: list[int], model: tuple[int, int], own: tuple[int, int]
+) -> None:
+    """Against every possible move; single notes move on only where the model cannot have them."""
+    (low, high), (first, span) = model, own
+    last = first + span
+    counts = np.bincount(pitches, minlength=128)
+    octaves, target = moved_pitches(counts, low, high, (first, last))
+
+    def kept(k: int) -> tuple[int, int]:
+        both = [p + 12 * k for p in pitches if low <= p + 12 * k <= high]
+        return sum(first <= p <= last for p in both), len(both)
+
+    assert all((kept(octaves), -abs(octaves)) >= (kept(k), -abs(k)) for k in range(-11, 12))
+    for pitch in pitches:
+        moved = pitch + 12 * octaves
+        assert low <= target[pitch] <= high
+        assert (target[pitch] - pitch) % 12 == 0
+        if low <= moved <= high:
+            assert target[pitch] == moved
+
+
+def test_a_wide_melody_keeps_its_shape() -> None:
+    """Two octaves and a half, for a voice that has an octave and a half."""
+    pitches = np.array([40, 52, 64, 70, 64, 52])
+    octaves, target = moved_pitches(np.bincount(pitches, minlength=128), 31, 96, (60, 78))
+    assert octaves == 1
+    assert np.diff(target[pitches]).tolist() == np.diff(pitches).tolist()
+
+
+def test_own_ranges_move_what_the_model_could_have_and_drums_never() -> None:
+    tracks = [
+        StoreTrack("Soprano", 19, lowest=60, highest=81),
+        StoreTrack("Bass", 19, lowest=36, highest=64),
+        StoreTrack("Organ", 19),
+        StoreTrack("Drums", 0, True, lowest=60, highest=64),
+    ]
+    roll = np.zeros((4, 4, 2, 128), bool)
+    for t in range(4):
+        roll[range(4), t, :, [36, 38, 40, 41]] = True
+    moved, said = into_range(np.packbits(roll, axis=-1, bitorder="little"), tracks, 31, 86)
+    found = np.unpackbits(moved, axis=-1, bitorder="little")[:, :, 1].argmax(-1)
+    assert found.T.tolist() == [[60, 62, 64, 65], *[[36, 38, 40, 41]] * 3]
+    assert said == ["Soprano up 2 octaves"]
+    low, said = into_range(np.packbits(roll, axis=-1, bitorder="little"), tracks, 86, 98)  # no range that both have
+    assert np.unpackbits(low, axis=-1, bitorder="little")[:, 0, 1].argmax(-1).tolist() == [96, 86, 88, 89]
+    assert said[:2] == ["Soprano up 4 octaves", "1 note of Soprano by octaves more"]
+
+
+def test_a_low_melody_is_sung_by_the_soprano(tmp_path: Path) -> None:
+    """The model could have it where it is: voices have their own ranges, known from the data or not."""
+    tune = [36, 38, 40, 41, 43, 41, 40, 38]
+    (tmp_path / "a.mid").write_bytes(midi([track([(i * BEAT, (i + 1) * BEAT, p) for i, p in enumerate(tune)], 0, 42)]))
+    domain = PianorollDomain(PianorollConfig(bars=2, tracks="voices", lowest_pitch=31, highest_pitch=86))
+    with pytest.warns(MusegenWarning, match="G1 to D6: Soprano up 2 octaves") as caught:
+        x, writer = domain.read_given(tmp_path / "a.mid", "all")
+    assert len(caught) == 1
+    assert notes_of(domain.rolls(x[None])[0].numpy())[:, [0, 1]].tolist() == [[0, p + 24] for p in sorted(tune)]
+    assert sorted(notes_of(writer.rolls(x[None])[0].numpy())[:, 1].tolist()) == sorted(tune)
+
+
+def test_the_data_say_which_range_a_track_has(tmp_path: Path) -> None:
+    """Old configs and stores do not; a store's index is as it was."""
+    from musegen_pianoroll.reading.build import build_store
+
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for i in range(3):
+        (songs / f"{i}.mid").write_bytes(piece(4, transpose=2 * i))
+    build_store(songs, tmp_path / "store")
+    index = json.loads((tmp_path / "store" / "store.json").read_bytes())
+    assert index["tracks"][3] == {"name": "Bass", "program": 32, "is_drum": False}
+    domain, _ = PianorollDomain.open(PianorollConfig(bars=1), tmp_path / "store", tmp_path / "cache")
+    ranges = {one.name: (one.lowest, one.highest) for one in domain.tracks}
+    nothing = (None, None)
+    assert ranges == {
+        "Drums": nothing,
+        "Piano": (60, 71),
+        "Guitar": nothing,
+        "Bass": (36, 44),
+        "Strings": nothing,
+    }
+    assert domain.config.track_list[0] == {"name": "Drums", "program": 0, "is_drum": True}
+    assert domain.config.track_list[3] == {"name": "Bass", "program": 32, "is_drum": False, "lowest": 36, "highest": 44}
+    del index["tally"]  # of a store from before it was counted
+    (tmp_path / "store" / "store.json").write_text(json.dumps(index))
+    old, _ = PianorollDomain.open(PianorollConfig(bars=1), tmp_path / "store", tmp_path / "cache")
+    assert old.config.track_list == index["tracks"]
+    assert old.tracks == domain.tracks
+
+
 def test_what_was_moved_is_said_once(tmp_path: Path) -> None:
     melody = [(i * BEAT, (i + 1) * BEAT, p) for i, p in enumerate([40, 42, 44, 70])]
     (tmp_path / "low.mid").write_bytes(midi([track(melody, 0, 0), track([(0, 9, 20)], 9)]))
