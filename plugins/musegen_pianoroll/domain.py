@@ -201,7 +201,7 @@ class PianorollDomain(Domain):
 
         plain = RollWriter(self.config, PianorollWriting()).tracks
         given = given_piece(self.config, path, keep, plain)
-        seen = self._in_range(given.planes[given.steps], path)
+        seen = self._in_range(given.seen, path)
         return self._cells(seen, [0], len(seen))[0], RollWriter(self.config, self.writing, given)
 
     def _in_range(self, planes: np.ndarray, path: Path) -> np.ndarray:

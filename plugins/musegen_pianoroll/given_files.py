@@ -73,11 +73,11 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
             "(on the command line --track 1)."
         )
     if at_once and known["chosen"]:
-        report(f"{path}: {known['chosen']}.")
+        warnings.warn(f"{path}: {known['chosen']}.", MusegenWarning, stacklevel=4)
     new = np.array([not at_once or track.name not in config.given for track in tracks])
     midi, ticks_per_beat = _events(path, planes, known, tracks, config)
     anew = [track.name for track, is_new, n in zip(tracks, new, known["n_notes"], strict=True) if is_new and n]
-    said = [*_other_bars(config, known), *_off_grid(config, known), *_no_part(known)]
+    said = [*_other_bars(config, known), *_off_grid(config, known), *([] if at_once else _no_part(known))]
     if keep == "given only" and anew:
         roles = {i for i, is_new in enumerate(new) if is_new}
         midi = without_notes(midi, {(s["number"], s["channel"]) for s in known["sources"] if s["role"] in roles})
@@ -86,8 +86,8 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
     if keep == "given" and anew:
         names = " and ".join(anew)
         warnings.warn(
-            f"{path}: its own {names} stay beside what the model writes. To leave them out, accompany with --replace, or read "
-            'it with keep="given only".',
+            f"{path}: its own notes for {names} stay beside those of the model. To leave them out, accompany with --replace, or "
+            'read it with keep="given only".',
             MusegenWarning,
             stacklevel=4,
         )
@@ -171,7 +171,7 @@ def _no_part(known: dict[str, Any]) -> list[str]:
     if not left:
         return []
     n = sum(source["n_notes"] for source in left)
-    return [f"{n:,} notes of {len(left)} tracks that it has no part for"]
+    return [f"{n:,} notes of {len(left)} track{'s' * (len(left) > 1)}, for which it has no part"]
 
 
 def _tracks_in_words(known: dict[str, Any]) -> str:

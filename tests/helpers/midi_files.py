@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 def quantity(n: int) -> bytes:
     """A variable-length quantity."""
+    assert n >= 0
     out = [n & 0x7F]
     while n := n >> 7:
         out.append(n & 0x7F | 0x80)

@@ -72,6 +72,12 @@ class GivenPiece:
         return np.concatenate([np.zeros(0, np.int64), *(first + np.arange(n * self.bar_steps) for first, n in runs)])
 
     @cached_property
+    def seen(self) -> np.ndarray:
+        """What the model sees of it, packed ``(rows, tracks, 2, 16)``: whole bars of its metre, and only tracks that it is given."""
+        planes = self.planes[self.steps]
+        return planes * ~self.new[None, :, None, None] if self._at_once else planes
+
+    @cached_property
     def roll(self) -> Tensor:
         """Its own notes, bool ``(tracks, 2, n_steps, 128)``, planes frame and onset."""
         frame, onset = unpacked(self.planes)

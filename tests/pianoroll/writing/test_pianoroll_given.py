@@ -28,8 +28,9 @@ from musegen_pianoroll.config import PianorollConfig, PianorollWriting
 from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.reading.roles import program_number
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.given import GivenNotes, into_range, moved_pitches
-from musegen_pianoroll.writing.midi import notes_of
+from musegen_pianoroll.writing.beside import GivenPiece
+from musegen_pianoroll.writing.given import into_range, moved_pitches
+from musegen_pianoroll.writing.midi import MidiFile, notes_of
 
 QUICK = ["--steps", "2", "--batch-size", "4", "--validate-every", "0", "--sample-every", "0", "--quiet"]
 BEAT = 480
@@ -96,7 +97,7 @@ def test_rolls_move_note_by_note(notes: list[tuple[int, int, int, int]], low: in
 
 @given(
     st.lists(st.integers(0, 127), min_size=1, max_size=40),
-    st.tuples(st.integers(20, 60), st.integers(70, 110)),
+    st.tuples(st.integers(20, 60), st.integers(72, 110)),
     st.tuples(st.integers(20, 110), st.integers(12, 40)),
 )
 @settings(max_examples=300)
@@ -232,9 +233,14 @@ def test_kept_notes_stand_as_they_were_and_new_ones_begin_anew(seed: int, cut: b
     rng = np.random.default_rng(seed)
     old, new = (torch.from_numpy(rng.random((n, 2, 2, 6, 128)) < 0.02) for n in (1, 3))
     past = old[0]
-    kept = GivenNotes(past, "none" if cut else "all", torch.ones(2, dtype=torch.bool))
-    samples = torch.cat([torch.zeros_like(new), new], 3)
-    found = kept.into(samples)
+    planes = np.packbits(past.permute(2, 0, 1, 3).numpy(), axis=-1, bitorder="little")
+    midi = MidiFile.new(480, 0, 120, (4, 4))
+    kept = GivenPiece(
+        midi, 480, planes, [[0, 6, 1, 4]], [[0, 120]], (1, 4), 1, 1, "none" if cut else "all", np.ones(2, bool)
+    )
+    past = kept.roll
+    samples = torch.cat([torch.zeros(3, 2, 2, 6, 128, dtype=torch.bool), new], 3)
+    found = kept.with_own(kept.placed(samples))
     if not cut:
         assert torch.equal(found[:, :, :, :6], past.expand(3, -1, -1, -1, -1))
         old_notes = notes_of(past.numpy())
@@ -405,7 +411,9 @@ def test_a_family_that_continues_hears_the_whole_piece() -> None:
 
 def test_who_cannot_accompany_and_what_cannot_be_accompanied(tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(piece(2))
-    with pytest.raises(BadInput, match=r"no notes for Strings, .* it has Drums, Piano, Bass\."):
+    with pytest.raises(
+        BadInput, match=r"no notes for Strings, .* it has notes for Drums, Piano, Bass\. Its tracks are 1 "
+    ):
         accompanist(["Strings"]).read_given(tmp_path / "a.mid", "given")
     for model in (continuing(), Model(continuing().family, continuing().domain, {})):
         with pytest.raises(BadInput, match="was not trained to be given"):
@@ -493,7 +501,9 @@ def test_continuing_on_the_command_line(run: Callable[..., Result], tmp_path: Pa
     assert after[:, 2].max() >= 48
     import pretty_midi
 
-    assert pretty_midi.PrettyMIDI("more/a_continued_001.mid").get_tempo_changes()[1][0] == pytest.approx(90, rel=1e-4)
+    at, tempos = pretty_midi.PrettyMIDI("more/a_continued_001.mid").get_tempo_changes()
+    assert at.tolist() == [0, 6]  # what was given keeps its own
+    assert tempos == pytest.approx([120, 90], rel=1e-4)
     assert run("continue", "nade", "a.mid", "--bars", 1, "--only-new", "--out", "new", "--audio", "none").code == 0
     new = PianorollDomain(PianorollConfig(bars=1)).read(Path("new/a_continued_000.mid"))
     assert len(new) <= 1
@@ -535,7 +545,12 @@ def test_accompanying_on_the_command_line(run: Callable[..., Result], tmp_path: 
     assert run("train", "conditional_gan", "pianoroll", songs, "--out", "gan", *QUICK, *options).code == 0
     assert run("export", "gan", "gan.safetensors").code == 0
     result = run("accompany", "gan.safetensors", "a.mid", "-n", 2, "--out", "with", "--tracks", "Drums, Piano")
-    assert (result.code, result.err) == (0, "")
+    assert result.code == 0
+    assert result.err.splitlines() == [
+        "a.mid: Drums is track 1 (drums); Piano is track 3 (Acoustic Grand Piano); left out: 2 (Electric Bass (finger)).",
+        "a.mid: its own notes for Bass stay beside those of the model. To leave them out, accompany with --replace, or read it "
+        'with keep="given only".',
+    ]
     assert {"a_accompanied_000.mid", "a_accompanied_001.wav", "picture.png"} <= {p.name for p in Path("with").iterdir()}
     before, after = (file_notes(Path(p)) for p in ("a.mid", "with/a_accompanied_001.mid"))
     for t in (0, 1):
