@@ -11,19 +11,31 @@ __all__ = ["Score", "ScoreTrack"]
 
 @dataclass(frozen=True)
 class ScoreTrack:
-    """One track of a file: notes are int64 ``(n, 3)`` rows of start tick, end tick, pitch."""
+    """One track of a file: notes are int64 ``(n, 3)`` rows of start tick, end tick, pitch.
+
+    Attributes:
+        number: of the track in the file, from 1, as a user counts them.
+    """
 
     name: str
     program: int
     is_drum: bool
     notes: np.ndarray
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class Score:
-    """A file in ticks. Tempos are (tick, beats per minute), time signatures (tick, numerator, denominator)."""
+    """A file in ticks. Tempos are (tick, beats per minute), time signatures (tick, numerator, denominator).
+
+    Attributes:
+        end: tick at which the piece ends, rests included; notes may end later.
+        mended: what was wrong with the file and did not keep it from being read, each a short phrase.
+    """
 
     ticks_per_beat: int
     tempos: list[tuple[int, float]]
     time_signatures: list[tuple[int, int, int]]
     tracks: list[ScoreTrack]
+    end: int = 0
+    mended: tuple[str, ...] = ()

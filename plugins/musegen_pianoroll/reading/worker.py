@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.formats import MIDI_SUFFIXES, other_reader
 from musegen_pianoroll.reading.midi import SIZE_CAP_BYTES, read_scores
 from musegen_pianoroll.reading.quantise import Quantised, from_keys, pack_notes, quantise
 from musegen_pianoroll.reading.roles import assign, track_specs
@@ -65,15 +66,14 @@ def interpret(files: Sequence[tuple[Path, bytes]], tracks: str | dict[str, Any],
     """Put files on the grid.
 
     Args:
-        files: paths, and what is in them: MIDI files, or one Lakh pianoroll.
+        files: paths, and what is in them: MIDI files, or one file of another kind.
 
     Raises:
         MidiError: one of them cannot be used.
     """
-    if files[0][0].suffix.lower() == ".npz":
-        from musegen_pianoroll.reading.lpd import read_lpd  # and with it zipfile, which most folders have no use for
-
-        scores = [read_lpd(data, path) for path, data in files]
+    reader = other_reader(files[0][0])
+    if reader is not None:
+        scores = [reader(data, path) for path, data in files]
     else:
         scores = read_scores(files)
     assigned = [assign(score, tracks) for score in scores]
@@ -118,7 +118,7 @@ class PartReader:
                 except MidiError as error:
                     self.entries[i] = {"reason": error.reason}
                     continue
-                alone = path.suffix.lower() == ".npz"
+                alone = path.suffix.lower() not in MIDI_SUFFIXES
                 if batch and (alone or len(batch) == self.most or size + len(data) > TOGETHER_BYTES):
                     self._write(batch, notes)
                     batch, size = [], 0
