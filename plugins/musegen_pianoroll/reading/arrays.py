@@ -16,16 +16,16 @@ __all__ = ["array_header", "array_of", "member", "runs", "zipped_array"]
 MEMBER_CAP_BYTES = 256 << 20
 
 
-def member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+def member(archive: zipfile.ZipFile, name: str, path: Path, cap: int = MEMBER_CAP_BYTES) -> bytes:
     """A file in a zip, of which no more is unpacked than is allowed.
 
     Raises:
         MidiError: it is larger.
     """
     with archive.open(name) as file:
-        content = file.read(MEMBER_CAP_BYTES + 1)
-    if len(content) > MEMBER_CAP_BYTES:
-        raise MidiError(path, f"holds more than {MEMBER_CAP_BYTES >> 20} MB in {name}")
+        content = file.read(cap + 1)
+    if len(content) > cap:
+        raise MidiError(path, f"holds more than {cap >> 20} MB in {name}")
     return content
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from musegen_pianoroll.reading.score import Score
 
-__all__ = ["MIDI_SUFFIXES", "SUFFIXES", "other_reader"]
+__all__ = ["MIDI_SUFFIXES", "NOTATION_SUFFIXES", "SUFFIXES", "other_reader"]
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
 _OTHER = {
@@ -19,6 +19,7 @@ _OTHER = {
     ".mxl": ("notation", "read_mxl"),
     ".abc": ("notation", "read_abc"),
 }
+NOTATION_SUFFIXES = tuple(suffix for suffix, (module, _) in _OTHER.items() if module == "notation")
 SUFFIXES = (*MIDI_SUFFIXES, *_OTHER)
 """How names of files end that are read, in lower case."""
 

@@ -43,7 +43,7 @@ def read_npz(data: bytes, path: Path) -> Score:
             if names >= {"shape.npy", "nonzero.npy"}:
                 return read_sparse(archive, path)
             raise MidiError(path, described(archive))
-    except MidiError:
+    except (MidiError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib and numpy raise whatever a damaged file leads them to
         too_large(data, path)
@@ -65,7 +65,7 @@ def read_lpd(data: bytes, path: Path) -> Score:
             if not 1 <= resolution <= 960:
                 raise MidiError(path, f"claims {resolution} steps per beat")
             return _score(archive, info, resolution, path)
-    except MidiError:
+    except (MidiError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib, json and numpy raise whatever a damaged file leads them to
         raise MidiError(path, f"is no Lakh pianoroll file, or a damaged one ({type(error).__name__})") from None

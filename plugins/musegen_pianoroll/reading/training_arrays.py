@@ -43,7 +43,7 @@ def read_npy(data: bytes, path: Path) -> Score:
         _check_length(shape, path)
         _check_cells(np.count_nonzero(cells), path)
         return _score(shape, np.stack(cells.nonzero()), path)
-    except MidiError:
+    except (MidiError, MemoryError):
         raise
     except Exception as error:  # numpy raises whatever a damaged file leads it to
         raise MidiError(path, f"is no .npy file, or a damaged one ({type(error).__name__})") from None

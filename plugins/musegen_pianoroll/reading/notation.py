@@ -1,0 +1,165 @@
+"""Sheet music: MusicXML and ABC, by music21, an optional dependency.
+
+music21 is imported here, in the process that reads, and only for files that need it. It is given text and trees, never the name of
+a file: its own way of opening files keeps pickles of what it has read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.midi import SIZE_CAP_BYTES
+from musegen_pianoroll.reading.musicxml import safe_tree, sheet_of, unpacked_mxl
+from musegen_pianoroll.reading.score import Score
+from musegen_pianoroll.reading.sheets import joined, score_of
+from musegen_pianoroll.reading.unfolding import BarMarks
+
+__all__ = ["read_abc", "read_musicxml", "read_mxl"]
+
+
+def read_mxl(data: bytes, path: Path) -> Score:
+    """Compressed MusicXML as a score.
+
+    Raises:
+        MidiError: the file cannot be used.
+    """
+    with _reading(data, path):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            content = unpacked_mxl(archive, path)
+        return _musicxml(content, path)
+
+
+def read_musicxml(data: bytes, path: Path) -> Score:
+    """MusicXML as a score.
+
+    Raises:
+        MidiError: the file cannot be used.
+    """
+    with _reading(data, path):
+        return _musicxml(data, path)
+
+
+def read_abc(data: bytes, path: Path) -> Score:
+    """The tunes of an ABC file as a score, one after the other; no bars reach from one into the next.
+
+    Raises:
+        MidiError: none of its tunes can be read.
+    """
+    with _reading(data, path):
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+        found, failed = [], []
+        for number, tune in _tunes(text):
+            try:
+                found.append(_abc(tune, path))
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever the library makes of it
+                failed.append(f"{number} ({error.reason if isinstance(error, MidiError) else type(error).__name__})")
+        if not found:
+            raise MidiError(path, f"holds no tune that can be read: {failed[0]}" if failed else "holds no tune: X: begins one")
+        score = joined(found)
+    if not failed:
+        return score
+    lost = f"{len(failed)} of {len(found) + len(failed)} tunes cannot be read, the first is X:{failed[0]}"
+    return Score(**(vars(score) | {"mended": (*score.mended, lost)}))
+
+
+@contextlib.contextmanager
+def _reading(data: bytes, path: Path) -> Iterator[None]:
+    """See that the library is there and the file no larger than is read; whatever is raised is a fault of the file."""
+    try:
+        import music21  # noqa: F401
+    except ImportError:
+        raise MidiError(path, "needs the extra notation: pip install 'musegen[notation]'") from None
+    if len(data) > SIZE_CAP_BYTES:
+        raise MidiError(path, f"is larger than {SIZE_CAP_BYTES >> 20} MB")
+    try:
+        yield
+    except (MidiError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and the library raise whatever a damaged file leads them to
+        raise MidiError(path, f"cannot be parsed ({type(error).__name__})") from None
+
+
+def _musicxml(data: bytes, path: Path) -> Score:
+    from music21.musicxml.xmlToM21 import MusicXMLImporter
+
+    sheet = sheet_of(safe_tree(data, path), _drum_named, path)
+    importer = MusicXMLImporter()
+    importer.xmlRootToScore(sheet.root, importer.stream)
+    parts = list(importer.stream.parts)
+    owners = [str(part.id).rpartition("-Staff")[0] or str(part.id) for part in parts]
+    read = score_of(
+        parts,
+        sheet.bars,
+        [sheet.programs.get(owner) for owner in owners],
+        [owner in sheet.drums for owner in owners],
+        path,
+    )
+    if not sheet.n_unknown:
+        return read
+    lost = f"unpitched notes that name no drum of General MIDI were left out: {sheet.n_unknown:,}"
+    return Score(**(vars(read) | {"mended": (lost,)}))
+
+
+def _drum_named(name: str) -> int | None:
+    """The pitch of General MIDI that a drum of a name has."""
+    from music21 import exceptions21, instrument
+
+    try:
+        found = getattr(instrument.fromString(name), "percMapPitch", None)
+    except exceptions21.Music21Exception:
+        return None
+    return found if isinstance(found, int) else None
+
+
+def _tunes(text: str) -> Iterator[tuple[str, str]]:
+    """The number and the text of each tune, with what stands before the first, which holds for all."""
+    begins = [match.start() for match in re.finditer(r"^X:", text, re.MULTILINE)]
+    common = "".join(line for line in text[: begins[0]].splitlines(True) if re.match("[A-Za-z]:", line)) if begins else ""
+    for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
+        first, _, rest = text[begin:end].partition("\n")
+        yield first[2:].strip(), f"{first}\n{common}{rest}"
+
+
+def _abc(tune: str, path: Path) -> Score:
+    """One tune."""
+    from music21 import abcFormat, instrument
+    from music21.abcFormat.translate import abcToStreamScore
+
+    # music21 takes voices that are named in brackets for one, and carries accidentals to the end of a bar only from version 2 on.
+    tune = "%abc-2.1\n" + re.sub(r"\[V:\s*([^\]\n]*)\][ \t]*", r"\nV:\1\n", tune)
+    parts = list(abcToStreamScore(abcFormat.ABCFile().readstr(tune)).parts)
+    if not parts:
+        raise MidiError(path, "has no notes")
+    drums = [isinstance(part.getInstrument(), instrument.UnpitchedPercussion) for part in parts]
+    return score_of(parts, _abc_marks(parts[0]), [None] * len(parts), drums, path)
+
+
+def _abc_marks(part: Any) -> list[BarMarks]:
+    """What stands at the bars of a part."""
+    from music21 import bar, spanner, stream
+
+    measures = list(part.getElementsByClass(stream.Measure))
+    marks = [BarMarks() for _ in measures]
+    for mark, measure in zip(marks, measures, strict=True):
+        left, right = measure.leftBarline, measure.rightBarline
+        mark.start = isinstance(left, bar.Repeat) and left.direction == "start"
+        if isinstance(right, bar.Repeat) and right.direction == "end":
+            mark.times = int(right.times or 2)
+    place = {id(measure): i for i, measure in enumerate(measures)}
+    for bracket in part.recurse().getElementsByClass(spanner.RepeatBracket):
+        within = [place[id(measure)] for measure in bracket.getSpannedElements() if id(measure) in place]
+        for i in range(min(within), max(within) + 1) if within else ():
+            marks[i].endings |= frozenset(int(number) for number in bracket.numberRange)
+    return marks
