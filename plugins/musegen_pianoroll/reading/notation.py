@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from musegen_pianoroll.reading.abc_tunes import tune_score, tunes
+from musegen_pianoroll.reading.bars import joined, score_of
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.midi import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.musicxml import safe_tree, sheet_of, unpacked_mxl
 from musegen_pianoroll.reading.score import Score
-from musegen_pianoroll.reading.sheets import joined, score_of
-from musegen_pianoroll.reading.unfolding import BarMarks
+from musegen_pianoroll.reading.sheets import bars_of, part_of
 
 __all__ = ["read_abc", "read_musicxml", "read_mxl"]
 
@@ -58,9 +57,9 @@ def read_abc(data: bytes, path: Path) -> Score:
         except UnicodeDecodeError:
             text = data.decode("latin-1")
         found, failed = [], []
-        for number, tune in _tunes(text):
+        for number, tune in tunes(text):
             try:
-                found.append(_abc(tune, path))
+                found.append(tune_score(tune, path))
             except MemoryError:
                 raise
             except Exception as error:  # whatever the library makes of it
@@ -99,13 +98,11 @@ def _musicxml(data: bytes, path: Path) -> Score:
     importer.xmlRootToScore(sheet.root, importer.stream)
     parts = list(importer.stream.parts)
     owners = [str(part.id).rpartition("-Staff")[0] or str(part.id) for part in parts]
-    read = score_of(
-        parts,
-        sheet.bars,
-        [sheet.programs.get(owner) for owner in owners],
-        [owner in sheet.drums for owner in owners],
-        path,
-    )
+    about = [
+        part_of(part, sheet.programs.get(owner), owner in sheet.drums)
+        for part, owner in zip(parts, owners, strict=True)
+    ]
+    read = score_of(bars_of(parts), sheet.bars, about, path)
     if not sheet.n_unknown:
         return read
     lost = f"unpitched notes that name no drum of General MIDI were left out: {sheet.n_unknown:,}"
@@ -121,45 +118,3 @@ def _drum_named(name: str) -> int | None:
     except exceptions21.Music21Exception:
         return None
     return found if isinstance(found, int) else None
-
-
-def _tunes(text: str) -> Iterator[tuple[str, str]]:
-    """The number and the text of each tune, with what stands before the first, which holds for all."""
-    begins = [match.start() for match in re.finditer(r"^X:", text, re.MULTILINE)]
-    common = "".join(line for line in text[: begins[0]].splitlines(True) if re.match("[A-Za-z]:", line)) if begins else ""
-    for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
-        first, _, rest = text[begin:end].partition("\n")
-        yield first[2:].strip(), f"{first}\n{common}{rest}"
-
-
-def _abc(tune: str, path: Path) -> Score:
-    """One tune."""
-    from music21 import abcFormat, instrument
-    from music21.abcFormat.translate import abcToStreamScore
-
-    # music21 takes voices that are named in brackets for one, and carries accidentals to the end of a bar only from version 2 on.
-    tune = "%abc-2.1\n" + re.sub(r"\[V:\s*([^\]\n]*)\][ \t]*", r"\nV:\1\n", tune)
-    parts = list(abcToStreamScore(abcFormat.ABCFile().readstr(tune)).parts)
-    if not parts:
-        raise MidiError(path, "has no notes")
-    drums = [isinstance(part.getInstrument(), instrument.UnpitchedPercussion) for part in parts]
-    return score_of(parts, _abc_marks(parts[0]), [None] * len(parts), drums, path)
-
-
-def _abc_marks(part: Any) -> list[BarMarks]:
-    """What stands at the bars of a part."""
-    from music21 import bar, spanner, stream
-
-    measures = list(part.getElementsByClass(stream.Measure))
-    marks = [BarMarks() for _ in measures]
-    for mark, measure in zip(marks, measures, strict=True):
-        left, right = measure.leftBarline, measure.rightBarline
-        mark.start = isinstance(left, bar.Repeat) and left.direction == "start"
-        if isinstance(right, bar.Repeat) and right.direction == "end":
-            mark.times = int(right.times or 2)
-    place = {id(measure): i for i, measure in enumerate(measures)}
-    for bracket in part.recurse().getElementsByClass(spanner.RepeatBracket):
-        within = [place[id(measure)] for measure in bracket.getSpannedElements() if id(measure) in place]
-        for i in range(min(within), max(within) + 1) if within else ():
-            marks[i].endings |= frozenset(int(number) for number in bracket.numberRange)
-    return marks
