@@ -29,6 +29,7 @@ from musegen_pianoroll.measures.copies import longest_runs
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
 from musegen_pianoroll.opening import find_store, open_data, synthetic_data
+from musegen_pianoroll.reading.formats import SUFFIXES
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun, model_planes, unpacked
 from musegen_pianoroll.store.windows import WindowDataset, gather_windows
@@ -61,7 +62,7 @@ class PianorollDomain(Domain):
     """
 
     name = "pianoroll"
-    suffixes = (".mid", ".midi", ".npz", "store.json")
+    suffixes = (*SUFFIXES, "store.json")
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
     Config, Writing = PianorollConfig, PianorollWriting
     config: PianorollConfig

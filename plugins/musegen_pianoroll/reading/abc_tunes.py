@@ -23,7 +23,7 @@ _MARKS = {
     "fine": "fine", "segno": "segno", "coda": "coda", "dacoda": "to_coda", "d.c.": "capo", "dacapo": "capo",
     "d.c.alfine": "capo", "d.c.alcoda": "capo", "d.s.": "sign", "d.s.alfine": "sign", "d.s.alcoda": "sign",
 }  # fmt: skip
-_FIELD = re.compile(r"([A-Za-z]):(.*)")
+_FIELD = re.compile(r"([A-Za-z]):(?![|:\]])(.*)")
 _IN_BRACKETS = re.compile(r"\[([A-Za-z]):([^\]\n]*)\]")
 _MUSICAL = "MLKQ"
 """Fields that change how notes are read; others say who wrote the tune, or what is sung to it."""
@@ -44,7 +44,9 @@ def tunes(text: str) -> Iterator[tuple[str, str]]:
     """The number and the text of each tune, with the fields that stand before the first and hold for all."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     begins = [match.start() for match in re.finditer(r"^X:", text, re.MULTILINE)]
-    common = [line for line in text[: begins[0]].splitlines() if _FIELD.match(line)] if begins else []
+    if not begins:
+        return
+    common = [line for line in text[: begins[0]].splitlines() if _FIELD.match(line)]
     for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
         first, *rest = text[begin:end].splitlines()
         yield first[2:].strip()[:20], "\n".join([first, *common, *rest])
@@ -131,6 +133,7 @@ def _prepared(line: str, path: Path) -> str:
     for piece in line.split("\n"):
         if not piece.startswith("N:"):
             piece = re.sub(r"[H-WYh-wy.~$*`]|\((?!\d)|\)", "", piece)  # ornaments, spaces, slurs
+            piece = re.sub("(?<=[A-Ga-gxz]):", " :", piece)  # the library takes "A:" for a field
             piece = re.sub(r"Z(\d*)|X(\d*)", lambda m: f"\nN:rest {m[1] or m[2] or 1}\n", piece).replace("x", "z")
             piece = re.sub(r"(\|?)\[?(?<=[|\[])\s?(\d+(?:[,-]\d+)*)", r"\1\nN:ending \2\n", piece)
         pieces.append(piece)
