@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from musegen.errors import BadInput
 from musegen.options import load_yaml
 
-__all__ = ["build", "merge"]
+__all__ = ["build", "cut", "merge"]
 
 Out = Annotated[Path, Parameter(help="The store, a folder.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.")]
@@ -61,6 +61,19 @@ def build(
         print(f"  {name}: {reason}")
     if report.n_skipped > 5:
         print(f"  and {report.n_skipped - 5} more, see {out}/skipped.csv")
+
+
+def cut(
+    array: Annotated[Path, Parameter(help="An .npz file with shape and nonzero, or an .npy file.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="A new folder, for the files.")],
+    phrases: Annotated[int, Parameter(help="In each file.")] = 100,
+) -> None:
+    """Cut a large training array of MuseGAN into files that data build reads. Memory does not grow with the array."""
+    from musegen_pianoroll.reading.cutting import cut_array
+
+    print(f"{cut_array(array, out, phrases)} files in {out}, of {phrases} phrases each.")
 
 
 def merge(*stores: Path, out: Out, overwrite: Overwrite = False) -> None:

@@ -1,7 +1,7 @@
 """Tunes in ABC notation: music21 reads notes, lengths and keys of a voice; voices, bars, repeats and marks are read here.
 
-music21's own translation to parts is not used: it takes voices named in brackets for one, loses ties of chords, and gives endings one
-bar each. Source: the ABC standard, version 2.1.
+music21's own translation to parts is not used: it takes voices named in brackets for one, loses ties of chords, and gives
+endings one bar each. Source: the ABC standard, version 2.1.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def _prepared(line: str, path: Path) -> str:
         MidiError: it has voices laid over each other, which are not read.
     """
     line = re.sub(r'"[^"]*"?|\{[^}]*\}?|\\', "", line)  # chord symbols, grace notes, continued lines
-    line = re.sub(r"!([^!\s]*)!", lambda m: f"\nN:mark {_MARKS[m[1].lower()]}\n" if m[1].lower() in _MARKS else "", line)
+    line = re.sub(
+        r"!([^!\s]*)!", lambda m: f"\nN:mark {_MARKS[m[1].lower()]}\n" if m[1].lower() in _MARKS else "", line
+    )
     if "&" in line:
         raise MidiError(path, "lays voices over each other with &, which is not read")
     pieces = []
@@ -168,7 +170,9 @@ def _pitches(token: Any, shift: int) -> list[tuple[int, bool]]:
         notes, inner = [token], [False]
     else:
         inner = [found.endswith("-") for found in re.findall(r"[_^=]*[A-Ga-gz][,']*[\d/]*-?", token.src)]
-    names = [(note.pitchName, tied) for note, tied in zip(notes, inner, strict=False) if getattr(note, "pitchName", None)]
+    names = [
+        (note.pitchName, tied) for note, tied in zip(notes, inner, strict=False) if getattr(note, "pitchName", None)
+    ]
     on = token.tie in ("start", "continue")
     midi = [(pitch.Pitch(name).midi + shift, on or tied) for name, tied in names]
     return [(number, tied) for number, tied in midi if 0 <= number < 128]

@@ -88,7 +88,7 @@ def joined(scores: Sequence[Score]) -> Score:
         signatures += [(start + tick, n, d) for tick, n, d in score.time_signatures]
         for track in score.tracks:
             key = (track.name, track.program, track.is_drum, track.number)
-            tracks.setdefault(key, []).append(track.notes + [start, start, 0])
+            tracks.setdefault(key, []).append(track.notes + np.array([start, start, 0]))
         tick, n, d = score.time_signatures[-1]
         bar = 4 * n * TICKS_PER_BEAT // d
         start += tick + -(-(score.end - tick) // bar) * bar

@@ -37,7 +37,9 @@ def find_files(folder: Path) -> tuple[Path, list[str]]:
     names = [name for name in _files(folder) if name.lower().endswith(SUFFIXES)]
     if not names:
         found = unread_summary(unread_suffixes(folder))
-        raise BadInput(f"The folder {folder} holds no MIDI files and no others that are read: {READ}.{found and f' {found}.'}")
+        raise BadInput(
+            f"The folder {folder} holds no MIDI files and no others that are read: {READ}.{found and f' {found}.'}"
+        )
     names.sort(key=name_order)
     return folder, names
 

@@ -2,7 +2,8 @@
 
 An LPD file is a zip with ``info.json``; per track a sparse matrix (steps × 128 velocities) in compressed-column form; and, per
 step, the tempo and whether a bar begins. pypianoroll itself allocates whatever shape the file claims; here every size is checked
-against the bytes first. What ``Pianoroll.save`` writes has two members more, ``notes`` and ``metre``, which pypianoroll passes over.
+against the bytes first. What ``Pianoroll.save`` writes has two members more, ``notes`` and ``metre``, which pypianoroll passes
+over.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """MusicXML of strangers, before a library sees it: entities are refused, and what the library does not read is prepared for it.
 
-Two things are read here, because music21 10 does not: which drum an unpitched note is (it knows one instrument per part), and, where
-repeats of a part are not well formed, in which order bars are played (it raises).
+Two things are read here, because music21 10 does not: which drum an unpitched note is (it knows one instrument per part), and
+in which order bars are played (where repeats are not well formed, it raises).
 """
 
 from __future__ import annotations
@@ -133,13 +133,13 @@ def sheet_of(root: Element, drum_named: Callable[[str], int | None], path: Path)
     return sheet
 
 
-def _prepare_part(
-    part: Element, about: Element, sheet: Sheet, drum_named: Callable[[str], int | None]
-) -> None:
+def _prepare_part(part: Element, about: Element, sheet: Sheet, drum_named: Callable[[str], int | None]) -> None:
     """Note the part's instrument; give its drums the pitches of General MIDI; make rests of its cues."""
     identity = part.get("id", "")
     instruments = {one.get("id", ""): one for one in about.iterfind("midi-instrument")}
-    programs = [program for one in instruments.values() if (program := _number(one, "midi-program", 1, 128)) is not None]
+    programs = [
+        program for one in instruments.values() if (program := _number(one, "midi-program", 1, 128)) is not None
+    ]
     if programs:
         sheet.programs[identity] = programs[0] - 1
     if any(_number(one, "midi-channel", 1, 16) == 10 for one in instruments.values()):

@@ -65,7 +65,9 @@ def read_abc(data: bytes, path: Path) -> Score:
             except Exception as error:  # whatever the library makes of it
                 failed.append(f"{number} ({error.reason if isinstance(error, MidiError) else type(error).__name__})")
         if not found:
-            raise MidiError(path, f"holds no tune that can be read: {failed[0]}" if failed else "holds no tune: X: begins one")
+            raise MidiError(
+                path, f"holds no tune that can be read: {failed[0]}" if failed else "holds no tune: X: begins one"
+            )
         score = joined(found)
     if not failed:
         return score

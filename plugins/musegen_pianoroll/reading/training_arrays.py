@@ -19,7 +19,7 @@ from musegen_pianoroll.reading.midi import BEAT_CAP, SIZE_CAP_BYTES
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 
-__all__ = ["described", "read_npy", "read_sparse", "too_large"]
+__all__ = ["READ", "described", "fits", "read_npy", "read_sparse", "too_large"]
 
 LOWEST_PITCH, N_PITCHES = 24, 84
 CELL_CAP = 8_000_000
@@ -36,8 +36,10 @@ def read_npy(data: bytes, path: Path) -> Score:
     """
     try:
         shape, _, dtype, _ = array_header(data)
-        if not _fits(shape) or dtype.kind not in "bui":
-            raise MidiError(path, f"is an array {shape} of {dtype}; of .npy files, {READ}, of booleans or whole numbers")
+        if not fits(shape) or dtype.kind not in "bui":
+            raise MidiError(
+                path, f"is an array {shape} of {dtype}; of .npy files, {READ}, of booleans or whole numbers"
+            )
         too_large(data, path)
         cells = array_of(data, "", path)
         _check_length(shape, path)
@@ -56,7 +58,7 @@ def read_sparse(archive: zipfile.ZipFile, path: Path) -> Score:
         MidiError: the file cannot be used.
     """
     shape = tuple(int(n) for n in zipped_array(archive, "shape.npy", path).ravel())
-    if not _fits(shape):
+    if not fits(shape):
         raise MidiError(path, f"holds an array {shape}; of .npz files with shape and nonzero, {READ}")
     _check_length(shape, path)
     cells = zipped_array(archive, "nonzero.npy", path)
@@ -94,7 +96,7 @@ def described(archive: zipfile.ZipFile) -> str:
     return f"holds {what}; of .npz files, Lakh pianorolls are read, and MuseGAN's training arrays (shape and nonzero)"
 
 
-def _fits(shape: Sequence[int]) -> bool:
+def fits(shape: Sequence[int]) -> bool:
     """Whether a shape is that of a training array."""
     return (
         len(shape) == 5
@@ -108,7 +110,9 @@ def _fits(shape: Sequence[int]) -> bool:
 def _check_length(shape: Sequence[int], path: Path) -> None:
     most = BEAT_CAP // (4 * shape[1])
     if shape[0] > most:
-        raise MidiError(path, f"holds {shape[0]:,} phrases, more than the {most:,} that are read of one file: {WAY_OUT}")
+        raise MidiError(
+            path, f"holds {shape[0]:,} phrases, more than the {most:,} that are read of one file: {WAY_OUT}"
+        )
 
 
 def _check_cells(n: int, path: Path) -> None:

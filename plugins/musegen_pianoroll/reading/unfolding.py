@@ -65,7 +65,7 @@ def playing_order(bars: Sequence[BarMarks], most: int) -> list[int]:
             section, passes = i + 1, 1
         if jumped and bar.fine:
             break
-        elif jumped and bar.to_coda and not in_coda and codas:
+        if jumped and bar.to_coda and not in_coda and codas:
             in_coda, i = True, codas[-1]
         elif not jumped and bar.jump:
             jumped = True

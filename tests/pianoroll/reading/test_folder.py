@@ -60,7 +60,9 @@ def test_linked_folders_are_followed_once(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_music_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"")
-    with pytest.raises(BadInput, match=r"holds no MIDI files and no others that are read: .*ABC\. Not read: 1 \.txt\.$"):
+    with pytest.raises(
+        BadInput, match=r"holds no MIDI files and no others that are read: .*ABC\. Not read: 1 \.txt\.$"
+    ):
         find_files(tmp_path)
     with pytest.raises(BadInput, match=r"a\.txt is no folder, no store, and no file of a kind that is read: give"):
         find_files(tmp_path / "a.txt")

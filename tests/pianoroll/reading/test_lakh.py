@@ -17,8 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import read_file
 
+from musegen.errors import BadInput
 from musegen_pianoroll import Pianoroll
+from musegen_pianoroll.reading import cutting
 from musegen_pianoroll.reading.build import build_store
+from musegen_pianoroll.reading.cutting import cut_array
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.lpd import read_npz
 from musegen_pianoroll.reading.metres import metres_from_downbeats
@@ -36,9 +39,9 @@ def written(n_steps: int = 96, resolution: int = 24, **arrays: Any) -> bytes:
     for step in range(0, n_steps, resolution):
         roll[step : step + resolution - 1, 60] = 90
     content = io.BytesIO()
-    pypianoroll.Multitrack(
-        resolution=resolution, tracks=[pypianoroll.StandardTrack("Piano", 0, False, roll)]
-    ).save(content)
+    pypianoroll.Multitrack(resolution=resolution, tracks=[pypianoroll.StandardTrack("Piano", 0, False, roll)]).save(
+        content
+    )
     with zipfile.ZipFile(content, "a") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as file:
@@ -166,7 +169,9 @@ def pieces(draw: Any) -> Pianoroll:
 
 def notes_read(score: Score) -> list[list[int]]:
     """Rows of (track, pitch, start, end) of a score, sorted."""
-    rows = [[track.number - 1, pitch, start, end] for track in score.tracks for start, end, pitch in track.notes.tolist()]
+    rows = [
+        [track.number - 1, pitch, start, end] for track in score.tracks for start, end, pitch in track.notes.tolist()
+    ]
     return sorted(rows)
 
 
@@ -327,7 +332,7 @@ def test_pickles_are_never_read(name: str, tmp_path: Path) -> None:
         np.save(path, np.array([{}]), allow_pickle=True)
     else:
         np.savez(path, shape=np.array([{}], object), nonzero=np.array([{}], object), allow_pickle=True)
-    with pytest.raises(MidiError, match="of object|damaged array"):
+    with pytest.raises(MidiError, match=r"of object|damaged array"):
         read_file(path, "band", 4)
 
 
@@ -352,3 +357,53 @@ def test_damaged_archives_read_or_raise_midi_error(data: bytes) -> None:
 def test_damaged_arrays_read_or_raise_midi_error(data: bytes) -> None:
     with contextlib.suppress(MidiError):
         read_npy(data, Path("a.npy"))
+
+
+# Large arrays, cut
+
+
+@pytest.mark.parametrize("form", ["npy", "npz"])
+@pytest.mark.parametrize("at_once", [1, 50, 1 << 20])
+def test_a_cut_array_holds_the_same_phrases(
+    form: str, at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutting, "CELLS_AT_ONCE", at_once)
+    cells = np.zeros((7, 4, 96, 84, 5), bool)
+    cells[np.arange(7), 1, 5, np.arange(7), 1] = True
+    cells[3:5] = False  # phrases that are silent, one of them the only one of its file
+    cells[0, :, ::8, 40, 3] = True
+    source = tmp_path / f"train.{form}"
+    source.write_bytes(npy(cells) if form == "npy" else sparse(cells))
+    assert cut_array(source, tmp_path / "out", 2) == 4
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == ["0.npz", "2.npz", "4.npz", "6.npz"]
+    with np.load(files[3]) as last:
+        assert last["shape"].tolist() == [1, 4, 96, 84, 5]
+    whole = read_npz(sparse(cells), HERE)
+    parts = [(2 * i * 384, read_npz(file.read_bytes(), file)) for i, file in enumerate(files)]
+    for track in range(5):
+        together = np.concatenate([score.tracks[track].notes + np.array([start, start, 0]) for start, score in parts])
+        assert sorted(together.tolist()) == sorted(whole.tracks[track].notes.tolist())
+    with pytest.raises(BadInput, match="not empty"):
+        cut_array(source, tmp_path / "out")
+
+
+def test_what_cannot_be_cut_is_refused(tmp_path: Path) -> None:
+    unordered = np.array([[1, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
+    for i, (content, reason) in enumerate(
+        [
+            (npz(a=np.zeros(3)), "has no shape and nonzero"),
+            (npz(shape=(3, 4), nonzero=np.zeros((5, 0), int)), r"holds an array \(3, 4\); MuseGAN's"),
+            (sparse(phrases(), nonzero=unordered), "not in the order of its phrases"),
+            (sparse(phrases(), nonzero=np.zeros((4, 2), int)), "damaged array nonzero"),
+            (b"PK", "is damaged, or no file of arrays"),
+        ]
+    ):
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(BadInput, match=reason):
+            cut_array(tmp_path / "a.npz", tmp_path / f"out{i}")
+    (tmp_path / "a.npz").write_bytes(sparse(phrases()))
+    with pytest.raises(BadInput, match="--phrases 0 is invalid: use 1 to 3,125"):
+        cut_array(tmp_path / "a.npz", tmp_path / "more", 0)
+    with pytest.raises(BadInput, match="No such file"):
+        cut_array(tmp_path / "nowhere.npz", tmp_path / "more")

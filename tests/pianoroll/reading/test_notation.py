@@ -112,7 +112,9 @@ def note(pitch: str = "C4", length: int = 2, inner: str = "", tie: str = "", cho
     """A note of ``length`` eighths; ``pitch`` "" is a rest; "tie" is start, stop or both."""
     alter = {"#": 1, "b": -1}.get(pitch[1:2], 0)
     what = (
-        f"<pitch><step>{pitch[0]}</step><alter>{alter}</alter><octave>{pitch[-1]}</octave></pitch>" if pitch else "<rest/>"
+        f"<pitch><step>{pitch[0]}</step><alter>{alter}</alter><octave>{pitch[-1]}</octave></pitch>"
+        if pitch
+        else "<rest/>"
     )
     ties = "".join(f'<tie type="{one}"/>' for one in tie.split())
     return f"<note>{'<chord/>' if chord else ''}{what}<duration>{length}</duration>{ties}{inner}</note>"
@@ -133,9 +135,8 @@ def score(*parts: str, about: str | None = None, before: str = "") -> bytes:
 def measures(*contents: str, time: str = "4/4", more: str = "") -> str:
     """Measures, the first with divisions of an eighth and a time signature."""
     beats, kind = time.split("/")
-    first = (
-        f"<attributes><divisions>2</divisions>{more}<time><beats>{beats}</beats><beat-type>{kind}</beat-type></time></attributes>"
-    )
+    metre = f"<time><beats>{beats}</beats><beat-type>{kind}</beat-type></time>"
+    first = f"<attributes><divisions>2</divisions>{more}{metre}</attributes>"
     return "".join(
         f'<measure number="{i}">{first if not i else ""}{content}</measure>' for i, content in enumerate(contents)
     )
@@ -191,9 +192,9 @@ def test_repeats_and_endings_are_unfolded() -> None:
         line('<ending number="2" type="start"/>', "left")
         + note("E4", 8)
         + line('<ending number="2" type="discontinue"/>', "right"),
-        note("F4", 8) + '<direction><direction-type><words>D.C. al Fine</words></direction-type></direction>',
+        note("F4", 8) + "<direction><direction-type><words>D.C. al Fine</words></direction-type></direction>",
     ]
-    bars[2] += '<direction><direction-type><words>Fine</words></direction-type></direction>'
+    bars[2] += "<direction><direction-type><words>Fine</words></direction-type></direction>"
     assert [pitch for *_, pitch in rows(read(score(measures(*bars))))] == [60, 62, 60, 64, 65, 60, 64]
 
 
@@ -229,8 +230,8 @@ def test_transposing_instruments_sound_where_they_sound() -> None:
 
 ABOUT = """
 <score-part id="P0"><part-name>Violin</part-name><score-instrument id="I0"><instrument-name>Violin</instrument-name>
-</score-instrument><midi-instrument id="I0"><midi-channel>1</midi-channel><midi-program>41</midi-program></midi-instrument></score-part>
-<score-part id="P1"><part-name>Drumset</part-name>
+</score-instrument><midi-instrument id="I0"><midi-channel>1</midi-channel><midi-program>41</midi-program></midi-instrument>
+</score-part><score-part id="P1"><part-name>Drumset</part-name>
 <score-instrument id="K"><instrument-name>Acoustic Bass Drum</instrument-name></score-instrument>
 <score-instrument id="S"><instrument-name>Snare</instrument-name></score-instrument>
 <score-instrument id="N"><instrument-name>Something</instrument-name></score-instrument>
@@ -461,9 +462,12 @@ def test_no_window_reaches_from_one_tune_into_the_next(tmp_path: Path) -> None:
     assert (sheet.segments, sheet.n_notes) == ([[0, 2, 4, 4]], [0, 2, 0, 0, 0])
 
 
+any_tune = st.text("ABab[]|:123,'^=_/z-(){}XVMLKQ \n").map(lambda text: f"X:1\nK:C\n{text}".encode())
+
+
 @pytest.mark.usefixtures("library")
 @settings(max_examples=100, deadline=None)
-@given(st.one_of(midi_files.mutated([BOOK.encode()]), st.text("ABab[]|:123,'^=_/z-(){}XVMLKQ \n").map(lambda text: f"X:1\nK:C\n{text}".encode())))
+@given(st.one_of(midi_files.mutated([BOOK.encode()]), any_tune))
 def test_any_text_reads_or_raises_midi_error(content: bytes) -> None:
     with contextlib.suppress(MidiError):
         read_abc(content, Path("a.abc"))
