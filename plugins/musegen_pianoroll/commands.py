@@ -1,4 +1,4 @@
-"""Commands for packed stores: ``musegen data build`` and ``musegen data merge``."""
+"""Commands for packed stores: ``musegen data build``, ``cut`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.
 
 def build(
     domain: Annotated[str, Parameter(help="pianoroll: other domains read their files directly.")],
-    folder: Annotated[Path, Parameter(help="Of MIDI or Lakh pianoroll files; searched with its subfolders.")],
+    folder: Annotated[
+        Path, Parameter(help="Of MIDI, Lakh pianoroll, MusicXML or ABC files; searched with its subfolders.")
+    ],
     /,
     *,
     out: Out,
@@ -30,7 +32,7 @@ def build(
     ] = "1/1",
     overwrite: Overwrite = False,
 ) -> None:
-    """Build a packed store from a folder of MIDI or Lakh pianoroll files. When interrupted, the same command goes on from there."""
+    """Build a packed store from a folder of files of music. When interrupted, the same command goes on from there."""
     from musegen_pianoroll.reading.build import build_store
 
     if domain != "pianoroll":

@@ -96,7 +96,9 @@ def _voices(tune: str, path: Path) -> list[Voice]:
                 voices.setdefault(current, Voice()).lines.append(_prepared(piece, path))
     key = next((line for line in header if line.startswith("K")), "")
     sounding = [voice for voice in voices.values() if any(not _FIELD.match(line) for line in voice.lines)]
+    of_all = voices.get("", Voice())  # what stands before the first voice holds for all
     for voice in sounding:
+        voice.program, voice.is_drum = voice.program or of_all.program, voice.is_drum or of_all.is_drum
         _describe(voice, key)
         voice.lines[:0] = header
     return sounding

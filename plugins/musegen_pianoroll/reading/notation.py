@@ -10,6 +10,7 @@ import contextlib
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from musegen_pianoroll.reading.abc_tunes import tune_score, tunes
@@ -72,7 +73,7 @@ def read_abc(data: bytes, path: Path) -> Score:
     if not failed:
         return score
     lost = f"{len(failed)} of {len(found) + len(failed)} tunes cannot be read, the first is X:{failed[0]}"
-    return Score(**(vars(score) | {"mended": (*score.mended, lost)}))
+    return replace(score, mended=(*score.mended, lost))
 
 
 @contextlib.contextmanager
@@ -109,7 +110,7 @@ def _musicxml(data: bytes, path: Path) -> Score:
     if not sheet.n_unknown:
         return read
     lost = f"unpitched notes that name no drum of General MIDI were left out: {sheet.n_unknown:,}"
-    return Score(**(vars(read) | {"mended": (lost,)}))
+    return replace(read, mended=(lost,))
 
 
 def _drum_named(name: str) -> int | None:

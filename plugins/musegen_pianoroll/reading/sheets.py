@@ -64,14 +64,14 @@ def _add_measure(bar: Bar, measure: Any, part: int, shift: int) -> None:
         for element in voice:
             if isinstance(element, stream.Stream):
                 continue
-            at = _ticks(begin + element.offset)
+            at = max(_ticks(begin + element.offset), 0)
             if isinstance(element, tempo.MetronomeMark):
                 bpm = element.getQuarterBPM()
                 if bpm is not None and 1 <= bpm <= 10_000:
                     bar.tempos.append((at, float(bpm)))
             if element.duration.isGrace or not isinstance(element, note.GeneralNote):
                 continue
-            length = _ticks(element.quarterLength)
+            length = max(_ticks(element.quarterLength), 0)
             bar.length = max(bar.length, at + length)
             if not isinstance(element, harmony.Harmony):
                 notes += [

@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musegen_pianoroll.reading import worker
 from musegen_pianoroll.reading.bars import TICKS_PER_BEAT
 from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.notation import read_abc, read_musicxml, read_mxl
 from musegen_pianoroll.reading.piece import read_piece
+from musegen_pianoroll.reading.quantise import from_keys, pack_notes
 from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.reading.unfolding import BarMarks, playing_order
 from musegen_pianoroll.store.store import Store
@@ -262,6 +264,16 @@ def test_parts_have_their_names_and_programs_and_drums_their_pitches() -> None:
 
 
 @pytest.mark.usefixtures("library")
+def test_each_staff_of_a_part_is_a_track() -> None:
+    upper, lower = note("C5", 8, "<staff>1</staff>"), note("C3", 8, "<voice>5</voice><staff>2</staff>")
+    both = measures(f"{upper}<backup><duration>8</duration></backup>{lower}", more="<staves>2</staves>")
+    about = ABOUT.replace("Violin", "Harp").replace("41<", "47<").split("</score-part>")[0] + "</score-part>"
+    found = read(score(both, about=about))
+    assert [(t.name, t.program, t.number) for t in found.tracks] == [("Harp", 46, 1), ("Harp", 46, 2)]
+    assert [rows(found, i) for i in range(2)] == [[(0, 4, 72)], [(0, 4, 48)]]
+
+
+@pytest.mark.usefixtures("library")
 def test_grace_notes_cues_and_chord_symbols_are_not_played() -> None:
     grace = "<note><grace/><pitch><step>D</step><octave>5</octave></pitch></note>"
     cue = note("A4", 4, "").replace("<note>", "<note><cue/>")
@@ -335,6 +347,29 @@ def test_damaged_scores_read_or_raise_midi_error(content: bytes) -> None:
         read(content)
 
 
+numbers = st.integers(-9, 40)
+inner_parts = st.one_of(
+    st.builds(note, st.sampled_from(["C4", "Bb0", "F#9", ""]), numbers, tie=st.sampled_from(["", "start", "stop"])),
+    st.builds("<{0}><duration>{1}</duration></{0}>".format, st.sampled_from(["backup", "forward"]), numbers),
+    st.builds("<attributes><divisions>{}</divisions></attributes>".format, numbers),
+    st.builds(
+        "<attributes><time><beats>{}</beats><beat-type>{}</beat-type></time></attributes>".format, numbers, numbers
+    ),
+    st.builds('<sound tempo="{}"/>'.format, numbers),
+    st.builds('<barline><repeat direction="backward" times="{}"/></barline>'.format, numbers),
+)
+
+
+@pytest.mark.usefixtures("library")
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(inner_parts, max_size=5).map("".join), min_size=1, max_size=4))
+def test_scores_that_make_no_sense_are_put_on_the_grid_or_refused(contents: list[str]) -> None:
+    with contextlib.suppress(MidiError):
+        ((piece, _),) = worker.interpret([(HERE, score(measures(note("C4", 2), *contents)))], "band", 4)
+        assert piece.n_notes[1] >= 1
+        assert pack_notes(from_keys(piece.keys), piece.n_steps, 5).any()
+
+
 # ABC
 
 
@@ -398,9 +433,9 @@ def sorted_chords(found: Score) -> list[int]:
     ],
 )
 def test_voices_are_tracks(body: str) -> None:
-    header = 'X:1\nM:4/4\nL:1/4\nV:1 name="Flute"\nV:2 name="Cello"\n%%MIDI program 42\nK:C\n'
+    header = 'X:1\nM:4/4\nL:1/4\n%%MIDI program 73\nV:1 name="Flute"\nV:2 name="Cello"\n%%MIDI program 42\nK:C\n'
     found = abc(header + body + "\n")
-    assert [(t.name, t.program, t.number) for t in found.tracks] == [("Flute", 0, 1), ("Cello", 42, 2)]
+    assert [(t.name, t.program, t.number) for t in found.tracks] == [("Flute", 73, 1), ("Cello", 42, 2)]
     assert pitches(found) == [72, 74, 76, 77, 79]
     assert rows(found, 1) == [(0, 1, 48), (1, 2, 50), (2, 3, 52), (3, 4, 53), (4, 8, 55)]
 
