@@ -75,7 +75,7 @@ def cut(
     """Cut a large training array of MuseGAN into files that data build reads. Memory does not grow with the array."""
     from musegen_pianoroll.reading.cutting import cut_array
 
-    print(f"{cut_array(array, out, phrases)} files in {out}, of {phrases} phrases each.")
+    print(f"{cut_array(array, out, phrases)} files in {out}, of up to {phrases} phrases each.")
 
 
 def merge(*stores: Path, out: Out, overwrite: Overwrite = False) -> None:

@@ -43,7 +43,7 @@ def read_npy(data: bytes, path: Path) -> Score:
         too_large(data, path)
         cells = array_of(data, "", path)
         _check_length(shape, path)
-        _check_cells(np.count_nonzero(cells), path)
+        _check_cells(int(np.count_nonzero(cells)), path)
         return _score(shape, np.stack(cells.nonzero()), path)
     except (MidiError, MemoryError):
         raise
