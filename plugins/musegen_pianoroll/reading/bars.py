@@ -75,15 +75,16 @@ def score_of(bars: Sequence[Bar], marks: Sequence[BarMarks], parts: Sequence[Par
 
 
 def joined(scores: Sequence[Score]) -> Score:
-    """Scores one after the other, each from a bar line on and with its time signature, so that no bars reach from one to the next.
+    """Scores one after the other, each a section.
 
     Parts of the same name, program and number become one track.
     """
     tempos: list[tuple[int, float]] = []
     signatures: list[tuple[int, int, int]] = []
     tracks: dict[tuple[str, int, bool, int], list[np.ndarray]] = {}
-    start = 0
+    start, sections = 0, []
     for score in scores:
+        sections.append(start)
         tempos += [(start + tick, bpm) for tick, bpm in score.tempos if not tempos or tick or tempos[-1][1] != bpm]
         signatures += [(start + tick, n, d) for tick, n, d in score.time_signatures]
         for track in score.tracks:
@@ -99,6 +100,7 @@ def joined(scores: Sequence[Score]) -> Score:
         [ScoreTrack(*key[:3], np.concatenate(notes), key[3]) for key, notes in tracks.items()],
         start,
         tuple(dict.fromkeys(said for score in scores for said in score.mended)),
+        tuple(sections),
     )
 
 

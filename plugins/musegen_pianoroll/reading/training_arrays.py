@@ -123,8 +123,7 @@ def _check_cells(n: int, path: Path) -> None:
 def _score(shape: Sequence[int], cells: np.ndarray, path: Path) -> Score:
     """The score of an array, given the coordinates of cells that sound, int64 ``(5, n)``.
 
-    A note ends with its phrase. The time signature stands anew at each phrase, so that each is a stretch of bars of its own and no
-    window reaches from one into the next.
+    A note ends with its phrase. Each phrase is a section, so that no window reaches from one into the next.
     """
     phrase, bar, step, pitch, track = cells
     bar_steps = shape[2]
@@ -137,4 +136,5 @@ def _score(shape: Sequence[int], cells: np.ndarray, path: Path) -> Score:
         ScoreTrack(role.name, role.program, role.is_drum, notes[track == i], i + 1) for i, role in enumerate(BAND)
     ]
     signatures = [(i * phrase_steps, 4, 4) for i in range(shape[0])]
-    return Score(bar_steps // 4, [(0, 120.0)], signatures, tracks, shape[0] * phrase_steps)
+    sections = tuple(tick for tick, *_ in signatures)
+    return Score(bar_steps // 4, [(0, 120.0)], signatures, tracks, shape[0] * phrase_steps, sections=sections)

@@ -269,6 +269,8 @@ def test_phrases_are_read_as_music(form: str) -> None:
     assert guitar == strings == []
     assert (score.ticks_per_beat, score.end) == (24, 3 * 384)
     assert score.tempos == [(0, 120.0)]
+    assert score.sections == (0, 384, 768)
+    assert score.time_signatures == [(0, 4, 4), (384, 4, 4), (768, 4, 4)]
 
 
 @pytest.mark.parametrize("name", ["train_x.npy", "train_x_lpd_5_phr.npz"])
