@@ -16,6 +16,7 @@ LONGEST_BAR = 16
 def metre_of(length: int, ticks_per_beat: int, denominators: Sequence[int] = (4, 8)) -> tuple[int, int] | None:
     """The metre of a bar: quarter notes where these fill it, else eighths; None if neither do.
 
+    >>> from musegen_pianoroll.reading.metres import metre_of
     >>> metre_of(72, 24), metre_of(60, 24), metre_of(71, 24)
     ((3, 4), (5, 8), None)
     """

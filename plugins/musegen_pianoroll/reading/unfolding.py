@@ -39,6 +39,7 @@ def playing_order(bars: Sequence[BarMarks], most: int) -> list[int]:
     Args:
         most: length after which unfolding stops.
 
+    >>> from musegen_pianoroll.reading.unfolding import BarMarks, playing_order
     >>> playing_order([BarMarks(), BarMarks(endings=frozenset({1}), times=2), BarMarks(endings=frozenset({2}))], 100)
     [0, 1, 0, 2]
     """
