@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,10 @@ def tune_score(tune: str, path: Path) -> Score:
         parts.append(Part(voice.name, voice.program, voice.is_drum))
     if not any(notes for bar in bars for notes in bar.notes.values()):
         raise MidiError(path, "has no notes")
-    return score_of(bars, marks, parts, path)
+    score = score_of(bars, marks, parts, path)
+    if re.search(r"^P:.*[A-Z].*[A-Z]", tune.partition("\nK:")[0], re.MULTILINE):
+        return replace(score, mended=("the order of parts (P:) is not followed: each is played once, where it stands",))
+    return score
 
 
 def _voices(tune: str, path: Path) -> list[Voice]:
@@ -74,7 +77,7 @@ def _voices(tune: str, path: Path) -> list[Voice]:
     header: list[str] = []
     voices: dict[str, Voice] = {}
     current, in_header = "", True
-    for line in tune.splitlines():
+    for line in _own_lines(tune):
         midi = re.match(r"%%MIDI\s+(program|channel|transpose)\s+(?:\d+\s+)?(-?\d+)", line)
         text = re.sub(r"(?<!\\)%.*", "", line).strip()
         # Fields in brackets become lines, and so does every change of voice.
@@ -95,6 +98,8 @@ def _voices(tune: str, path: Path) -> list[Voice]:
             elif not field_ and not in_header and piece.strip():
                 voices.setdefault(current, Voice()).lines.append(_prepared(piece, path))
     key = next((line for line in header if line.startswith("K")), "")
+    if not any(line.startswith("L") for line in header):
+        header.insert(0, _default_length(header))
     sounding = [voice for voice in voices.values() if any(not _FIELD.match(line) for line in voice.lines)]
     of_all = voices.get("", Voice())  # what stands before the first voice holds for all
     for voice in sounding:
@@ -102,6 +107,27 @@ def _voices(tune: str, path: Path) -> list[Voice]:
         _describe(voice, key)
         voice.lines[:0] = header
     return sounding
+
+
+def _default_length(header: list[str]) -> str:
+    """The length of a note without a number, where a tune says none: a sixteenth in short bars, else an eighth."""
+    metre = re.match(r"M:\s*(\d+)\s*/\s*(\d+)", next((line for line in header if line.startswith("M")), ""))
+    return "L:1/16" if metre and 4 * int(metre[1]) < 3 * int(metre[2]) else "L:1/8"
+
+
+def _own_lines(tune: str) -> Iterator[str]:
+    """The lines of a tune: up to an empty one after its header, after which there is free text, and without blocks of text."""
+    in_text = in_body = False
+    for line in tune.splitlines():
+        if line.startswith("%%begin"):
+            in_text = True
+        elif line.startswith("%%end"):
+            in_text = False
+        elif not in_text:
+            if in_body and not line.strip():
+                return
+            in_body |= line.startswith("K:")
+            yield line
 
 
 def _describe(voice: Voice, text: str) -> None:

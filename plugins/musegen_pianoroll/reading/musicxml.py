@@ -114,7 +114,7 @@ def sheet_of(root: Element, drum_named: Callable[[str], int | None], path: Path)
         MidiError: it is no score in parts.
     """
     if root.tag == "score-timewise":
-        raise MidiError(path, "is MusicXML ordered by time (score-timewise): save it ordered by parts (score-partwise)")
+        root = _by_parts(root)
     if root.tag != "score-partwise":
         raise MidiError(path, f"is XML, but no MusicXML: it is a <{_local(root.tag)[:40]}>")
     for parent in list(root.iter()):
@@ -131,6 +131,19 @@ def sheet_of(root: Element, drum_named: Callable[[str], int | None], path: Path)
     if len(codas) > 1 and not any(bar.to_coda for bar in sheet.bars):
         codas[0].to_coda, codas[0].coda = True, False  # two signs: from the first to the second
     return sheet
+
+
+def _by_parts(root: Element) -> Element:
+    """A score whose measures hold parts as one whose parts hold measures."""
+    parts: dict[str, Element] = {}
+    for measure in root.iterfind("measure"):
+        for part in measure.iterfind("part"):
+            whole = parts.setdefault(part.get("id", ""), Element("part", part.attrib))
+            one = ElementTree.SubElement(whole, "measure", measure.attrib)
+            one.extend(part)
+    ordered = Element("score-partwise", root.attrib)
+    ordered.extend([*(child for child in root if child.tag != "measure"), *parts.values()])
+    return ordered
 
 
 def _prepare_part(part: Element, about: Element, sheet: Sheet, drum_named: Callable[[str], int | None]) -> None:

@@ -289,6 +289,26 @@ def test_utf_16_and_a_doctype_are_read() -> None:
         assert rows(read(content)) == [(0, 4, 60)]
 
 
+@pytest.mark.usefixtures("library")
+def test_scores_ordered_by_time_are_put_in_order() -> None:
+    parts = [measures(note("C4", 8), note("D4", 8)), measures(note("E4", 8), note("F4", 8))]
+    by_parts = read(score(*parts))
+    columns = zip(*(part.replace("<measure", "\n<measure").split("\n")[1:] for part in parts), strict=True)
+    text = ""
+    for i, column in enumerate(columns):
+        inner = (one.partition(">")[2].removesuffix("</measure>") for one in column)
+        text += (
+            f'<measure number="{i}">'
+            + "".join(f'<part id="P{k}">{x}</part>' for k, x in enumerate(inner))
+            + "</measure>"
+        )
+    head = score(*parts).decode().partition("<part id")[0].replace("score-partwise", "score-timewise")
+    by_time = read(f"{head}{text}</score-timewise>".encode())
+    assert [rows(by_time, i) for i in range(2)] == [rows(by_parts, i) for i in range(2)] == [
+        [(0, 4, 60), (4, 8, 62)], [(0, 4, 64), (4, 8, 65)],
+    ]  # fmt: skip
+
+
 def mxl(name: str, content: bytes, container: str | None = None) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -316,7 +336,6 @@ REFUSED: dict[str, tuple[Any, bytes]] = {
     "is no XML, or a damaged file": (read_musicxml, score("")[:-5]),
     "is no XML": (read_musicxml, b""),
     "no MusicXML: it is a <annotation>": (read_musicxml, b"<annotation/>"),
-    "ordered by time": (read_musicxml, b"<score-timewise/>"),
     "larger than 16 MB": (read_musicxml, bytes((16 << 20) + 1)),
     "holds more than 32 MB in a.xml": (read_mxl, mxl("a.xml", bytes(33 << 20))),
     "holds more than 1 MB in META-INF": (read_mxl, mxl("META-INF/container.xml", bytes(2 << 20))),
@@ -446,6 +465,22 @@ def test_rests_of_whole_bars_and_drums() -> None:
     found = abc("X:1\nM:3/4\nL:1/4\nK:C clef=perc\nc3|Z2|x2 c|\n")
     assert rows(found) == [(0, 3, 72), (11, 12, 72)]
     assert found.tracks[0].is_drum
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("metre", "eighths"), [("", 1), ("M:none\n", 1), ("M:C\n", 1), ("M:3/4\n", 1), ("M:2/4\n", 0.5)]
+)
+def test_notes_without_a_length(metre: str, eighths: float) -> None:
+    assert rows(abc(f"X:1\n{metre}K:C\nC2D|\n")) == [(0, eighths, 60), (eighths, 1.5 * eighths, 62)]
+
+
+@pytest.mark.usefixtures("library")
+def test_free_text_is_no_music() -> None:
+    text = "%%begintext\nabc\n%%endtext\n"
+    found = abc(f"abc\n\nX:1\nT:a b c\nP:AAB\nK:C\n{text}CD|% E\nw: a b c\nE\n\nA bad cabbage|\n")
+    assert pitches(found) == [60, 62, 64]
+    assert found.mended == ("the order of parts (P:) is not followed: each is played once, where it stands",)
 
 
 BOOK = """%abc
