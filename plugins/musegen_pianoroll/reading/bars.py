@@ -75,14 +75,14 @@ def score_of(bars: Sequence[Bar], marks: Sequence[BarMarks], parts: Sequence[Par
 
 
 def joined(scores: Sequence[Score]) -> Score:
-    """Scores one after the other, each a section.
+    """Scores one after the other, each a section of its own, a beat after the last bar of the one before.
 
     Parts of the same name, program and number become one track.
     """
     tempos: list[tuple[int, float]] = []
     signatures: list[tuple[int, int, int]] = []
     tracks: dict[tuple[str, int, bool, int], list[np.ndarray]] = {}
-    start, sections = 0, []
+    start, end, sections = 0, 0, []
     for score in scores:
         sections.append(start)
         tempos += [(start + tick, bpm) for tick, bpm in score.tempos if not tempos or tick or tempos[-1][1] != bpm]
@@ -92,13 +92,14 @@ def joined(scores: Sequence[Score]) -> Score:
             tracks.setdefault(key, []).append(track.notes + np.array([start, start, 0]))
         tick, n, d = score.time_signatures[-1]
         bar = 4 * n * TICKS_PER_BEAT // d
-        start += tick + -(-(score.end - tick) // bar) * bar
+        end = start + score.end
+        start += tick + -(-(score.end - tick) // bar) * bar + TICKS_PER_BEAT
     return Score(
         TICKS_PER_BEAT,
         tempos,
         signatures,
         [ScoreTrack(*key[:3], np.concatenate(notes), key[3]) for key, notes in tracks.items()],
-        start,
+        end,
         tuple(dict.fromkeys(said for score in scores for said in score.mended)),
         tuple(sections),
     )

@@ -16,8 +16,7 @@ from musegen.files import write_file
 from musegen.reporting import report
 from musegen_pianoroll.reading.arrays import array_header, zipped_array
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.midi import BEAT_CAP
-from musegen_pianoroll.reading.training_arrays import READ, fits
+from musegen_pianoroll.reading.training_arrays import READ, fits, most_phrases
 
 __all__ = ["cut_array"]
 
@@ -49,7 +48,7 @@ def cut_array(source: Path, out: Path, phrases: int = 100) -> int:
         out.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             shape, blocks = _opened(source, phrases, stack)
-            most = BEAT_CAP // (4 * shape[1])
+            most = most_phrases(shape)
             if not 1 <= phrases <= most:
                 raise BadInput(f"--phrases {phrases} is invalid: use 1 to {most:,}.")
             files = 0

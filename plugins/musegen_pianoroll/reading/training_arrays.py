@@ -19,7 +19,7 @@ from musegen_pianoroll.reading.midi import BEAT_CAP, SIZE_CAP_BYTES
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 
-__all__ = ["READ", "described", "fits", "read_npy", "read_sparse", "too_large"]
+__all__ = ["READ", "described", "fits", "most_phrases", "read_npy", "read_sparse", "too_large"]
 
 LOWEST_PITCH, N_PITCHES = 24, 84
 CELL_CAP = 8_000_000
@@ -107,8 +107,13 @@ def fits(shape: Sequence[int]) -> bool:
     )
 
 
+def most_phrases(shape: Sequence[int]) -> int:
+    """How many phrases of an array of a shape are read of one file."""
+    return BEAT_CAP // (4 * shape[1] + 1)
+
+
 def _check_length(shape: Sequence[int], path: Path) -> None:
-    most = BEAT_CAP // (4 * shape[1])
+    most = most_phrases(shape)
     if shape[0] > most:
         raise MidiError(
             path, f"holds {shape[0]:,} phrases, more than the {most:,} that are read of one file: {WAY_OUT}"
@@ -123,18 +128,19 @@ def _check_cells(n: int, path: Path) -> None:
 def _score(shape: Sequence[int], cells: np.ndarray, path: Path) -> Score:
     """The score of an array, given the coordinates of cells that sound, int64 ``(5, n)``.
 
-    A note ends with its phrase. Each phrase is a section, so that no window reaches from one into the next.
+    A note ends with its phrase. Each phrase is a section of its own, a beat after the one before.
     """
     phrase, bar, step, pitch, track = cells
     bar_steps = shape[2]
-    phrase_steps = shape[1] * bar_steps
+    beat_steps = bar_steps // 4
+    stride = shape[1] * bar_steps + beat_steps
     voice = (phrase * len(BAND) + track) * N_PITCHES + pitch
-    voice, start, end = runs(voice, (phrase * shape[1] + bar) * bar_steps + step, np.zeros_like(voice))
+    voice, start, end = runs(voice, phrase * stride + bar * bar_steps + step, np.zeros_like(voice))
     track, pitch = voice // N_PITCHES % len(BAND), voice % N_PITCHES + LOWEST_PITCH
     notes = np.stack([start, end, pitch], 1)
     tracks = [
         ScoreTrack(role.name, role.program, role.is_drum, notes[track == i], i + 1) for i, role in enumerate(BAND)
     ]
-    signatures = [(i * phrase_steps, 4, 4) for i in range(shape[0])]
-    sections = tuple(tick for tick, *_ in signatures)
-    return Score(bar_steps // 4, [(0, 120.0)], signatures, tracks, shape[0] * phrase_steps, sections=sections)
+    sections = tuple(i * stride for i in range(shape[0]))
+    signatures = [(tick, 4, 4) for tick in sections]
+    return Score(beat_steps, [(0, 120.0)], signatures, tracks, shape[0] * stride - beat_steps, sections=sections)

@@ -264,13 +264,13 @@ def test_phrases_are_read_as_music(form: str) -> None:
     ]
     drums, piano, guitar, bass, strings = (track.notes.tolist() for track in score.tracks)
     assert drums == [[0, 1, 36]]
-    assert piano == [[24 * beat, 24 * beat + 1, 60] for beat in range(48)]
-    assert bass == [[385, 768, 24], [768, 769, 24]]  # a note ends with its phrase
+    assert piano == [[24 * beat, 24 * beat + 1, 60] for beat in range(50) if beat not in (16, 33)]
+    assert bass == [[409, 792, 24], [816, 817, 24]]  # a note ends with its phrase
     assert guitar == strings == []
-    assert (score.ticks_per_beat, score.end) == (24, 3 * 384)
+    assert (score.ticks_per_beat, score.end) == (24, 3 * 384 + 2 * 24)
     assert score.tempos == [(0, 120.0)]
-    assert score.sections == (0, 384, 768)
-    assert score.time_signatures == [(0, 4, 4), (384, 4, 4), (768, 4, 4)]
+    assert score.sections == (0, 408, 816)
+    assert score.time_signatures == [(0, 4, 4), (408, 4, 4), (816, 4, 4)]
 
 
 @pytest.mark.parametrize("name", ["train_x.npy", "train_x_lpd_5_phr.npz"])
@@ -279,9 +279,9 @@ def test_no_window_reaches_from_one_phrase_into_the_next(name: str, tmp_path: Pa
     (tmp_path / "arrays" / name).write_bytes(npy(phrases()) if name.endswith("npy") else sparse(phrases()))
     build_store(tmp_path / "arrays", tmp_path / "store", workers=1)
     store = Store.open(tmp_path / "store")
-    assert store.pieces[0].segments == [[0, 4, 4, 4], [64, 4, 4, 4], [128, 4, 4, 4]]
+    assert store.pieces[0].segments == [[0, 4, 4, 4], [68, 4, 4, 4], [136, 4, 4, 4]]
     split = store.pieces[0].split
-    assert store.windows(4, split=split).tolist() == [0, 64, 128]
+    assert store.windows(4, split=split).tolist() == [0, 68, 136]
     assert len(store.windows(2, split=split)) == 9
     assert store.pieces[0].n_notes == [1, 48, 0, 2, 0]
 
@@ -292,7 +292,7 @@ REFUSED = {
     "holds arr_0 \\(1, 4, 96, 84, 5\\) of bool": npz(arr_0=np.zeros((1, 4, 96, 84, 5), bool)),
     "holds an array \\(3, 4, 96, 84\\); of": npz(shape=(3, 4, 96, 84), nonzero=np.zeros((4, 0), int)),
     "holds an array \\(3, 4, 96, 84, 8\\); of": npz(shape=(3, 4, 96, 84, 8), nonzero=np.zeros((5, 0), int)),
-    "102,378 phrases, more than the 3,125": sparse(phrases(), shape=(102_378, 4, 96, 84, 5)),
+    "102,378 phrases, more than the 2,941": sparse(phrases(), shape=(102_378, 4, 96, 84, 5)),
     "more than the 0": sparse(phrases(), shape=(1, 2**40, 96, 84, 5)),
     "cells outside its array": sparse(phrases(), shape=(2, 4, 96, 84, 5)),
     "cells outside": sparse(phrases(), nonzero=np.full((5, 1), -1)),
@@ -382,7 +382,7 @@ def test_a_cut_array_holds_the_same_phrases(
     with np.load(files[3]) as last:
         assert last["shape"].tolist() == [1, 4, 96, 84, 5]
     whole = read_npz(sparse(cells), HERE)
-    parts = [(2 * i * 384, read_npz(file.read_bytes(), file)) for i, file in enumerate(files)]
+    parts = [(2 * i * 408, read_npz(file.read_bytes(), file)) for i, file in enumerate(files)]
     for track in range(5):
         together = np.concatenate([score.tracks[track].notes + np.array([start, start, 0]) for start, score in parts])
         assert sorted(together.tolist()) == sorted(whole.tracks[track].notes.tolist())
@@ -405,7 +405,7 @@ def test_what_cannot_be_cut_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=reason):
             cut_array(tmp_path / "a.npz", tmp_path / f"out{i}")
     (tmp_path / "a.npz").write_bytes(sparse(phrases()))
-    with pytest.raises(BadInput, match="--phrases 0 is invalid: use 1 to 3,125"):
+    with pytest.raises(BadInput, match="--phrases 0 is invalid: use 1 to 2,941"):
         cut_array(tmp_path / "a.npz", tmp_path / "more", 0)
     with pytest.raises(BadInput, match="No such file"):
         cut_array(tmp_path / "nowhere.npz", tmp_path / "more")

@@ -510,11 +510,12 @@ K:C
 @pytest.mark.usefixtures("library")
 def test_a_book_of_tunes_is_read_tune_by_tune() -> None:
     found = abc(BOOK)
-    assert metres(found) == [(0, 4, 4), (8, 1, 8), (8.5, 6, 8)]
-    assert found.sections == (0, 8 * TICKS_PER_BEAT)
+    assert metres(found) == [(0, 4, 4), (9, 1, 8), (9.5, 6, 8)]
+    assert found.sections == (0, 9 * TICKS_PER_BEAT)
+    assert found.end == 15.5 * TICKS_PER_BEAT
     assert rows(found) == [
         (0, 1, 60), (1, 2, 62), (2, 3, 64), (3, 4, 65), (4, 8, 67),
-        (8, 8.5, 60), (8.5, 9.5, 65), (9.5, 10, 67), (10, 11.5, 69), (11.5, 14.5, 70),
+        (9, 9.5, 60), (9.5, 10.5, 65), (10.5, 11, 67), (11, 12.5, 69), (12.5, 15.5, 70),
     ]  # fmt: skip
     (said,) = found.mended
     assert said.startswith("2 of 4 tunes cannot be read, the first is X:3 (lays voices over each other")
@@ -530,7 +531,7 @@ def test_no_window_reaches_from_one_tune_into_the_next(tmp_path: Path) -> None:
     report = build_store(tmp_path / "tunes", tmp_path / "store", workers=1)
     assert [name for name, _ in report.skipped] == ["bomb.xml"]
     book, sheet = Store.open(tmp_path / "store").pieces
-    assert book.segments == [[0, 3, 4, 4], [48, 3, 4, 4], [96, 3, 4, 4]]
+    assert book.segments == [[0, 3, 4, 4], [52, 3, 4, 4], [104, 3, 4, 4]]
     assert (sheet.segments, sheet.n_notes) == ([[0, 2, 4, 4]], [0, 2, 0, 0, 0])
 
 
