@@ -33,7 +33,8 @@ def _command(name: str) -> Callable[[], Any]:
 @hookimpl
 def musegen_commands() -> list[Command]:
     return [
-        Command("data build", "Build a packed store from a folder of MIDI or Lakh pianoroll files.", _command("build")),
+        Command("data build", "Build a packed store from a folder of files of music.", _command("build")),
+        Command("data cut", "Cut a large training array of MuseGAN into files that data build reads.", _command("cut")),
         Command("data merge", "Make one packed store of several, such as the shards of a folder.", _command("merge")),
     ]
 

@@ -1,4 +1,4 @@
-"""Commands for packed stores: ``musegen data build`` and ``musegen data merge``."""
+"""Commands for packed stores: ``musegen data build``, ``cut`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from musegen.errors import BadInput
 from musegen.options import load_yaml
 
-__all__ = ["build", "merge"]
+__all__ = ["build", "cut", "merge"]
 
 Out = Annotated[Path, Parameter(help="The store, a folder.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.")]
@@ -18,7 +18,9 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.
 
 def build(
     domain: Annotated[str, Parameter(help="pianoroll: other domains read their files directly.")],
-    folder: Annotated[Path, Parameter(help="Of MIDI or Lakh pianoroll files; searched with its subfolders.")],
+    folder: Annotated[
+        Path, Parameter(help="Of MIDI, Lakh pianoroll, MusicXML or ABC files; searched with its subfolders.")
+    ],
     /,
     *,
     out: Out,
@@ -37,7 +39,7 @@ def build(
     ] = "1/1",
     overwrite: Overwrite = False,
 ) -> None:
-    """Build a packed store from a folder of MIDI or Lakh pianoroll files. When interrupted, the same command goes on from there."""
+    """Build a packed store from a folder of files of music. When interrupted, the same command goes on from there."""
     from musegen_pianoroll.reading.build import build_store
 
     if domain != "pianoroll":
@@ -85,6 +87,19 @@ def build(
         print(f"With {PianorollConfig().bars} bars per sample: {bars_in_words(PianorollConfig(), store)}")
         if said := grid_in_words(store):
             print(f"The grid: {said}.")
+
+
+def cut(
+    array: Annotated[Path, Parameter(help="An .npz file with shape and nonzero, or an .npy file.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="A new folder, for the files.")],
+    phrases: Annotated[int, Parameter(help="In each file.")] = 100,
+) -> None:
+    """Cut a large training array of MuseGAN into files that data build reads. Memory does not grow with the array."""
+    from musegen_pianoroll.reading.cutting import cut_array
+
+    print(f"{cut_array(array, out, phrases)} files in {out}, of up to {phrases} phrases each.")
 
 
 def merge(*stores: Path, out: Out, overwrite: Overwrite = False) -> None:

@@ -89,9 +89,7 @@ class PianorollConfig(PianorollReading):
 
     def reading(self, given: Sequence[str] = ()) -> Reading:
         """How files are read; ``given``: the tracks of them that a model is given."""
-        return Reading(
-            self.tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None
-        )
+        return Reading(self.tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None)
 
     @property
     def bar_steps(self) -> int:

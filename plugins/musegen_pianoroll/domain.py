@@ -29,6 +29,7 @@ from musegen_pianoroll.measures.copies import longest_runs
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
 from musegen_pianoroll.opening import open_data, synthetic_data
+from musegen_pianoroll.reading.formats import SUFFIXES
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import model_planes
 from musegen_pianoroll.store.windows import WindowDataset, gather_windows
@@ -62,7 +63,7 @@ class PianorollDomain(Domain):
     """
 
     name = "pianoroll"
-    suffixes = (".mid", ".midi", ".kar", ".rmi", ".smf", ".npz", "store.json")
+    suffixes = (*SUFFIXES, "store.json")
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
     Config, Reading, Writing = PianorollConfig, PianorollReading, PianorollWriting
     config: PianorollConfig

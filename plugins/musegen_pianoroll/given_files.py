@@ -11,6 +11,7 @@ import numpy as np
 from musegen.contracts.domain import Keep
 from musegen.errors import BadInput, MusegenWarning
 from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.reading.formats import MIDI_SUFFIXES
 from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.whole import read_whole
@@ -22,7 +23,6 @@ from musegen_pianoroll.writing.midi import MidiFile, Part, meter_event, notes_of
 
 __all__ = ["given_piece", "window_starts"]
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
 WRITTEN_TICKS_PER_BEAT = 480
 
 

@@ -162,6 +162,8 @@ def reader(
     shutil.copytree(picture_folder, home / "pictures")
     shutil.copytree(sound_folder, home / "sounds")
     soundfile.write(home / "mine.wav", np.sin(np.arange(8000) / 5), 8000)
+    phrases = np.random.default_rng(0).random((3, 4, 4, 84, 5)) < 0.02
+    np.savez(home / "train_x_lpd_5_phr.npz", shape=phrases.shape, nonzero=phrases.nonzero())
     images, labels = read_mnist(bundled("mnist"))["test"]
     for digit in range(10):
         (home / "usps" / str(digit)).mkdir(parents=True)

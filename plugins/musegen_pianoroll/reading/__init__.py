@@ -1,1 +1,1 @@
-"""From MIDI and Lakh pianoroll files to notes on a grid."""
+"""From files of music (see ``formats``) to notes on a grid."""

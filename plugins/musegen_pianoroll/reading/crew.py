@@ -22,12 +22,15 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 from musegen.errors import BadInput, MusegenError
+from musegen_pianoroll.reading.formats import NOTATION_SUFFIXES
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.store.writer import StoreWriter
 
 __all__ = ["Crew", "Stopped", "Worker", "watching"]
 
 TIMEOUT_S = 10.0
+PATIENCE = 6
+"""How many times as long sheet music may take: the library that reads it needs a second for some pages."""
 WORKER = (sys.executable, "-m", "musegen_pianoroll.reading.worker")
 _KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
 """For the C library of a worker: keep freed memory. Asking for it anew costs a quarter of the time that a file takes."""
@@ -53,6 +56,7 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.folder = folder
         self.progress = folder / f"at-{id(self):x}"
+        self.paths: Sequence[str] = ()
         self.closed = self.late = False
         self.since: float | None = None  # when the file at hand was begun, as far as ``look`` knows; None: none is
         self._seen = (0, 0)
@@ -60,6 +64,7 @@ class Worker:
     def read_part(self, paths: Sequence[str], part: Path, with_sources: bool = False) -> None:
         """Read files into a part. Those that cannot be used are named in it; ``with_sources``: and what their tracks are."""
         refused: dict[str, str] = {}
+        self.paths = paths
         request = {"read": paths, "alone": False, "refused": refused, "part": os.fspath(part)}
         request |= {"reading": asdict(self.reading), "sources": with_sources}
         while not self._ask(request, patient=False):
@@ -69,7 +74,7 @@ class Worker:
                 continue
             if at >= len(paths):  # after the last file: the fault is none of theirs
                 raise BadInput(f"The folder {part.parent} cannot be written: is the disk full?")
-            reason = f"took longer than {TIMEOUT_S:.0f} s to read" if self.late else "crashed the reader"
+            reason = f"took longer than {self._limit_s(at):.0f} s to read" if self.late else "crashed the reader"
             refused[str(at)] = reason
 
     def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], writer: StoreWriter) -> None:
@@ -127,9 +132,14 @@ class Worker:
         at = self.at()
         if at != self._seen:
             self._seen, self.since = at, time.monotonic()
-        elif at != (0, 0) and time.monotonic() - since > TIMEOUT_S:
+        elif at != (0, 0) and time.monotonic() - since > self._limit_s(at[0]):
             self.late = True
             process.kill()
+
+    def _limit_s(self, i: int) -> float:
+        """How long a file may take."""
+        slow = i < len(self.paths) and self.paths[i].lower().endswith(NOTATION_SUFFIXES)
+        return TIMEOUT_S * PATIENCE if slow else TIMEOUT_S
 
     def _end(self) -> None:
         process, self.process = self.process, None

@@ -1,86 +1,135 @@
 """Reading Lakh pianoroll files (pypianoroll's ``.npz``) without trusting what they claim.
 
-An LPD file is a zip with ``info.json`` and, per track, a sparse matrix (steps × 128 velocities) in compressed-column
-form. pypianoroll itself allocates whatever shape the file claims; here every size is checked against the bytes first.
+An LPD file is a zip with ``info.json``; per track a sparse matrix (steps × 128 velocities) in compressed-column form; and, per
+step, the tempo and whether a bar begins. pypianoroll itself allocates whatever shape the file claims; here every size is checked
+against the bytes first. What ``Pianoroll.save`` writes has two members more, ``notes`` and ``metre``, which pypianoroll passes
+over.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from musegen_pianoroll.reading.arrays import member, runs, zipped_array
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.metres import metres_from_downbeats
 from musegen_pianoroll.reading.midi import BEAT_CAP, NOTE_CAP
 from musegen_pianoroll.reading.score import Score, ScoreTrack
+from musegen_pianoroll.reading.training_arrays import described, read_sparse, too_large
 
-__all__ = ["read_lpd"]
+__all__ = ["read_lpd", "read_npz"]
 
-MEMBER_CAP_BYTES = 256 << 20
+SLOWEST_BPM, FASTEST_BPM, DEFAULT_BPM = 1.0, 10_000.0, 120.0
+MOST_TEMPOS = 10_000
+"""With more changes than these, only those that hold at the beginning of a beat are kept."""
 
 
-def read_lpd(data: bytes, path: Path) -> Score:
-    """The bytes of an LPD file as a score whose ticks are the file's own steps.
-
-    Notes begin where a pitch starts to sound or changes its velocity.
+def read_npz(data: bytes, path: Path) -> Score:
+    """A ``.npz`` file as a score: a Lakh pianoroll, or a training array of MuseGAN.
 
     Raises:
         MidiError: the file cannot be used.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            info: dict[str, Any] = dict(json.loads(_member(archive, "info.json", path)))
             names = set(archive.namelist())
+            if "info.json" in names:
+                return read_lpd(data, path)
+            if names >= {"shape.npy", "nonzero.npy"}:
+                return read_sparse(archive, path)
+            raise MidiError(path, described(archive))
+    except (MidiError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise whatever a damaged file leads them to
+        too_large(data, path)
+        raise MidiError(path, f"is no .npz file, or a damaged one ({type(error).__name__})") from None
+
+
+def read_lpd(data: bytes, path: Path) -> Score:
+    """The bytes of an LPD file as a score whose ticks are the file's own steps.
+
+    Notes begin where a pitch starts to sound or changes its velocity. Bars are those between downbeats.
+
+    Raises:
+        MidiError: the file cannot be used.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            info: dict[str, Any] = dict(json.loads(member(archive, "info.json", path)))
             resolution = int(info.get("resolution", info.get("beat_resolution", 24)))
             if not 1 <= resolution <= 960:
                 raise MidiError(path, f"claims {resolution} steps per beat")
-            tracks = []
-            for i in range(len(info)):
-                entry = info.get(str(i))
-                if not isinstance(entry, dict) or f"pianoroll_{i}_csc_shape.npy" not in names:
-                    continue
-                notes = _notes(archive, f"pianoroll_{i}_csc", resolution, path)
-                name, program = str(entry.get("name") or ""), int(entry.get("program") or 0) & 0x7F
-                tracks.append(ScoreTrack(name, program, bool(entry.get("is_drum")), notes))
-            tempo = _array(archive, "tempo.npy", path).ravel() if "tempo.npy" in names else np.zeros(0)
-    except MidiError:
+            return _score(archive, info, resolution, path)
+    except (MidiError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib, json and numpy raise whatever a damaged file leads them to
         raise MidiError(path, f"is no Lakh pianoroll file, or a damaged one ({type(error).__name__})") from None
-    bpm = float(tempo[0]) if len(tempo) and np.isfinite(tempo[0]) and tempo[0] > 0 else 120.0
-    return Score(resolution, [(0, bpm)], [(0, 4, 4)], tracks)  # LPD has no metres; its bars are 4/4
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    with archive.open(name) as file:
-        content = file.read(MEMBER_CAP_BYTES + 1)
-    if len(content) > MEMBER_CAP_BYTES:
-        raise MidiError(path, f"holds more than {MEMBER_CAP_BYTES >> 20} MB in {name}")
-    return content
+def _score(archive: zipfile.ZipFile, info: dict[str, Any], resolution: int, path: Path) -> Score:
+    names = set(archive.namelist())
+    own = zipped_array(archive, "notes.npy", path) if "notes.npy" in names else None
+    tracks, end = [], 0
+    for i in range(len(info)):
+        entry = info.get(str(i))
+        if not isinstance(entry, dict) or f"pianoroll_{i}_csc_shape.npy" not in names:
+            continue
+        notes, n_steps = _notes(archive, f"pianoroll_{i}_csc", resolution, path)
+        if own is not None:
+            notes = _own_notes(own, i, resolution, path)
+        end = max(end, n_steps)
+        name, program = str(entry.get("name") or ""), int(entry.get("program") or 0) & 0x7F
+        tracks.append(ScoreTrack(name, program, bool(entry.get("is_drum")), notes, i + 1))
+    tempo, downbeat, bar = (
+        zipped_array(archive, f"{name}.npy", path).ravel() if f"{name}.npy" in names else np.zeros(0)
+        for name in ("tempo", "downbeat", "metre")
+    )
+    end = min(max(end, len(tempo), len(downbeat)), BEAT_CAP * resolution)
+    tempos, mended = _tempos(tempo[:end].astype(np.float64), resolution)
+    metre = None
+    if bar.shape == (2,):
+        numerator, denominator = (int(n) for n in bar)
+        if 1 <= numerator <= 255 and denominator in (1, 2, 4, 8, 16, 32, 64):
+            metre = numerator, denominator
+    signatures = metres_from_downbeats(np.flatnonzero(downbeat[:end] > 0), resolution, metre)
+    if signatures is None:
+        mended.append("its downbeats make no bars, so 4/4 was taken")
+        signatures = [(0, 4, 4)]
+    return Score(resolution, tempos, signatures, tracks, end, tuple(mended))
 
 
-def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
-    """A ``.npy`` member whose header matches its size; object arrays, which hold pickles, are refused."""
-    content = _member(archive, name, path)
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(stream)
-    rest = len(content) - stream.tell()
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != rest:
-        raise MidiError(path, f"has a damaged array {name}")
-    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
+def _tempos(bpm: np.ndarray, resolution: int) -> tuple[list[tuple[int, float]], list[str]]:
+    """Changes of tempo, (step, beats per minute), and what was left out.
+
+    Args:
+        bpm: per step, float64.
+    """
+    mended = []
+    possible = (bpm >= SLOWEST_BPM) & (bpm <= FASTEST_BPM)  # not a number is neither
+    if not possible.all():
+        n = int((~possible).sum())
+        mended.append(f"tempos outside 1 to 10,000 beats per minute were left out, at {n:,} of {len(bpm):,} steps")
+    step, value = np.flatnonzero(possible), bpm[possible]
+    changes = np.concatenate([[True], value[1:] != value[:-1]]) if len(value) else possible[:0]
+    if changes.sum() > MOST_TEMPOS:
+        on_beat = step % resolution == 0
+        step, value = step[on_beat], value[on_beat]
+        changes = np.concatenate([[True], value[1:] != value[:-1]]) if len(value) else possible[:0]
+        mended.append(f"the tempo changes more than {MOST_TEMPOS:,} times, so one per beat was kept")
+    tempos = list(zip(step[changes].tolist(), value[changes].tolist(), strict=True))
+    return tempos or [(0, DEFAULT_BPM)], mended
 
 
-def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> np.ndarray:
-    """Notes ``(n, 3)`` of one sparse matrix: runs of equal velocity down a column."""
+def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> tuple[np.ndarray, int]:
+    """Notes ``(n, 3)`` of one sparse matrix, runs of equal velocity down a column; and its steps."""
     values, rows, pointers, shape = (
-        _array(archive, f"{stem}_{part}.npy", path) for part in ("data", "indices", "indptr", "shape")
+        zipped_array(archive, f"{stem}_{part}.npy", path) for part in ("data", "indices", "indptr", "shape")
     )
     n_steps, n_pitches = (int(n) for n in shape.ravel())
     rows, pointers, velocity = rows.astype(np.int64), pointers.astype(np.int64), values.astype(np.int64)
@@ -97,10 +146,18 @@ def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> 
     if not sound:
         raise MidiError(path, f"has a damaged matrix {stem}")
     pitch = np.repeat(np.arange(n_pitches), np.diff(pointers))
-    order = np.lexsort((rows, pitch))
-    order = order[velocity[order] > 0]
-    pitch, rows, velocity = pitch[order], rows[order], velocity[order]
-    goes_on = (pitch[1:] == pitch[:-1]) & (rows[1:] == rows[:-1] + 1) & (velocity[1:] == velocity[:-1])
-    first = np.flatnonzero(np.concatenate([[True], ~goes_on])) if len(rows) else np.zeros(0, np.int64)
-    last = np.concatenate([first[1:], [len(rows)]]) - 1 if len(rows) else first
-    return np.stack([rows[first], rows[last] + 1, pitch[first]], 1)
+    sounds = velocity > 0
+    pitch, start, end = runs(pitch[sounds], rows[sounds], velocity[sounds])
+    return np.stack([start, end, pitch], 1), n_steps
+
+
+def _own_notes(table: np.ndarray, track: int, resolution: int, path: Path) -> np.ndarray:
+    """Notes ``(n, 3)`` of a track, of a table that musegen wrote: track, pitch, start, end."""
+    if table.ndim != 2 or table.shape[1] != 4 or table.dtype.kind not in "iu" or len(table) > NOTE_CAP:
+        raise MidiError(path, "has a damaged array notes.npy")
+    notes = table[table[:, 0] == track].astype(np.int64)
+    _, pitch, start, end = notes.T
+    sound = (pitch >= 0) & (pitch < 128) & (start >= 0) & (end > start) & (end <= BEAT_CAP * resolution)
+    if not sound.all():
+        raise MidiError(path, "has a damaged array notes.npy")
+    return np.stack([start, end, pitch], 1)

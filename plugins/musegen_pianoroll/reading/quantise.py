@@ -211,6 +211,7 @@ def _grid(score: Score, length: int, reading: Reading, path: Path) -> Grid:
         end = length
         starts = [step for step in starts if step < length] or [0]
     length = max(length, end)
+    apart = {to_steps(tick, steps_per_beat, score.ticks_per_beat) for tick in score.sections}
     segments, n_steps, n_odd = [], length, 0
     for i, start in enumerate(starts):
         numerator, denominator = changes[start]
@@ -222,7 +223,7 @@ def _grid(score: Score, length: int, reading: Reading, path: Path) -> Grid:
         n_bars, rest = divmod(stretch, bar)
         if rest and i == len(starts) - 1:
             n_bars, rest = n_bars + 1, 0
-        n_odd += rest > 0
+        n_odd += rest > 0 and not (i + 1 < len(starts) and starts[i + 1] in apart)  # a rest between pieces is no bar
         if n_bars:
             segments.append([start, n_bars, numerator, denominator])
             n_steps = max(n_steps, start + n_bars * bar)
@@ -234,7 +235,8 @@ def _grid(score: Score, length: int, reading: Reading, path: Path) -> Grid:
 def _changes(score: Score, reading: Reading) -> dict[int, tuple[int, int]]:
     """Metres by the step they begin at; one that goes on from bar line to bar line is named once."""
     if reading.file_metre:
-        return {0: signature(reading.file_metre)}
+        begins = [0, *(to_steps(tick, reading.steps_per_beat, score.ticks_per_beat) for tick in score.sections)]
+        return dict.fromkeys(begins, signature(reading.file_metre))
     said = {0: (4, 4)}  # the standard's default
     for tick, numerator, denominator in sorted(score.time_signatures, key=lambda change: change[0]):
         said[to_steps(tick, reading.steps_per_beat, score.ticks_per_beat)] = (numerator, denominator)

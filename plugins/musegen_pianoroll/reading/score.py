@@ -35,6 +35,9 @@ class Score:
     Attributes:
         end: tick at which the piece ends, rests included; notes may end later.
         mended: what was wrong with the file and did not keep it from being read, each a short phrase.
+        sections: ticks at which music begins that does not go on from what was before, such as a phrase of a training array, or a
+            tune of a book. A time signature stands at each, and before it is a beat of rest that belongs to no bar, so that no
+            bars reach from one section into the next.
     """
 
     ticks_per_beat: int
@@ -43,3 +46,4 @@ class Score:
     tracks: list[ScoreTrack]
     end: int = 0
     mended: tuple[str, ...] = ()
+    sections: tuple[int, ...] = ()

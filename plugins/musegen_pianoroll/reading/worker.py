@@ -29,6 +29,7 @@ import numpy as np
 
 from musegen.errors import BadInput
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.formats import MIDI_SUFFIXES, other_reader
 from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.reading.options import Reading
@@ -69,15 +70,14 @@ def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading, with_source
     """Put files on the grid; ``with_sources``: and say what tracks they have.
 
     Args:
-        files: paths, and what is in them: MIDI files, or one Lakh pianoroll.
+        files: paths, and what is in them: MIDI files, or one file of another kind.
 
     Raises:
         MidiError: one of them cannot be used.
     """
-    if files[0][0].suffix.lower() == ".npz":
-        from musegen_pianoroll.reading.lpd import read_lpd  # and with it zipfile, which most folders have no use for
-
-        scores = [read_lpd(data, path) for path, data in files]
+    reader = other_reader(files[0][0])
+    if reader is not None:
+        scores = [reader(data, path) for path, data in files]
     else:
         scores = read_scores(files, reading.pedal)
     if with_sources:
@@ -153,7 +153,7 @@ class PartReader:
                 except MidiError as error:
                     self.entries[i] = {"reason": error.reason}
                     continue
-                alone = path.suffix.lower() == ".npz"
+                alone = path.suffix.lower() not in MIDI_SUFFIXES
                 if batch and (alone or len(batch) == self.most or size + len(data) > TOGETHER_BYTES):
                     self._write(batch, notes)
                     batch, size = [], 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -161,9 +162,7 @@ class Pianoroll(Piece):
             case ".mid" | ".midi":
                 return write_file(path, self._midi_file().content())
             case ".npz":
-                content = io.BytesIO()
-                self.to_pypianoroll().save(content)
-                return write_file(path, content.getvalue())
+                return write_file(path, self._npz())
             case ".png":
                 return write_file(path, self._png(900))
             case suffix if suffix.removeprefix(".") in FORMATS:
@@ -178,6 +177,17 @@ class Pianoroll(Piece):
         return midi_of(
             self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
         )
+
+    def _npz(self) -> bytes:
+        """The Lakh pianoroll file, with two arrays that pypianoroll passes over: ``notes``, as they are without rests between
+        those that are repeated at once, and ``metre``, because 3/4 and 6/8 have their downbeats in the same places."""
+        content = io.BytesIO()
+        self.to_pypianoroll().save(content)
+        with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in (("notes", self.notes), ("metre", np.array(self.metre))):
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.save(file, array, allow_pickle=False)
+        return content.getvalue()
 
     def _png(self, width: int) -> bytes:
         content = io.BytesIO()

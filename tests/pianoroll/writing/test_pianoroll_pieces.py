@@ -127,7 +127,7 @@ def test_drums_are_on_channel_10_and_nobody_else_is(tmp_path: Path) -> None:
 
 
 def test_a_lakh_pianoroll_opens_in_pypianoroll_and_here(tmp_path: Path) -> None:
-    """Repeats stay apart by a rest, so lengths of repeated notes shrink by a step and nothing else changes."""
+    """In pypianoroll repeats stay apart by a rest, so that repeated notes shrink by a step; read back, nothing changes."""
     import pypianoroll
 
     four = Pianoroll(roll_of(NOTES, n_steps=32), BAND, 4, 96.0)
@@ -141,7 +141,7 @@ def test_a_lakh_pianoroll_opens_in_pypianoroll_and_here(tmp_path: Path) -> None:
         np.testing.assert_array_equal(multitrack.tracks[track].pianoroll, roll_of(shortened, n_steps=32)[track, 0])
     domain = PianorollDomain(PianorollConfig(bars=2))
     read = domain.rolls(domain.read(path)).numpy()[0]
-    assert notes_of(read).tolist() == sorted(map(list, shortened))
+    assert notes_of(read).tolist() == sorted(map(list, NOTES))
     assert multitrack.tempo.ravel().tolist() == [96.0] * 32
 
 

@@ -66,6 +66,11 @@ def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(given_files, "read_piece", read)
 
 
+def begins_of(tracks: list[list[Event]]) -> list[int]:
+    """Ticks at which notes begin."""
+    return [tick for events in tracks for tick, event in events if event[0] & 0xF0 == 0x90 and event[2]]
+
+
 def samples_like(x: torch.Tensor, n_rows: int) -> torch.Tensor:
     """What a model might write: a few notes anywhere."""
     rng = torch.Generator().manual_seed(0)
@@ -87,8 +92,7 @@ def check(path: Path, domain: PianorollDomain, keep: Any) -> list[list[Event]]:
     assert after[1 : len(before)] == before[1:]
     assert not channels_of(new) & channels_of(before)
     if keep == "all":
-        last = max((tick for track in before for tick, event in track if event[0] & 0xF0 == 0x90), default=0)
-        assert min(tick for track in new for tick, event in track if event[0] & 0xF0 == 0x90) > last
+        assert min(begins_of(new)) > max(begins_of(before))
     return new
 
 
@@ -169,7 +173,9 @@ def everything(division: int = 384) -> bytes:
         at = i * beat + (beat // 7 if i == 5 else 0)
         keys += [(at, bytes([0x92, 60 + i % 7, 20 + 5 * i])), (at + beat - 1, bytes([0x82, 60 + i % 7, i]))]
         keys.append((at, b"\xff\x05\x02la"))
-    drums = [event for i in range(18) for event in ((i * beat, b"\x99\x24\x50"), (i * beat + beat // 4, b"\x99\x24\x00"))]
+    drums = [
+        event for i in range(18) for event in ((i * beat, b"\x99\x24\x50"), (i * beat + beat // 4, b"\x99\x24\x00"))
+    ]
     return midi([track(*conductor, end=18 * beat), track(*keys, end=18 * beat), track(*drums, end=18 * beat)], division)
 
 
@@ -186,8 +192,7 @@ def test_a_file_with_everything_comes_back(tmp_path: Path, keep: str, division: 
         if keep == "given"
         else [(19 * division, 23 * division)]
     )
-    begins = [tick for events in new for tick, event in events if event[0] & 0xF0 == 0x90]
-    assert all(any(first <= tick < last for first, last in bars) for tick in begins)
+    assert all(any(first <= tick < last for first, last in bars) for tick in begins_of(new))
 
 
 @pytest.mark.usefixtures("read_here")
@@ -320,9 +325,9 @@ def test_a_lakh_pianoroll_is_given_back_with_its_tempos(tmp_path: Path) -> None:
     roll = np.zeros((96 * 3, 128), np.uint8)
     roll[::24, 60] = 80
     tempo = np.repeat([90.0, 60.0, 75.0], 96)[:, None]
-    pypianoroll.Multitrack(
-        resolution=24, tempo=tempo, tracks=[pypianoroll.StandardTrack("a", 4, False, roll)]
-    ).save(tmp_path / "a.npz")
+    pypianoroll.Multitrack(resolution=24, tempo=tempo, tracks=[pypianoroll.StandardTrack("a", 4, False, roll)]).save(
+        tmp_path / "a.npz"
+    )
     _, writer = PianorollDomain(PianorollConfig(bars=1)).read_given(tmp_path / "a.npz", "all")
     (piece,) = writer.pieces(torch.zeros(1, 10, 64, 84))
     assert piece.midi is not None
