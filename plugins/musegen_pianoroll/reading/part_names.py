@@ -30,7 +30,8 @@ _VOICES_ALONE = (_words("treble cantus canto"), _words("alt alts"), _words("ten"
 _LETTERS = "satb"
 _TUNE = _words("melody melodies melodie melodia melodi tune hauptstimme メロディ メロディー 主旋律 旋律 мелодия 멜로디")
 _SUNG = _words(
-    "vocal vocals vocalist vox voice voc singer singing gesang singstimme gesangsstimme voz voce voix chant zang "
+    "vocal vocals vocalist vox voice voc singer singing gesang singstimme gesangsstimme sang spiew laulu "
+    "cantante voz voce voix chant zang "
     "ボーカル ヴォーカル 歌 вокал голос 보컬"
 )
 _LEAD = _words("lead theme thema tema")

@@ -201,7 +201,7 @@ def choose(
     sounding = [part for part in score.tracks if len(part.notes)]
     explicit = None if track is None else _found(score, sounding, track, is_voice=tracks == "voices")
     target = wanted[0] if wanted else next((i for i, spec in enumerate(specs) if not spec.is_drum), 0)
-    roles = _roles(score, tracks, needs_melody and explicit is None)
+    roles = _roles(score, tracks, needs_melody)
     if explicit is not None:
         mine = {id(part) for part in explicit}
         roles = [(role, part) for role, part in roles if role != target and id(part) not in mine]
@@ -209,7 +209,7 @@ def choose(
     elif needs_melody and not any(role == 0 for role, _ in roles):
         raise BadInput(
             f"Nothing in this file can be the melody: it has {_listed(sounding)}. "
-            "Choose the track that is, by name or number, with --track."
+            "Choose the track that is, by number or name, as track=3 (on the command line --track 3)."
         )
     counted = wanted or range(len(specs))
     chosen = {names[role]: [part for r, part in roles if r == role] for role in counted}
@@ -271,8 +271,9 @@ def _found(score: Score, sounding: Sequence[ScoreTrack], track: str | int, is_vo
         inside = [part for part in sounding if name in plain(part.name)]
         matches = inside if len({part.number for part in inside}) == 1 else []
     if not matches:
-        what = f"the file has {_listed(sounding)}" if sounding else "the file has no notes"
-        raise BadInput(f"--track {track} is invalid: {what}. Use the name or the number of one of them.")
+        raise BadInput(
+            f'There is no track "{track}": the file has {_listed(sounding)}. Use the number or the name of one of them.'
+        )
     melodic = [part for part in matches if not part.is_drum] or matches
     if not is_voice:
         return melodic

@@ -88,17 +88,19 @@ def find_voices(parts: Sequence[Part], needs_melody: bool = False) -> dict[int, 
       without such names it is the first one nevertheless, if that could be sung.
 
     Args:
-        needs_melody: the soprano is what is asked for: without it there is none, where nothing can be the melody; and it is a part
-            that bears the name of the alto or the tenor, where no other can be.
+        needs_melody: the soprano is what is asked for. There is none where nothing can be the melody; it is a part that bears the
+            name of the alto or the tenor where no other can be; and what stands beside it is no voice without a name of one, unless
+            there are four parts.
     """
     parts = [part for part in parts if not part.tracks[0].is_drum and not is_click(part.name)]
     found, named = _by_name(parts)
     rest = [i for i in range(len(parts)) if i not in named and i not in found.values()]
     rest = _in_order(rest, parts)
     free = [voice for voice in range(N_VOICES) if voice not in found]
+    is_whole = len(rest) == len(parts) == N_VOICES
     if 0 not in found:
         margin = CLOSE if needs_melody else CROSSED  # data keep the order of their files where it may be right
-        first = _first(rest, parts, margin, is_whole=len(rest) == len(parts) == N_VOICES)
+        first = _first(rest, parts, margin, is_whole)
         if first is None and needs_melody:
             others = [i for voice, i in sorted(found.items()) if voice < N_VOICES - 1]
             first = _first(others, parts, margin)
@@ -108,7 +110,8 @@ def find_voices(parts: Sequence[Part], needs_melody: bool = False) -> dict[int, 
             found[0] = first
             free = [voice for voice in free if voice != 0]
             rest = [i for i in rest if i != first]
-    found |= dict(zip(free, rest, strict=False))
+    if is_whole or not needs_melody:
+        found |= dict(zip(free, rest, strict=False))
     return {voice: parts[i] for voice, i in sorted(found.items())}
 
 

@@ -204,7 +204,10 @@ def test_a_file_of_twelve_tracks() -> None:
     ],
 )
 def test_a_file_without_a_melody_says_so_and_the_way_out(parts: list[ScoreTrack]) -> None:
-    with pytest.raises(BadInput, match=r"^Nothing in this file can be the melody: it has .*--track\.$"):
+    with pytest.raises(
+        BadInput,
+        match=r"^Nothing in this file can be the melody: it has .*track=3 \(on the command line --track 3\)\.$",
+    ):
         choose(score_of(*parts), "voices", ["Soprano"])
     for i, one in enumerate(parts, 2):  # and the way out is one
         found = choose(score_of(*parts), "voices", ["Soprano"], track=i)
@@ -239,7 +242,7 @@ def test_a_melody_that_changes_its_instrument_is_one() -> None:
     ]
     found = choose(Score(BEAT, [], [], changes), "voices", ["Soprano"])
     assert sung(found) == line(TUNE)
-    assert found.programs == [[40, 73], [24], [], []]
+    assert found.programs == [[40, 73], [], [], []]  # the guitar is no alto
     assert found.said == "The melody is track 2 (Flute, Violin); left out: 3 (Acoustic Guitar (nylon))"
     # What plays at the same time in a file of one track is several parts.
     together = [replace(one, number=1) for one in (changes[2], track_of("", line(TUNE), 73))]
@@ -448,6 +451,7 @@ def test_four_parts_without_names_are_voices_in_order_unless_they_begin_with_the
     ):
         notes, _ = assign(score_of(*parts), "voices")
         assert [part[0, 2] for _, part in sorted(notes, key=lambda entry: entry[0])] == wanted
+    assert [len(seen) for seen in choose(score_of(*high_to_low), "voices", ["Soprano"]).programs] == [1, 1, 1, 1]
     first = choose(score_of(*crossing), "voices", ["Soprano"])  # whoever gives four voices gives them in order, too
     assert sung(first) == line([p - 5 for p in TUNE])
     click = track_of("Click", line([77, 76, 76, 76] * 8, sounds=0.1))
@@ -507,7 +511,7 @@ def test_a_track_is_chosen_by_name_or_number(chosen: str | int, number: int) -> 
     assert number not in [one.number for one in found.left_out]
     assert len(found.left_out) == 3
     notes, _ = assign(some_parts(), "voices", ["Soprano"], chosen)
-    assert [role for role, _ in notes].count(0) == 1
+    assert [role for role, _ in notes] == [0]  # and the others are no voices
 
 
 @pytest.mark.parametrize("chosen", [1, 9, "9", "Horn", "", "o", -1, "4.0"])
@@ -515,8 +519,8 @@ def test_a_track_that_is_not_there(chosen: str | int) -> None:
     with pytest.raises(BadInput) as caught:
         choose(some_parts(), "voices", ["Soprano"], chosen)
     assert str(caught.value) == (
-        f"--track {chosen} is invalid: the file has 2 Click (drums, 32 notes), 3 Chords (24 notes), 4 Flöte (32 notes), "
-        "5 Oboe 2 (32 notes). Use the name or the number of one of them."
+        f'There is no track "{chosen}": the file has 2 Click (drums, 32 notes), 3 Chords (24 notes), 4 Flöte (32 notes), '
+        "5 Oboe 2 (32 notes). Use the number or the name of one of them."
     )
 
 
