@@ -33,6 +33,7 @@ from musegen_pianoroll.measures.keys import key_of, piece_labels
 from musegen_pianoroll.networks.musegan import strides
 from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.store import planes
@@ -590,7 +591,7 @@ def test_copies_are_found_in_training_windows(band_store: Path, tmp_path: Path) 
 
 def test_planes_on_disk_are_read_by_the_file_reader_alike(tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(piece(2))
-    planes, known = read_piece(tmp_path / "a.mid", "band", 4)
+    planes, known = read_piece(tmp_path / "a.mid", Reading())
     direct, _ = read_file(tmp_path / "a.mid", "band", 4)
     np.testing.assert_array_equal(planes, direct.planes)
     assert known["segments"] == direct.segments

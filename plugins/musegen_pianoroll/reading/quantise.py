@@ -50,7 +50,7 @@ class Quantised:
         grid: its bars.
         tempos: (step, beats per minute), from step 0 on.
         n_notes: per track.
-        off_grid: onsets that lie off the grids ``GRIDS``, see ``off_grid``.
+        off_grid: onsets that lie off the grids ``GRIDS``, see ``off_grid``, and how many there are.
     """
 
     keys: np.ndarray
@@ -101,7 +101,7 @@ def quantise(
     every = np.concatenate([notes.T for *_, parts in pieces for _, notes in parts], 1)  # (3, N)
     off = []
     for (_, score, _), a, b in zip(pieces, bounds, bounds[1:], strict=False):
-        off.append(off_grid(every[0, a:b], score.ticks_per_beat))
+        off.append([*off_grid(every[0, a:b], score.ticks_per_beat), b - a])
         every[:2, a:b] = to_steps(every[:2, a:b], reading.steps_per_beat, score.ticks_per_beat)
     start, end, pitch = every
     sizes = [len(notes) for *_, parts in pieces for _, notes in parts]

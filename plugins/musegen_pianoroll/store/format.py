@@ -80,7 +80,7 @@ class Piece:
         segments: stretches of one metre, as (first step in the piece, bars, numerator, denominator).
         n_odd: bars in no stretch: cut short by a change of metre, or no whole number of steps.
         n_notes: per track.
-        off_grid: onsets that lie further than a fifth of a step off, for each of ``GRIDS``.
+        off_grid: onsets that lie further than a fifth of a step off, for each of ``GRIDS``; and how many there are.
         programs: General MIDI programs seen, per track.
         content: SHA-256 of what is in the store of it, as its builder sums it up.
         mended: what was wrong with its file and did not keep it from being read.

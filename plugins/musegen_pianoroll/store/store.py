@@ -166,11 +166,9 @@ class Store:
 
     def off_grid(self) -> dict[int, float]:
         """Share of onsets that lie further than a fifth of a step off, by steps per beat; empty if it was not counted."""
-        known = [piece for piece in self.pieces if len(piece.off_grid) == len(GRIDS)]
-        n_notes = sum(sum(piece.n_notes) for piece in known)
-        if not n_notes:
-            return {}
-        return {grid: sum(p.off_grid[i] for p in known) / n_notes for i, grid in enumerate(GRIDS)}
+        known = [piece.off_grid for piece in self.pieces if len(piece.off_grid) == len(GRIDS) + 1]
+        *off, n_onsets = map(sum, zip(*known, strict=True)) if known else (0,)
+        return {grid: n / n_onsets for grid, n in zip(GRIDS, off, strict=True)} if n_onsets else {}
 
     @property
     def usual_metre(self) -> tuple[int, int]:

@@ -73,7 +73,7 @@ class GivenPiece:
 
     @cached_property
     def seen(self) -> np.ndarray:
-        """What the model sees of it, packed ``(rows, tracks, 2, 16)``: whole bars of its metre, and only tracks that it is given."""
+        """What the model sees of it, packed ``(rows, tracks, 2, 16)``: whole bars of its metre, of tracks that it is given."""
         planes = self.planes[self.steps]
         return planes * ~self.new[None, :, None, None] if self._at_once else planes
 

@@ -547,7 +547,7 @@ def test_accompanying_on_the_command_line(run: Callable[..., Result], tmp_path: 
     result = run("accompany", "gan.safetensors", "a.mid", "-n", 2, "--out", "with", "--tracks", "Drums, Piano")
     assert result.code == 0
     assert result.err.splitlines() == [
-        "a.mid: Drums is track 1 (drums); Piano is track 3 (Acoustic Grand Piano); left out: 2 (Electric Bass (finger)).",
+        "a.mid: Piano is track 3 (Acoustic Grand Piano); Drums is track 1 (drums); left out: 2 (Electric Bass (finger)).",
         "a.mid: its own notes for Bass stay beside those of the model. To leave them out, accompany with --replace, or read it "
         'with keep="given only".',
     ]

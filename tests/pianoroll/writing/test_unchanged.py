@@ -346,5 +346,5 @@ def test_a_melody_can_be_named_and_a_wrong_name_is_refused(run: Callable[..., Re
     result = run("accompany", "harmony", path, "--track", "7", "--out", "a", *options)
     assert result.code == 2
     assert "2 Flöte (18 notes)" in result.err
-    with pytest.raises(BadInput, match="--track"):
+    with pytest.raises(BadInput, match='There is no track "9"'):
         PianorollDomain(PianorollConfig(tracks="voices", given=["Soprano"], track="9")).read_given(path, "given")
