@@ -594,7 +594,7 @@ def test_planes_on_disk_are_read_by_the_file_reader_alike(tmp_path: Path) -> Non
     planes, known = read_piece(tmp_path / "a.mid", Reading())
     direct, _ = read_file(tmp_path / "a.mid", "band", 4)
     np.testing.assert_array_equal(planes, direct.planes)
-    assert known["segments"] == direct.segments
+    assert known["segments"] == direct.grid.segments
 
 
 # Labels and second data sets

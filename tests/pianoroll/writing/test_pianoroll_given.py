@@ -558,7 +558,7 @@ def test_accompanying_on_the_command_line(run: Callable[..., Result], tmp_path: 
     bad(run("accompany", "gan", "a.mid", "--tracks", "Bass"), "--tracks Bass", "Piano,Drums")
     bad(run("accompany", "gan", "b.mid"), "b.mid does not exist")
     (tmp_path / "b.mid").write_bytes(midi([track([(0, BEAT, 60)], 0, 0)]))
-    bad(run("accompany", "gan", "b.mid"), "no notes for Drums", "it has Piano")
+    bad(run("accompany", "gan", "b.mid"), "no notes for Drums", "it has notes for Piano")
     bad(run("continue", "gan", "a.mid"), "cannot continue", "rnn_nade")
 
 
