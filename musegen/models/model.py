@@ -309,7 +309,7 @@ class Model:
         return self.decode(z_a - z_b + z_c)
 
     def examples(self, n: int, split: str = "valid", source: Path | None = None) -> Batch | None:
-        """n examples of the run's data, or of those at ``source``, with labels if there are any.
+        """n examples, evenly spread over a split of the run's data, or of those at ``source``, with labels if there are any.
 
         None for a model file that is told no data.
 

@@ -31,7 +31,9 @@ class RunConfig(EngineConfig):
     minutes: float | None = option(None, "stop after this much training time", gt=0, unit="minutes")
     log_every: int = option(50, "steps between lines of metrics.jsonl", ge=1)
     validate_every: int = option(500, "steps between validations; 0 turns them off", ge=0)
-    validate_examples: int = option(2000, "validation examples used each time, at most", ge=1)
+    validate_examples: int = option(
+        2000, "validation examples used each time, at most; evenly spread over the whole validation split", ge=1
+    )
     early_stop: int = option(0, "stop after this many validations without improvement; 0 never", ge=0)
     checkpoint_every: int = option(500, "steps between checkpoints; 0: only at the end", ge=0)
     sample_every: int = option(1000, "steps between samples written to the run folder; 0 turns them off", ge=0)

@@ -39,12 +39,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @torch.no_grad()
 def drawn(family: Family, n: int, source: Batches) -> Tensor | None:
-    """n samples on the CPU; reconstructions of examples where a family cannot sample; None where it can do neither."""
+    """n samples on the CPU; where a family cannot sample, reconstructions of n examples from all over the data; None where it can
+    do neither."""
     can = family.capabilities
     if can.sample:
         return family.sample(n).float().cpu()
     if can.reconstruct:
-        return family.reconstruct(next(source.once()).x[:n].float()).float().cpu()
+        return torch.cat([family.reconstruct(batch.x.float()).float().cpu() for batch in source.once(n)])
     return None
 
 
