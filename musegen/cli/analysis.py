@@ -155,7 +155,7 @@ def evaluate(
     model: ModelName,
     *,
     n: Annotated[
-        int, Parameter(name=["-n", "--n"], help="Samples, and real examples, chosen at random, to compare them with.")
+        int, Parameter(name=["-n", "--n"], help="Samples, and random real examples to compare them with.")
     ] = 512,
     k: Draws = 16,
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,

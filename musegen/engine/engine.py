@@ -19,8 +19,8 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.family import Family, Losses
 from musegen.engine.compiling import compile_networks, not_compiled
 from musegen.engine.config import EngineConfig
-from musegen.engine.generators import host_rng_state, set_host_rng_state
 from musegen.engine.processes import ALONE, Processes
+from musegen.engine.shared_state import host_rng_state, set_host_rng_state
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
 

@@ -20,6 +20,7 @@ from musegen.engine.checkpoint import (
 )
 from musegen.engine.devices import choose_device
 from musegen.engine.engine import load_weights
+from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput
 from musegen.models.model import Model
 from musegen.reporting import doing
@@ -68,7 +69,7 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
     >>> model.family.name, model.domain.name
     ('conditional_gan', 'audio')
     """
-    with doing(f"Loading {Path(model).name}"):
+    with doing(f"Loading {Path(model).name}"), in_float32():
         return _loaded(_path(model), checkpoint, choose_device(device))
 
 
@@ -83,7 +84,8 @@ def _loaded(path: Path, checkpoint: str, where: torch.device) -> Model:
         weights, config = load_model_file(path)
         resolved = _resolved(path, config)
     domain = resolved.make_domain()
-    family = build(resolved.family, resolved.family_config, domain)
+    with seeded(0, torch.device("cpu")):  # it draws weights first, which are replaced
+        family = build(resolved.family, resolved.family_config, domain)
     family.sampling = resolved.sampling
     load_weights(family, weights)
     return Model(family.to(where), domain, resolved.as_dict(), run)

@@ -20,6 +20,7 @@ from musegen.contracts.domain import Data, Domain
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
+from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput
 from musegen.models import unfolding
 from musegen.models.labels import class_numbers
@@ -40,7 +41,8 @@ CHUNK = 64
 
 
 class Model:
-    """A family with its weights, and the domain it was trained on. Everything here runs without gradients.
+    """A family with its weights, and the domain it was trained on. Everything here runs without gradients, and leaves the caller's
+    random generators alone. Several threads may use a model: their calls take turns, and each gives what it gives alone.
 
     Options of ``family.Sampling`` say how samples are drawn, those of ``domain.Writing`` how they become files. ``configure`` sets
     them for good, and methods that draw or write take them for one call.
@@ -101,16 +103,16 @@ class Model:
     def drawing(self, seed: int, options: dict[str, Any] | None = None) -> Iterator[None]:
         """A scope in which draws follow from the seed and these options of ``Sampling``.
 
-        The caller's generators and the model's own options are left alone.
+        The caller's generators and the model's own options are left alone. Scopes of several threads take turns, because torch's
+        generators and the model's options are there once for all of them.
         """
-        before, devices = self.family.sampling, [self.family.device] if self.family.device.type == "cuda" else []
-        self.family.sampling = self._sampling(options or {})
-        try:
-            with torch.random.fork_rng(devices=devices), torch.no_grad():
-                torch.manual_seed(seed)
+        with in_float32(), seeded(seed, self.family.device), torch.no_grad():
+            before = self.family.sampling
+            try:
+                self.family.sampling = self._sampling(options or {})
                 yield
-        finally:
-            self.family.sampling = before
+            finally:
+                self.family.sampling = before
 
     def _require(self, capability: str) -> None:
         require(self.family, capability, registry().working_families())
@@ -188,7 +190,7 @@ class Model:
         unfolding.require_continue(self.family, self.domain)
         unfolding.check_past(self.family, self.domain, past, n_steps)
         labels = self._labels(label, n)
-        many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
+        many = self._taken(past)[None].expand(n, -1, -1, -1)
         with self.drawing(seed, options):
             return unfolding.continuations(self.family, self.domain, many, n_steps, labels)
 
@@ -224,7 +226,10 @@ class Model:
         n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
         return class_numbers(label, n, classes, n_classes).to(self.family.device)
 
-    @torch.no_grad()
+    def _taken(self, x: Tensor) -> Tensor:
+        """A user's tensor as the networks take it."""
+        return x.to(self.family.device, torch.float32)
+
     def encode(self, x: Tensor) -> Tensor:
         """Codes ``(n, latent)`` of samples ``(n, *S)``.
 
@@ -232,9 +237,9 @@ class Model:
             BadInput: the family has no encoder.
         """
         self._require("encode")
-        return self.family.encode(x.to(self.family.device)).float().cpu()
+        with self.drawing(0):
+            return self.family.encode(self._taken(x)).float().cpu()
 
-    @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``(n, *S)`` of codes ``(n, latent)``.
 
@@ -242,9 +247,9 @@ class Model:
             BadInput: the family has no decoder of codes.
         """
         self._require("decode")
-        return self.family.decode(z.to(self.family.device)).float().cpu()
+        with self.drawing(0):
+            return self.family.decode(self._taken(z)).float().cpu()
 
-    @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Samples through their codes and back, ``(n, *S)``.
 
@@ -252,7 +257,8 @@ class Model:
             BadInput: the family cannot reconstruct.
         """
         self._require("reconstruct")
-        return self.family.reconstruct(x.to(self.family.device)).float().cpu()
+        with self.drawing(0):
+            return self.family.reconstruct(self._taken(x)).float().cpu()
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, spherical: bool = False) -> Tensor:
         """From a to b, both ``(*S)``, in equal steps of the code: ``(steps, *S)``; the ends are their reconstructions.
@@ -261,11 +267,10 @@ class Model:
             BadInput: the family has no codes.
         """
         z_a, z_b = self.encode(torch.stack([a, b]))
-        t = torch.linspace(0, 1, steps)
+        t = torch.linspace(0, 1, steps, dtype=z_a.dtype)
         z = slerp(z_a, z_b, t) if spherical else torch.lerp(z_a, z_b, t[:, None])
         return self.decode(z)
 
-    @torch.no_grad()
     def log_prob(self, x: Tensor, n_samples: int = 1, seed: int = 0) -> Tensor:
         """log p(x) in nats ``(n,)``, exact or a bound from ``n_samples`` draws per example.
 
@@ -274,10 +279,10 @@ class Model:
         """
         self._require("log_prob")
         with self.drawing(seed):
-            parts = [self.family.log_prob(part.to(self.family.device), n_samples) for part in x.split(CHUNK)]
-        return torch.cat(parts).float().cpu()
+            return (
+                torch.cat([self.family.log_prob(self._taken(part), n_samples) for part in x.split(CHUNK)]).float().cpu()
+            )
 
-    @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
         """log p(class | x), nats, ``(n, K)``.
 
@@ -285,7 +290,8 @@ class Model:
             BadInput: the family does not classify.
         """
         self._require("classify")
-        return torch.cat([self.family.classify(part.to(self.family.device)) for part in x.split(CHUNK)]).float().cpu()
+        with self.drawing(0):
+            return torch.cat([self.family.classify(self._taken(part)) for part in x.split(CHUNK)]).float().cpu()
 
     def traversal(self, steps: int = 9, seed: int = 0) -> Tensor:
         """What each coordinate of the code does: ``(rows, steps, *S)``, a row per coordinate or class.
@@ -308,6 +314,7 @@ class Model:
         z_a, z_b, z_c = (self.encode(x).mean(0, keepdim=True) for x in (a, b, c))
         return self.decode(z_a - z_b + z_c)
 
+    @in_float32()
     def examples(self, n: int, split: str = "valid", source: Path | None = None) -> Batch | None:
         """n examples, evenly spread over a split of the run's data, or of those at ``source``, with labels if there are any.
 
@@ -326,6 +333,7 @@ class Model:
         assert isinstance(seed, int)
         return next(Batches(dataset, n, seed, torch.device("cpu")).once(n))
 
+    @in_float32()
     def data(self, source: Path | None = None) -> Data | None:
         """The data that the run was trained on, or those at ``source``; None for a model file that is told none.
 
@@ -337,6 +345,7 @@ class Model:
         """
         return reference_data(self.domain, self.run, source)
 
+    @in_float32()
     def read(self, path: str | Path) -> Tensor:
         """A file as samples ``(n, *S)``.
 
@@ -345,6 +354,7 @@ class Model:
         """
         return self.domain.read(_file(path))
 
+    @in_float32()
     def read_given(self, path: str | Path, keep: Literal["all", "given", "none"] = "all") -> tuple[Tensor, Writer]:
         """A file as one sample of any length ``(C, rows, W)``, and what writes samples beside it; see ``Domain.read_given``.
 
@@ -353,6 +363,7 @@ class Model:
         """
         return self.domain.read_given(_file(path), keep)
 
+    @in_float32()
     def pieces(self, x: Tensor, **options: Any) -> Sequence[Piece]:
         """Samples ``(n, *S)`` as pieces, which save, show and play themselves.
 
@@ -370,6 +381,7 @@ class Model:
         """
         return self.domain.written_with(options).pieces(x)
 
+    @in_float32()
     def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None, **options: Any) -> list[Path]:
         """Write samples in the domain's native format; returns the files.
 

@@ -17,6 +17,7 @@ from musegen.data.streaming import automatic_memory
 from musegen.engine.checkpoint import newest_checkpoint
 from musegen.engine.devices import choose_device
 from musegen.engine.processes import Processes, joined
+from musegen.engine.shared_state import in_float32
 from musegen.errors import BadInput
 from musegen.options import load_yaml
 from musegen.running.runs import NewRun, Resolved, Run, resolve
@@ -29,6 +30,7 @@ MAY_CHANGE = {"steps", "minutes", "device", "processes", "compile", "early_stop"
 """Options that a run may go on with otherwise; and how often to log, save and so on."""
 
 
+@in_float32()
 def train(
     family: str,
     domain: str,
@@ -108,6 +110,7 @@ def _opened(run: Run, resolved: Resolved, quiet: bool, processes: Processes, dev
     return Session(run, resolved, opened, splits, device, quiet, processes)
 
 
+@in_float32()
 def resume(path: str | Path, *, quiet: bool = False, **options: Any) -> Run:
     """Continue a run exactly where its newest intact checkpoint was taken; from its beginning, if it was killed before the first.
 
@@ -179,7 +182,8 @@ def _resumed(
     if all_steps and not uncalibrated:
         raise BadInput(f"The run {run.path} has done its {manifest['step']} steps: give more with --steps N.")
     session = _opened(run, resolved, quiet, processes, device)
-    session.engine.load_state(parts, manifest["step"], manifest["state"]["history"])
+    with session.generators:
+        session.engine.load_state(parts, manifest["step"], manifest["state"]["history"])
     session.best = manifest["state"]["best"]
     session.trained = all_steps or (uncalibrated and not further)
     return session
