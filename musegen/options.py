@@ -36,6 +36,7 @@ def option(
     lt: float | None = None,
     le: float | None = None,
     unit: str | None = None,
+    of_data: bool = False,
 ) -> Any:
     """A dataclass field with a meaning, bounds and a unit.
 
@@ -44,6 +45,7 @@ def option(
         meaning: one sentence for ``--help``.
         gt, ge, lt, le: bounds; pydantic checks them.
         unit: shown behind the meaning.
+        of_data: it is found in the data where nobody sets it; so a run that begins with another model's weights finds its own.
 
     >>> from dataclasses import dataclass
     >>> from musegen.options import describe, option
@@ -54,7 +56,7 @@ def option(
     [{'option': 'seconds', 'type': 'float', 'default': '1.0', 'meaning': 'length of a clip [s]'}]
     """
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    metadata = {"meaning": meaning, "bounds": bounds, "unit": unit}
+    metadata = {"meaning": meaning, "bounds": bounds, "unit": unit, "of_data": of_data}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -19,6 +19,11 @@ __all__ = ["RunConfig"]
 class RunConfig(EngineConfig):
     """How to train, whatever the family and the domain."""
 
+    init: str | None = option(
+        None,
+        "begin with the weights of this model, as far as they fit: a run folder, a model file, or the name of one that ships; "
+        "options of the family and the domain are then the model's, unless they are set",
+    )
     accumulate: int = option(1, "batches whose gradients are averaged into one step", ge=1)
     seed: int = option(0, "seed of everything random", ge=0)
     device_memory: float | None = option(

@@ -207,7 +207,10 @@ class Run:
         text = yaml.safe_dump(resolved.as_dict(), sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "config.yaml", text.encode())
 
-    def write_environment(self, resolved: Resolved, data_fingerprint: str, data_description: str) -> None:
+    def write_environment(
+        self, resolved: Resolved, data_fingerprint: str, data_description: str, init: Mapping[str, Any] | None = None
+    ) -> None:
+        """What there is of the machine, the packages and the data; and what was taken of the model that ``init`` names."""
         needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
             "musegen": _version("musegen"),
@@ -219,6 +222,7 @@ class Run:
             "git": _git_state(),
             "arguments": sys.argv,
             "data": {"sha256": data_fingerprint, "description": data_description},
+            **({} if init is None else {"init": init}),
         }
         write_atomically(self.path / "environment.json", json.dumps(environment, indent=1).encode())
 

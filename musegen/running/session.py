@@ -22,9 +22,11 @@ from musegen.engine.devices import keep_freed_memory
 from musegen.engine.engine import Engine, Snapshot
 from musegen.engine.processes import ALONE, Processes
 from musegen.engine.shared_state import Generators, reseed
+from musegen.engine.weights import Taken
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
 from musegen.reporting import listening
+from musegen.running.beginning import begin
 from musegen.running.placement import placed_batches
 from musegen.running.progress import Record
 from musegen.running.runs import Resolved, Run
@@ -85,13 +87,16 @@ class Session:
         self._kept: tuple[Snapshot, dict[str, Any]] | None = None
         self._kept_at, self._keep_every = time.monotonic(), KEEP_EVERY_S
         self._checks, self._ask_every = 0, 1
+        self.taken: Taken | None = None  # of the model that ``init`` names
         self.trained = False  # the last step is done, or the time is up, or nothing gets better any more
 
     def prepare(self) -> None:
         """Everything that can fail for a new run fails here, before the run folder gets its name."""
         try:
             with self.generators:
-                self.engine.family.prepare(self.batches[0].float())
+                self.taken = begin(self.engine, self.batches[0].float(), self.config.init)
+            if self.taken is not None and not self.quiet:
+                print(f"init={self.config.init}: {self.taken}.", file=sys.stderr)
             # One dry evaluation finds sizes that do not fit before anything is written.
             example = self.batches[0]
             with self.seeded():

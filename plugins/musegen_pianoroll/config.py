@@ -33,7 +33,7 @@ class PianorollConfig:
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
     transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
     tempo_bpm: float | None = option(
-        None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute"
+        None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute", of_data=True
     )
     given: list[str] = option(
         [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
@@ -44,8 +44,8 @@ class PianorollConfig:
     target: str = option(
         "none", "second data set, for domain adaptation: none, chorales, freedoom, or a folder of MIDI files or a store"
     )
-    classes: list[str] = option([], "names of the classes; found in the data")
-    track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
+    classes: list[str] = option([], "names of the classes; found in the data", of_data=True)
+    track_list: list[dict[str, Any]] = option([], "the tracks found in the data", of_data=True)
 
     def __post_init__(self) -> None:
         if self.lowest_pitch > self.highest_pitch:
