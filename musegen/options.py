@@ -101,8 +101,9 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name, given = str(first["loc"][0]), first["input"]
+        shown = f"[…{given!r}…]" if len(first["loc"]) > 1 else given if isinstance(given, str) else repr(given)
         raise BadInput(
-            f'Option "{name}" of {what}: {given!r} is invalid ({first["msg"][0].lower()}{first["msg"][1:]}). '
+            f"{name}={shown} is invalid for {what}: {first['msg'][0].lower()}{first['msg'][1:]}. "
             f"Its meaning: {fields[name].metadata.get('meaning', '')}."
         ) from None
     return config_class(**{name: getattr(checked, name) for name in values})

@@ -262,7 +262,7 @@ def _device(name: str) -> str:
     if max(here, local + 1) > torch.cuda.device_count():
         raise BadInput(
             f"{here} processes on this machine need a CUDA device each, and it has {torch.cuda.device_count()}: start fewer, "
-            "or use --device cpu."
+            "or use device=cpu."
         )
     torch.cuda.set_device(local)
     return f"cuda:{local}"

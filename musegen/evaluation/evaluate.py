@@ -114,7 +114,7 @@ def evaluate(
     data = model.data(source)
     if data is None:
         raise BadInput(
-            "A model file knows no data to compare with: say where they are (--data FOLDER, or --data bundled for those that "
+            "A model file knows no data to compare with: say where they are (source=FOLDER, or source=bundled for those that "
             "ship), or give the run folder."
         )
     found = [name for name in ((split,) if split else ("test", "valid")) if len(data.splits.get(name, ()))]

@@ -66,7 +66,9 @@ def require_given_tracks(family: Family, domain: Domain) -> None:
     """
     require_given(family, domain)
     if any(axis != 0 for axis, _, _ in domain.spec.given):
-        raise BadInput(f"This model was trained with given={domain.config.given}, which is not a set of whole tracks.")
+        given = domain.config.given
+        named = ", ".join(given) if isinstance(given, (list, tuple)) else given
+        raise BadInput(f"This model was trained to be given {named}, which is not a set of whole tracks.")
 
 
 def check_past(family: Family, domain: Domain, past: Tensor, n_steps: int) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
@@ -74,7 +77,7 @@ def begin(engine: Engine, example: Batch, init: str | None) -> Taken | None:
     if init is None:
         return None
     # What the family has looked up in these data stays.
-    found = {name for name, buffer in family.named_buffers() if not buffer.equal(before[name])}
+    found = {name for name, buffer in family.named_buffers() if not _same(buffer, before[name])}
     weights, _, _ = weights_of(locate(init))
     taken = take_weights(family, weights, found)
     learnt = {name for name, _ in family.named_parameters()}
@@ -84,3 +87,8 @@ def begin(engine: Engine, example: Batch, init: str | None) -> Taken | None:
         )
     engine.restart_average()
     return taken
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal, with whatever in them is not a number yet."""
+    return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

@@ -151,7 +151,7 @@ class Run:
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
             what = "holds no run of musegen (no config.yaml)" if run.path.exists() else "does not exist"
-            raise BadInput(f"The run folder {path} {what}: give the folder that --out named.")
+            raise BadInput(f"The run folder {path} {what}: give the folder of a run.")
         return run
 
     @property
@@ -249,13 +249,15 @@ class NewRun:
     def __init__(self, path: str | Path, overwrite: bool = False) -> None:
         self.path = Path(path).absolute()
         if self.path.is_file():
-            raise BadInput(f"{path} is a file: --out needs the name of a new folder.")
+            raise BadInput(f"{path} is a file: name a new folder with out=FOLDER.")
         if self.path.is_dir() and any(self.path.iterdir()):
             if not overwrite:
-                raise BadInput(f"The folder {path} exists: choose another --out, resume it, or add --overwrite.")
+                raise BadInput(
+                    f"The folder {path} exists: choose another with out=FOLDER, resume it, or add overwrite=True."
+                )
             if not (self.path / "config.yaml").is_file():
                 raise BadInput(
-                    f"The folder {path} is no run of musegen, so --overwrite leaves it alone: choose another --out."
+                    f"The folder {path} is no run of musegen, so overwrite=True leaves it alone: choose another with out=FOLDER."
                 )
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
 

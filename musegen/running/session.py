@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +24,7 @@ from musegen.engine.shared_state import Generators, reseed
 from musegen.engine.weights import Taken
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
-from musegen.reporting import listening
+from musegen.reporting import listening, say
 from musegen.running.beginning import begin
 from musegen.running.placement import placed_batches
 from musegen.running.progress import Record
@@ -80,7 +79,7 @@ class Session:
         self.engine = Engine(family, config, processes)
         if self.engine.left_uncompiled and not self.quiet:
             left = " and ".join(self.engine.left_uncompiled)
-            print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
+            say(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.")
         self.batches, self.valid = placed_batches(resolved, domain.spec, data, family, self.engine.batch_dtype)
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
         self.signals = Signals()
@@ -96,7 +95,7 @@ class Session:
             with self.generators:
                 self.taken = begin(self.engine, self.batches[0].float(), self.config.init)
             if self.taken is not None and not self.quiet:
-                print(f"init={self.config.init}: {self.taken}.", file=sys.stderr)
+                say(f"init={self.config.init}: {self.taken}.")
             # One dry evaluation finds sizes that do not fit before anything is written.
             example = self.batches[0]
             with self.seeded():

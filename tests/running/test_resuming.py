@@ -143,7 +143,7 @@ def test_a_run_goes_on_with_another_rate_and_schedule(run: Callable[..., Result]
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert (config["learning_rate"], config["schedule"], config["steps"]) == (1e-12, "constant", 12)
     bad(run("resume", "run", "--steps", 14, "--schedule", "zigzag"), "zigzag", "cosine")
-    bad(run("resume", "run", "--steps", 14, "--learning-rate", 0), "learning_rate")
+    bad(run("resume", "run", "--steps", 14, "--learning-rate", 0), "--learning-rate 0 is invalid")
     bad(run("resume", "run", "--steps", 14, "--batch-size", 4), "batch_size", "cannot change")
     begun = musegen.train("vae", "toy", out=tmp_path / "second", schedule="cosine", **SHORT)
     told = run("resume", "second", "--steps", 20, "--quiet").err
