@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from musegen.errors import BadInput, did_you_mean
+from musegen.files import at_home, user_path
 
 __all__ = [
     "NoOptions",
@@ -75,7 +76,8 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
 
     Args:
         config_class: the dataclass.
-        values: by field name; strings are converted where the type asks for it.
+        values: by field name; strings are converted where the type asks for it, and those that are paths in somebody's home,
+            ``~/music``, are written in full.
         what: whose options these are, for messages: ``the family "vae"``.
 
     Raises:
@@ -97,7 +99,7 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
     model = _checking(config_class)  # type: ignore[arg-type]
     try:
-        checked = model(**values)
+        checked = model(**{name: at_home(v) if isinstance(v, str) else v for name, v in values.items()})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name, given = str(first["loc"][0]), first["input"]
@@ -264,7 +266,7 @@ def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that holds a mapping.
 
     Raises:
@@ -272,6 +274,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    path = user_path(path)
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
 from musegen.cli.wording import as_typed
 from musegen.errors import MusegenError, MusegenWarning, ProcessLost
+from musegen.files import at_home
 from musegen.reporting import Terminal, no_color, say, worded
 
 __all__ = ["app", "main"]
@@ -37,7 +38,7 @@ def _usage(error: CycloptsError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [_at_home(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     debug = "--debug" in arguments
     arguments, plugins = _without_plugins([argument for argument in arguments if argument != "--debug"])
 
@@ -64,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _at_home(argument: str) -> str:
+    """An argument with its home folder in full, also behind ``--name=``, where a shell leaves it as it is."""
+    name, equals, value = argument.partition("=")
+    return name + equals + at_home(value) if equals and name.startswith("--") else at_home(argument)
 
 
 def _progress(quiet: bool) -> AbstractContextManager[object]:

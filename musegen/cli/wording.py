@@ -33,10 +33,15 @@ def as_typed(text: str, arguments: Sequence[str]) -> str:
             dashed = "--" + flag.replace("_", "-")
             return dashed if flags[flag] and value == "True" else f"{dashed} {value}"
         if name.rpartition(".")[2] in settable:
-            return f"--set {shlex.quote(f'{name}={value}')}"
+            return f"--set {_quoted(f'{name}={value}')}"
         return match[0]
 
     return ASSIGNED.sub(typed, text)
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _flags(arguments: Sequence[str]) -> dict[str, bool]:

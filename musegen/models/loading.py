@@ -22,6 +22,7 @@ from musegen.engine.devices import choose_device
 from musegen.engine.shared_state import in_float32, seeded
 from musegen.engine.weights import load_weights
 from musegen.errors import BadInput
+from musegen.files import user_path
 from musegen.models.model import Model
 from musegen.reporting import doing
 from musegen.running.runs import Resolved, Run, resolve_dict
@@ -48,7 +49,7 @@ def locate(model: str | Path) -> Path:
     Raises:
         BadInput: there is no such folder or file, and no such model ships.
     """
-    path = Path(model)
+    path = user_path(model)
     hides = path.is_dir() and not (path / "config.yaml").is_file() and str(model) in models()
     return path if path.exists() and not hides else shipped(str(model))
 

@@ -22,6 +22,7 @@ from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
 from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput
+from musegen.files import user_path
 from musegen.models import unfolding
 from musegen.models.labels import class_numbers
 from musegen.models.reference import reference_data
@@ -121,7 +122,7 @@ class Model:
         self,
         n: int,
         seed: int = 0,
-        label: int | str | Sequence[int] | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         given: Tensor | None = None,
         n_steps: int | None = None,
         **options: Any,
@@ -129,7 +130,8 @@ class Model:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
         Args:
-            label: a class for all samples, by number or name, or a number per sample.
+            label: a class for all samples, or one per sample: by name, or by number from 0 where no class has that name. A tensor
+                holds numbers.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
                 one per sample ``(n, *S)``; with rnn_nade of any number of rows, and samples have as many.
             n_steps: rows of each sample, if not those it was trained with: ``(n, C, n_steps, W)``. More take a family that can
@@ -163,14 +165,14 @@ class Model:
         n_steps: int,
         n: int = 1,
         seed: int = 0,
-        label: int | str | Sequence[int] | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         **options: Any,
     ) -> Tensor:
         """n ways in which a past goes on: the ``n_steps`` rows that follow, ``(n, C, n_steps, W)``.
 
         Args:
             past: ``(C, rows, W)``, any number of rows: more or fewer than a sample has. It begins with a bar.
-            label: a class for all, by number or name, or a number per continuation.
+            label: a class for all, or one per continuation, as for ``sample``.
             options: of the family's ``Sampling``.
 
         Raises:
@@ -217,14 +219,14 @@ class Model:
         with self.drawing(seed, options):
             return unfolding.accompaniments(self.family, self.domain, given, n, CHUNK)
 
-    def _labels(self, label: int | str | Sequence[int] | None, n: int) -> Tensor | None:
+    def _labels(self, label: int | str | Sequence[int | str] | Tensor | None, n: int) -> Tensor | None:
         """Class numbers ``(n,)``; None for none."""
         if label is None:
             return None
         self._require("condition")
-        classes = self.domain.spec.classes
-        n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
-        return class_numbers(label, n, classes, n_classes).to(self.family.device)
+        own = getattr(self.family.config, "n_classes", None)  # InfoGAN finds its own, which have no names
+        classes = self.domain.spec.classes if own is None else ()
+        return class_numbers(label, n, classes, len(classes) if own is None else own).to(self.family.device)
 
     def _taken(self, x: Tensor) -> Tensor:
         """A user's tensor as the networks take it."""
@@ -396,7 +398,7 @@ class Model:
         >>> [path.name for path in model.write(model.sample(1, n_steps=8), "hymns", ["first"], programs={"Soprano": "Flute"})]
         ['first.mid']
         """
-        folder, pieces = Path(folder), self.pieces(x, **options)
+        folder, pieces = user_path(folder), self.pieces(x, **options)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -404,15 +406,19 @@ class Model:
         return piece.save(pieces, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
 
     def save(self, path: str | Path) -> None:
-        """Write the model as one file, which ``load`` reads anywhere."""
+        """Write the model as one file, which ``load`` reads anywhere.
+
+        Raises:
+            BadInput: the place cannot be written to.
+        """
         needed = needs(self.family.name, self.domain.name)
         for need in needed:  # folders are the user's own affair, and the file may go anywhere
             need["file"] = Path(need["file"]).name
-        save_model_file(Path(path), self.family.state_dict(), {**self.config, "data": None}, needed)
+        save_model_file(user_path(path), self.family.state_dict(), {**self.config, "data": None}, needed)
 
 
 def _file(path: str | Path) -> Path:
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise BadInput(f"The file {path} does not exist." if not path.exists() else f"{path} is no file.")
     return path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,14 @@ from musegen.models.loading import find, locate, weights_of
 from musegen.options import split_options
 from musegen.running.runs import option_owners
 
-__all__ = ["begin", "with_options_of"]
+__all__ = ["begin", "compare_with_data", "with_options_of"]
 
 OF_THE_NETWORK = ("family_config", "domain_config", "sampling")
 """What a run that begins with a model's weights has of the model's options."""
+OPEN = (None, "auto", "", [], {}, ())
+"""Values of options that say nothing yet."""
+SHOWN = 60
+"""Characters of a value in a message, at most."""
 
 
 def with_options_of(
@@ -56,6 +62,43 @@ def with_options_of(
             if field.name not in mine[owner] and not field.metadata.get("of_data"):
                 inherited[f"{owner}.{field.name}"] = getattr(kept, field.name)
     return {**options, **inherited, "init": path.stem if path in models().values() else str(path.absolute())}
+
+
+def compare_with_data(asked: Any, found: Any, users: Collection[str]) -> list[str]:
+    """What of a domain's options the data decide otherwise than was asked.
+
+    Args:
+        asked: the domain's options, as the run was asked for.
+        found: the same, as the data have them.
+        users: names of those that the user set himself.
+
+    Returns:
+        Names of the others, such as those of a model that the run begins with.
+
+    Raises:
+        BadInput: the user set one of them.
+    """
+    others = []
+    for field in dataclasses.fields(asked):
+        wanted, real = getattr(asked, field.name), getattr(found, field.name)
+        # What is left open is for the data to say; and a mapping may have been written to a file and read again.
+        if wanted in OPEN or json.dumps(wanted, default=str) == json.dumps(real, default=str):
+            continue
+        if field.name in users:
+            raise BadInput(
+                f"{field.name}={_short(wanted)} cannot be set: the data decide it, and these have {_short(real)}. Leave it out."
+            )
+        others.append(field.name)
+    return others
+
+
+def _short(value: Any) -> str:
+    """A value as YAML, which the user may have written."""
+    import yaml
+
+    flow = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    text = flow.removesuffix("\n").removesuffix("\n...")
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
 
 
 def begin(engine: Engine, example: Batch, init: str | None) -> Taken | None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, write_atomically
+from musegen.files import FORMAT, check_format, user_path, write_atomically
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
@@ -107,7 +107,7 @@ def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Pa
         checked["domain"],
         checked["sampling"],
         checked["writing"],
-        None if data is None else str(Path(data).absolute()),
+        None if data is None else str(user_path(data).absolute()),
     )
 
 
@@ -139,7 +139,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -247,7 +247,7 @@ class NewRun:
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False) -> None:
-        self.path = Path(path).absolute()
+        self.path = user_path(path).absolute()
         if self.path.is_file():
             raise BadInput(f"{path} is a file: name a new folder with out=FOLDER.")
         if self.path.is_dir() and any(self.path.iterdir()):

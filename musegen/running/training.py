@@ -6,7 +6,7 @@ run = resume("runs/digits", steps=4000)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from musegen.engine.shared_state import in_float32
 from musegen.errors import BadInput
 from musegen.options import load_yaml
 from musegen.plugins import registry
-from musegen.running.beginning import with_options_of
+from musegen.reporting import say
+from musegen.running.beginning import compare_with_data, with_options_of
 from musegen.running.resuming import NOT_OPTIONS, changed, opened, resumed
 from musegen.running.runs import NewRun, Resolved, Run, resolve
 from musegen.running.session import Session
@@ -64,17 +65,19 @@ def train(
     >>> run.metrics()[-1]["step"], musegen.load(run.path).sample(4).shape
     (2, torch.Size([4, 1, 28, 28]))
     """
-    from_file: Mapping[str, Any] = load_yaml(Path(config)) if config is not None else {}
+    from_file: Mapping[str, Any] = load_yaml(config) if config is not None else {}
     data = data if data is not None else from_file.get("data")
     merged = {name: value for name, value in from_file.items() if name not in NOT_OPTIONS} | options
     init = init if init is not None else merged.get("init")
     if init is not None:
         merged = with_options_of(init, registry().family(family), registry().domain(domain), merged)
     asked = resolve(family, domain, merged, data)
+    # A config.yaml of an older run has everything, also what the data of that run decided.
+    users = {name.rpartition(".")[2] for name in ({} if "format" in from_file else from_file) | options}
     with joined(asked.run) as (processes, device):
         with processes.together():
             if processes.main:
-                session = _new(asked, out, overwrite, quiet, processes, choose_device(device))
+                session = _new(asked, users, out, overwrite, quiet, processes, choose_device(device))
         with processes.together():
             if not processes.main:
                 run = Run.open(out)
@@ -85,11 +88,24 @@ def train(
 
 
 def _new(
-    asked: Resolved, out: str | Path, overwrite: bool, quiet: bool, processes: Processes, device: torch.device
+    asked: Resolved,
+    users: Collection[str],
+    out: str | Path,
+    overwrite: bool,
+    quiet: bool,
+    processes: Processes,
+    device: torch.device,
 ) -> Session:
-    """A run folder and what is about to train in it; nothing is left behind where that fails."""
+    """A run folder and what is about to train in it; nothing is left behind where that fails.
+
+    Args:
+        users: names of the options that the user set.
+    """
     with NewRun(out, overwrite) as new:
         domain, splits = asked.open(new.temporary / "data")
+        others = compare_with_data(asked.domain_config, domain.config, users)
+        if others and asked.run.init is not None and not quiet:
+            say(f"Not as in {asked.run.init}, because the data decide it: {', '.join(others)}.")
         memory = asked.run.device_memory or automatic_memory(splits.splits.values(), device)
         resolved = replace(asked, domain_config=domain.config, run=replace(asked.run, device_memory=memory))
         draft = Run(new.temporary)

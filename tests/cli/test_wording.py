@@ -27,6 +27,7 @@ QUICK: dict[str, Any] = {"steps": 2, "batch_size": 4, "validate_every": 0, "samp
         ("train vae image", "use size=28, or networks=mlp.", "use --set size=28, or --set networks=mlp."),
         ("train vae image", "(overwrite=True), out=FOLDER: so.", "(--overwrite), --out FOLDER: so."),
         ("train vae image", "widths=[0, 1] is bad", "--set 'widths=[0, 1]' is bad"),
+        ("train vae image", "classes=['a', 'b'] is bad", "--set \"classes=['a', 'b']\" is bad"),
         ("train vae image", 'binarisation="a b" is bad', "--set 'binarisation=\"a b\"' is bad"),
         ("train vae image", "domain.size=3 is bad", "--set domain.size=3 is bad"),
         ("train vae image", "a/size=3/b and size=3/x", "a/size=3/b and --set size=3/x"),
