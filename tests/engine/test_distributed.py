@@ -144,7 +144,7 @@ def test_batches_that_cannot_be_shared(run: Callable[..., Result], monkeypatch: 
     monkeypatch.setenv("WORLD_SIZE", "2")
     bad(run("train", "vae", "toy", "--batch-size", "7"), "7 examples", "multiple of 2")
     bad(run("train", "vae", "toy", "--batch-size", "2"), "multiple of 2 from 4")
-    bad(run("train", "vae", "toy", "--device", "cuda:0"), "device=cuda:0")
+    bad(run("train", "vae", "toy", "--device", "cuda:0"), "--device cuda:0 is one device")
     assert not Path("runs").exists()
 
 
