@@ -33,10 +33,10 @@ def halvings(size: int, option: str = "") -> int:
         n, side = n + 1, side // 2
     if side > 8 or n == 0:
         near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
-        side = f"{option}={size}" if option else f"A side of {size} cells"
+        told = f"{option}={size}" if option else f"A side of {size} cells"
         do = f"use {option}={near}" if option else f"make it {near}"
         raise BadInput(
-            f"{side} does not fit convolutional networks (dcgan), which halve it to 4–8: {do}, or use networks=mlp."
+            f"{told} does not fit convolutional networks (dcgan), which halve it to 4–8: {do}, or use networks=mlp."
         )
     return n
 

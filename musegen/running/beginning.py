@@ -27,7 +27,7 @@ __all__ = ["begin", "compare_with_data", "with_options_of"]
 
 OF_THE_NETWORK = ("family_config", "domain_config", "sampling")
 """What a run that begins with a model's weights has of the model's options."""
-OPEN = (None, "auto", "", [], {}, ())
+OPEN: tuple[Any, ...] = (None, "auto", "", [], {}, ())
 """Values of options that say nothing yet."""
 SHOWN = 60
 """Characters of a value in a message, at most."""

@@ -73,7 +73,7 @@ def train(
         merged = with_options_of(init, registry().family(family), registry().domain(domain), merged)
     asked = resolve(family, domain, merged, data)
     # A config.yaml of an older run has everything, also what the data of that run decided.
-    users = {name.rpartition(".")[2] for name in ({} if "format" in from_file else from_file) | options}
+    users = {name.rpartition(".")[2] for name in [*options, *([] if "format" in from_file else from_file)]}
     with joined(asked.run) as (processes, device):
         with processes.together():
             if processes.main:
