@@ -14,14 +14,16 @@ __all__ = ["as_typed"]
 
 VALUE = r"""\[[^\]]*\]|\{[^}]*\}|"[^"]*"|'[^']*'|[^\s,;:()"']*[^\s,;:()"'.?]"""
 ASSIGNED = re.compile(rf"(?<![^\s(])(?<!--set )([a-z][a-z0-9_.]*)=({VALUE})")
+BARE = re.compile(r"""(?<![\w./='"-])([a-z]+(?:_[a-z]+)+)(?![\w./='"-])""")
+"""A name that can be no word of a sentence, as it has an underscore."""
 ELSEWHERE = {"source": "data"}
 """Options that have another name in Python."""
 
 
 def as_typed(text: str, arguments: Sequence[str]) -> str:
-    """A message about a command: ``name=value`` as ``--name value`` if it is one of the command's own options, and as
-    ``--set name=value`` if it is one of the family or the domain."""
-    if "=" not in text:
+    """A message about a command: ``name=value`` as ``--name value`` if it is one of the command's own options, and as ``--set
+    name=value`` if it is one of the family or the domain; ``batch_size`` alone as ``--batch-size``."""
+    if "=" not in text and "_" not in text:
         return text
     flags = _flags(arguments)
     settable = set(_settable()) if "set" in flags else set()
@@ -30,13 +32,17 @@ def as_typed(text: str, arguments: Sequence[str]) -> str:
         name, value = match[1], match[2]
         flag = ELSEWHERE.get(name, name)
         if flag in flags:
-            dashed = "--" + flag.replace("_", "-")
+            dashed = _flag(flag)
             return dashed if flags[flag] and value == "True" else f"{dashed} {value}"
         if name.rpartition(".")[2] in settable:
             return f"--set {_quoted(f'{name}={value}')}"
         return match[0]
 
-    return ASSIGNED.sub(typed, text)
+    return BARE.sub(lambda match: _flag(match[1]) if match[1] in flags else match[0], ASSIGNED.sub(typed, text))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _quoted(word: str) -> str:

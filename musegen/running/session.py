@@ -64,9 +64,7 @@ class Session:
         self.quiet = quiet or not processes.main
         config = self.config = resolved.run
         if config.early_stop and resolved.family.monitor is None:
-            raise BadInput(
-                f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.'
-            )
+            raise BadInput(f'The family "{resolved.family.name}" has no validation loss to stop on: use early_stop=0.')
         if device.type == "cpu":
             keep_freed_memory()
         if config.precision == "float32":

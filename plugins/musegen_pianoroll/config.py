@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Literal
 
 from musegen.errors import BadInput
@@ -57,7 +58,8 @@ class PianorollConfig:
         numerator, denominator = self.signature
         if numerator * 4 * self.steps_per_beat % denominator:
             raise BadInput(
-                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it."
+                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: use "
+                f"steps_per_beat={denominator // gcd(denominator, 4 * numerator)}, or a multiple of it."
             )
 
     @property

@@ -36,6 +36,8 @@ QUICK: dict[str, Any] = {"steps": 2, "batch_size": 4, "validate_every": 0, "samp
         ("evaluate run", "source=FOLDER or source=bundled", "--data FOLDER or --data bundled"),
         ("data build pianoroll x", "steps_per_beat=0 or tempo=3", "--steps-per-beat 0 or tempo=3"),
         ("generate band", "temperature=3", "temperature=3"),
+        ("train vae image", "a lower learning_rate or clip_norm=1", "a lower --learning-rate or --clip-norm 1"),
+        ("train vae image", 'latent_dim, "batch_size", a/batch_size', 'latent_dim, "batch_size", a/batch_size'),
         ("nothing", "size=3", "size=3"),
     ],
 )

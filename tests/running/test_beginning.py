@@ -193,3 +193,9 @@ def test_on_the_command_line_with_a_model_that_ships(run: Callable[..., Result],
     assert "not taken for their shape: network.recurrent" in result.err
     assert yaml.safe_load(Path("second/config.yaml").read_text())["bars"] == 4
     bad(run("train", "rnn_nade", "pianoroll", songs, "--init", "choral", "--out", "third"), 'Did you mean "chorale"')
+
+
+def test_a_relative_path_is_recorded_in_full(tmp_path: Path, donor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(donor.parent)
+    run = musegen.train("vae", "toy", out=tmp_path / "run", init="run", **SHORT)
+    assert run.config().run.init == str(donor)

@@ -150,3 +150,12 @@ def test_a_run_goes_on_with_another_rate_and_schedule(run: Callable[..., Result]
     assert "--learning-rate 1e-4" in told
     assert "--schedule constant" in told
     assert "--schedule" in run("resume", "--help").out
+
+
+def test_a_run_that_is_not_done_jumps_too_where_it_gets_more_steps(tmp_path: Path) -> None:
+    run = musegen.train("vae", "toy", out=tmp_path / "run", schedule="cosine", checkpoint_every=5, **SHORT)
+    shutil.rmtree(run.checkpoints / "step_00000010")  # as if it had been killed before
+    with pytest.warns(MusegenWarning) as caught:
+        musegen.resume(run.path, steps=40, quiet=True)
+    rate = 1e-3  # of the family
+    assert f"from {rate * factor(4, 10):.2g} to {rate * factor(5, 40):.2g} at step 6" in str(caught[0].message)
