@@ -411,10 +411,12 @@ class Model:
         Raises:
             BadInput: the place cannot be written to.
         """
-        needed = needs(self.family.name, self.domain.name)
+        needed, config = needs(self.family.name, self.domain.name), {**self.config, "data": None}
         for need in needed:  # folders are the user's own affair, and the file may go anywhere
             need["file"] = Path(need["file"]).name
-        save_model_file(user_path(path), self.family.state_dict(), {**self.config, "data": None}, needed)
+        if config.get("init") is not None:
+            config["init"] = Path(config["init"]).name
+        save_model_file(user_path(path), self.family.state_dict(), config, needed)
 
 
 def _file(path: str | Path) -> Path:

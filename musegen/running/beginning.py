@@ -23,7 +23,7 @@ from musegen.models.loading import find, locate, weights_of
 from musegen.options import split_options
 from musegen.running.runs import option_owners
 
-__all__ = ["begin", "compare_with_data", "with_options_of"]
+__all__ = ["begin", "compare_with_data", "short", "with_options_of"]
 
 OF_THE_NETWORK = ("family_config", "domain_config", "sampling")
 """What a run that begins with a model's weights has of the model's options."""
@@ -86,14 +86,14 @@ def compare_with_data(asked: Any, found: Any, users: Collection[str]) -> list[st
             continue
         if field.name in users:
             raise BadInput(
-                f"{field.name}={_short(wanted)} cannot be set: the data decide it, and these have {_short(real)}. Leave it out."
+                f"{field.name}={short(wanted)} cannot be set: the data decide it, and these have {short(real)}. Leave it out."
             )
         others.append(field.name)
     return others
 
 
-def _short(value: Any) -> str:
-    """A value as YAML, which the user may have written."""
+def short(value: Any) -> str:
+    """A value in a message, as YAML, which the user may have written."""
     import yaml
 
     flow = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)

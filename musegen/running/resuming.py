@@ -17,6 +17,7 @@ from musegen.engine.checkpoint import newest_checkpoint
 from musegen.engine.engine import learning_rate_factor
 from musegen.engine.processes import Processes
 from musegen.errors import BadInput, MusegenWarning
+from musegen.running.beginning import short
 from musegen.running.config import RunConfig
 from musegen.running.runs import Resolved, Run, resolve
 from musegen.running.session import Session
@@ -92,16 +93,16 @@ def _from_another_place(run: Run, resolved: Resolved) -> tuple[Domain, Data]:
     Raises:
         BadInput: they are others; how they differ.
     """
-    with tempfile.TemporaryDirectory() as cache:  # what the run keeps of its data must not stand in for them
+    # What the run keeps of its data must not stand in for them. And what is mapped from there stays readable.
+    with tempfile.TemporaryDirectory() as cache:
         domain, data = resolved.open(Path(cache))
-    recorded = run.environment()["data"]
-    if data.fingerprint != recorded["sha256"]:
-        own, found = resolved.domain_config, domain.config
-        other = [
-            f"{f.name}={getattr(found, f.name)} (the run: {getattr(own, f.name)})"
-            for f in fields(own)
-            if getattr(own, f.name) != getattr(found, f.name)
-        ]
+    recorded, own, found = run.environment()["data"], resolved.domain_config, domain.config
+    other = [
+        f"{f.name}={short(getattr(found, f.name))} (the run: {short(getattr(own, f.name))})"
+        for f in fields(own)
+        if getattr(own, f.name) != getattr(found, f.name)
+    ]
+    if other or data.fingerprint != recorded["sha256"]:
         if data.description != recorded["description"]:
             other.append(f"{data.description} (the run: {recorded['description']})")
         what = "; ".join(other) or "there are as many, and their contents differ"
@@ -109,8 +110,7 @@ def _from_another_place(run: Run, resolved: Resolved) -> tuple[Domain, Data]:
             f"The data in {resolved.data} are not those of {run.path}: {what}. Give the same data, or begin a new run with its "
             f"weights: init={run.path}."
         )
-    # With the run's own cache, where it has one: what lies there stays.
-    return resolved.open(run.path / "data") if (run.path / "data").exists() else (domain, data)
+    return domain, data
 
 
 def resumed(

@@ -19,6 +19,7 @@ from musegen.contracts.family import build
 from musegen.engine.checkpoint import load_checkpoint, newest_checkpoint
 from musegen.engine.weights import take_weights
 from musegen.errors import BadInput
+from musegen.models.loading import find
 from musegen.running.beginning import with_options_of
 from musegen.running.runs import Run, resolve
 
@@ -199,3 +200,5 @@ def test_a_relative_path_is_recorded_in_full(tmp_path: Path, donor: Path, monkey
     monkeypatch.chdir(donor.parent)
     run = musegen.train("vae", "toy", out=tmp_path / "run", init="run", **SHORT)
     assert run.config().run.init == str(donor)
+    musegen.load(run.path).save(tmp_path / "model.safetensors")  # which may go anywhere
+    assert find(tmp_path / "model.safetensors").run.init == "run"

@@ -85,6 +85,17 @@ def test_what_a_run_keeps_of_its_data_does_not_stand_in_for_others(run: Callable
     assert yaml.safe_load(Path("run/config.yaml").read_text())["data"] == str(tmp_path / "copy")
 
 
+def test_classes_of_other_names_are_other_data(tmp_path: Path, picture_folder: Path) -> None:
+    options = {**SHORT, "steps": 2, "size": 12}
+    run = musegen.train("vae", "image", data=picture_folder, out=tmp_path / "run", **options)
+    renamed = Path(shutil.copytree(picture_folder, tmp_path / "renamed"))
+    (renamed / "disc").rename(renamed / "round")
+    with pytest.raises(BadInput, match=r"classes=\[round, square\] \(the run: \[disc, square\]\)"):
+        musegen.resume(run.path, data=renamed, steps=3, quiet=True)
+    (renamed / "round").rename(renamed / "disc")
+    assert musegen.resume(run.path, data=renamed, steps=3, quiet=True).config().data == str(renamed)
+
+
 # More steps than a schedule was meant for
 
 
