@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from musegen.errors import BadInput
 
-__all__ = ["FORMAT", "check_format", "sync_folder", "write_atomically", "write_file"]
+__all__ = ["FORMAT", "at_home", "check_format", "sync_folder", "user_path", "write_atomically", "write_file"]
 
 FORMAT = 1
 """Version of the formats of run folders, checkpoints and model files. A change that old code cannot read raises it."""
@@ -30,6 +31,16 @@ def check_format(version: object, where: object) -> None:
         )
 
 
+def at_home(text: str) -> str:
+    """A text that is a path in somebody's home, ``~/music``, as that path in full; any other as it is."""
+    return os.path.expanduser(text) if re.match(r"~[\w.-]*(/|$)", text) else text
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user wrote it: ``~`` is the home folder."""
+    return Path(at_home(os.fspath(path)))
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it to disk, and rename it into place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,7 +61,7 @@ def write_file(path: str | Path, content: bytes) -> Path:
     Raises:
         BadInput: the place cannot be written to.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         write_atomically(path, content)
     except OSError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from musegen.errors import BadInput, did_you_mean
+from musegen.files import at_home, user_path
 
 __all__ = [
     "NoOptions",
@@ -36,6 +37,7 @@ def option(
     lt: float | None = None,
     le: float | None = None,
     unit: str | None = None,
+    of_data: bool = False,
 ) -> Any:
     """A dataclass field with a meaning, bounds and a unit.
 
@@ -44,6 +46,7 @@ def option(
         meaning: one sentence for ``--help``.
         gt, ge, lt, le: bounds; pydantic checks them.
         unit: shown behind the meaning.
+        of_data: it is found in the data where nobody sets it; so a run that begins with another model's weights finds its own.
 
     >>> from dataclasses import dataclass
     >>> from musegen.options import describe, option
@@ -54,7 +57,7 @@ def option(
     [{'option': 'seconds', 'type': 'float', 'default': '1.0', 'meaning': 'length of a clip [s]'}]
     """
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    metadata = {"meaning": meaning, "bounds": bounds, "unit": unit}
+    metadata = {"meaning": meaning, "bounds": bounds, "unit": unit, "of_data": of_data}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -73,7 +76,8 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
 
     Args:
         config_class: the dataclass.
-        values: by field name; strings are converted where the type asks for it.
+        values: by field name; strings are converted where the type asks for it, and those that are paths in somebody's home,
+            ``~/music``, are written in full.
         what: whose options these are, for messages: ``the family "vae"``.
 
     Raises:
@@ -95,12 +99,13 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
     model = _checking(config_class)  # type: ignore[arg-type]
     try:
-        checked = model(**values)
+        checked = model(**{name: at_home(v) if isinstance(v, str) else v for name, v in values.items()})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name, given = str(first["loc"][0]), first["input"]
+        shown = f"[…{given!r}…]" if len(first["loc"]) > 1 else given if isinstance(given, str) else repr(given)
         raise BadInput(
-            f'Option "{name}" of {what}: {given!r} is invalid ({first["msg"][0].lower()}{first["msg"][1:]}). '
+            f"{name}={shown} is invalid for {what}: {first['msg'][0].lower()}{first['msg'][1:]}. "
             f"Its meaning: {fields[name].metadata.get('meaning', '')}."
         ) from None
     return config_class(**{name: getattr(checked, name) for name in values})
@@ -261,7 +266,7 @@ def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that holds a mapping.
 
     Raises:
@@ -269,6 +274,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    path = user_path(path)
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -18,13 +18,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Self, TextIO, TypeVar
 
-__all__ = ["Terminal", "doing", "each", "listening", "no_color", "report", "several", "styled", "width_of"]
+__all__ = [
+    "Terminal",
+    "doing",
+    "each",
+    "listening",
+    "no_color",
+    "report",
+    "say",
+    "several",
+    "styled",
+    "width_of",
+    "worded",
+]
 
 Listener = Callable[[str, int, int, str], None]
 T = TypeVar("T")
 
 # Of this thread alone: what another thread does in the meantime is no business of this one's listener.
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+_wording: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 PATIENCE_S = 0.5
 """What ends within so long shows nothing."""
@@ -70,6 +84,21 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+@contextlib.contextmanager
+def worded(wording: Callable[[str], str]) -> Iterator[None]:
+    """A scope in which ``say`` puts messages into the words of those who read them."""
+    token = _wording.set(wording)
+    try:
+        yield
+    finally:
+        _wording.reset(token)
+
+
+def say(text: str) -> None:
+    """Print a message on standard error. It names options as Python does: ``steps=20``."""
+    print(_wording.get()(text), file=sys.stderr)
 
 
 def several(n: int, noun: str) -> str:

@@ -15,8 +15,10 @@ from musegen.cli import analysis, catalogue, data, generation, plugin, training 
 from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
+from musegen.cli.wording import as_typed
 from musegen.errors import MusegenError, MusegenWarning, ProcessLost
-from musegen.reporting import Terminal, no_color
+from musegen.files import at_home
+from musegen.reporting import Terminal, no_color, say, worded
 
 __all__ = ["app", "main"]
 
@@ -24,7 +26,7 @@ __all__ = ["app", "main"]
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Our own warnings as plain lines; others as Python shows them."""
     if issubclass(category, MusegenWarning):
-        print(message, file=sys.stderr)
+        say(str(message))
     else:
         print(warnings.formatwarning(message, category, *where[:2]), end="", file=sys.stderr)
 
@@ -36,7 +38,7 @@ def _usage(error: CycloptsError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [_at_home(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     debug = "--debug" in arguments
     arguments, plugins = _without_plugins([argument for argument in arguments if argument != "--debug"])
 
@@ -54,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not show_help(arguments):
             app(arguments, exit_on_error=False, print_error=False, console=_plain_console())
 
-    code = _guarded(run, debug)
+    with worded(lambda text: as_typed(text, arguments)):
+        code = _guarded(run, debug)
     if _has_joined_others() or (argv is None and code > 128):
         # gloo's threads may abort a process while Python takes itself apart, after everything is done. And whoever sent a signal
         # waits: with torch that takes a second or two. Nothing is left to do here.
@@ -62,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _at_home(argument: str) -> str:
+    """An argument with its home folder in full, also behind ``--name=``, where a shell leaves it as it is."""
+    name, equals, value = argument.partition("=")
+    return name + equals + at_home(value) if equals and name.startswith("--") else at_home(argument)
 
 
 def _progress(quiet: bool) -> AbstractContextManager[object]:
@@ -119,7 +128,7 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
             print(_usage(error), file=sys.stderr)
             return 2
         if not error.reported_elsewhere:
-            print(error, file=sys.stderr)
+            say(str(error))
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output is gone; Python must not complain when it flushes at exit.

@@ -50,7 +50,9 @@ def latent(
     model: ModelName,
     *,
     out: Annotated[Path, Parameter(help="The picture to write (PNG).")] = Path("latent.png"),
-    n: Annotated[int, Parameter(name=["-n", "--n"], help="Validation examples to encode.")] = 2000,
+    n: Annotated[
+        int, Parameter(name=["-n", "--n"], help="Validation examples to encode, evenly spread over all.")
+    ] = 2000,
     data: Reference = None,
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
@@ -152,7 +154,9 @@ def classify(
 def evaluate(
     model: ModelName,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--n"], help="Samples, and real examples to compare them with.")] = 512,
+    n: Annotated[
+        int, Parameter(name=["-n", "--n"], help="Samples, and random real examples to compare them with.")
+    ] = 512,
     k: Draws = 16,
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
     data: Reference = None,

@@ -45,7 +45,10 @@ ModelName = Annotated[
 ModelOption = Annotated[str, Parameter(show=False)]
 """Of ``**options``: options of the model in hand, as text; ``--help`` shows those of a model that is named."""
 Files = Annotated[list[Path], Parameter(negative="", consume_multiple=True)]
-Label = Annotated[str | None, Parameter(help="A class, by name or number, for families that take one.")]
+Label = Annotated[
+    str | None,
+    Parameter(help="A class, for families that take one: its name, or its number (from 0) if none has that name."),
+]
 Draws = Annotated[
     int, Parameter(name=["-k", "--k"], help="Draws per example for a lower bound; not used where log p is exact.")
 ]

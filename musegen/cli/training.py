@@ -66,13 +66,16 @@ def train(
 
 
 @app.command(group=TRAIN)
-def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
-    """Continue a run exactly where it stopped.
+def resume(run: Path, *, data: Path | None = None, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
+    """Continue a run exactly where it stopped. Of its options these may change: --steps, --minutes, --learning-rate, --schedule,
+    --device, --processes, --compile, --early-stop, --tensorboard, --samples, and how often to log, validate, save and sample.
 
     Parameters
     ----------
     run
         The run folder.
+    data
+        Where its data are by now, if they have moved; they must be the same.
     quiet
         Show no progress.
     """
@@ -82,7 +85,7 @@ def resume(run: Path, *, quiet: Flag = False, options: Options = RunOptions()) -
     known = load_yaml(recorded) if recorded.is_file() else {}
     if (n := wanted((known | given_options(options)).get("processes"))) > 1:
         raise SystemExit(launch(n))
-    _say_next(musegen.resume(run, quiet=quiet, **given_options(options)))
+    _say_next(musegen.resume(run, data=data, quiet=quiet, **given_options(options)))
 
 
 def _say_next(run: Run) -> None:

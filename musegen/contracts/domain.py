@@ -203,7 +203,9 @@ class Domain(ABC):
     Attributes:
         name, summary: identifier and one line.
         suffixes: how names of files end that it reads, in lower case: ``.png``.
-        Config: what a sample is and which networks suit it, a frozen dataclass of ``option`` fields.
+        Config: what a sample is and which networks suit it, a frozen dataclass of ``option`` fields. Those that ``open`` finds in
+            the data where nobody sets them say so, ``option(…, of_data=True)``: a run that begins with another model's weights then
+            finds its own, and does not take that model's.
         Writing: how samples become pieces and files, another one; its options may be set after training.
         Reading: a base of Config, if there are options of how a user's file is read; they, too, may be set after training.
         config, writing: instances of Config and Writing.

@@ -10,7 +10,18 @@ from torch import Tensor
 
 from musegen.contracts.dataset import Batch, Dataset, generator_for
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "spread"]
+
+
+def spread(n: int, total: int) -> Tensor:
+    """n of the numbers 0 … total − 1, evenly spread and in order, ``(min(n, total),)`` int64: ⌊(i + ½) · total / n⌋.
+
+    >>> from musegen.data.batches import spread
+    >>> spread(3, 10), spread(3, 3)
+    (tensor([1, 5, 8]), tensor([0, 1, 2]))
+    """
+    n = min(n, total)
+    return (2 * torch.arange(n) + 1) * total // (2 * max(n, 1))
 
 
 class Batches:
@@ -82,11 +93,13 @@ class Batches:
         """Every example once, in order, with the same draws each time: for validation.
 
         Args:
-            limit: examples to see, at most.
+            limit: examples to see, at most: evenly spread over all of them, because neighbours are often alike (windows of one
+                piece, clips of one recording).
             first, every: batches first, first + every, … of these alone.
         """
-        n = len(self.dataset) if limit is None else min(limit, len(self.dataset))
-        indices = torch.arange(n, device=self.dataset.index_device).split(self.batch_size)
+        total = len(self.dataset)
+        seen = spread(total if limit is None else limit, total)
+        indices = seen.to(self.dataset.index_device).split(self.batch_size)
         for i in range(first, len(indices), every):
             auxiliary = {name: further[i][: len(indices[i])] for name, further in self.auxiliary.items()}
             batch = self.dataset.gather(indices[i], generator_for(self.device, *self._key, 2, i))

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, sync_folder, write_atomically
+from musegen.files import FORMAT, check_format, sync_folder, write_atomically, write_file
 
 __all__ = [
     "checkpoints",
@@ -186,10 +186,14 @@ def _model_digest(tensors: Tensors, config: str) -> str:
 def save_model_file(
     path: Path, weights: Tensors, config: Mapping[str, Any], needs: Sequence[Mapping[str, str]] = ()
 ) -> None:
-    """Write weights and configuration as one safetensors file, with the plugins that it needs (``musegen.plugins.needs``)."""
+    """Write weights and configuration as one safetensors file, with the plugins that it needs (``musegen.plugins.needs``).
+
+    Raises:
+        BadInput: the place cannot be written to.
+    """
     text = json.dumps(config, sort_keys=True)
     header = {"format": str(FORMAT), "config": text, "sha256": _model_digest(weights, text), "needs": list(needs)}
-    write_atomically(path, _serialise(weights, {"musegen": json.dumps(header)}))
+    write_file(path, _serialise(weights, {"musegen": json.dumps(header)}))
 
 
 def load_model_file(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:

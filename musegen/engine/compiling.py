@@ -59,9 +59,9 @@ def not_compiled(error: Exception) -> BadInput | None:
         # Its second line is the backend's own error; the first says which backend that was.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
         reason = lines[-1][:200].rstrip(".") if lines else type(error).__name__
-        return BadInput(f"The networks cannot be compiled here: {reason}. Set compile to none.")
+        return BadInput(f"The networks cannot be compiled here: {reason}. Use compile=none.")
     if "double backward" in str(error):
         return BadInput(
-            "A loss of this family differentiates a network twice, which compiled networks do not support: set compile to none."
+            "A loss of this family differentiates a network twice, which compiled networks do not support: use compile=none."
         )
     return None

@@ -19,9 +19,10 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.family import Family, Losses
 from musegen.engine.compiling import compile_networks, not_compiled
 from musegen.engine.config import EngineConfig
-from musegen.engine.generators import host_rng_state, set_host_rng_state
 from musegen.engine.processes import ALONE, Processes
-from musegen.errors import BadInput, TrainingDiverged
+from musegen.engine.shared_state import host_rng_state, set_host_rng_state
+from musegen.engine.weights import load_weights
+from musegen.errors import TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
 
 __all__ = ["Engine", "Snapshot", "learning_rate_factor"]
@@ -111,7 +112,8 @@ class Engine:
         self.left_uncompiled = compile_networks(family, config.compile) if self._compiled else []
         part = processes.part(config.batch_size)
         self._shared: Any = contextlib.nullcontext() if part is None else SharedBatch(part, self.device)
-        self.average = {n: t.detach().clone() for n, t in family.state_dict().items()} if config.ema else None
+        self.average: dict[str, Tensor] | None = None
+        self.restart_average()
         self._pending: list[tuple[int, str, Losses]] = []  # on the device, between log points
         self._history: list[tuple[int, str, float]] = []  # on the host, since the last log point
 
@@ -172,6 +174,11 @@ class Engine:
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
         self.optimisers[player].step()
+
+    def restart_average(self) -> None:
+        """Have the moving average of the weights begin with those of now."""
+        if self.config.ema:
+            self.average = {name: t.detach().clone() for name, t in self.family.state_dict().items()}
 
     def _update_average(self) -> None:
         assert self.average is not None
@@ -335,16 +342,3 @@ class Engine:
         self.step_count = step
         self._history = [(int(s), str(key), float(value)) for s, key, value in history]
         self._pending = []
-
-
-def load_weights(family: Family, weights: dict[str, Tensor]) -> None:
-    """Load weights into a family.
-
-    Raises:
-        BadInput: they do not fit.
-    """
-    try:
-        family.load_state_dict(weights)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
-        raise BadInput(f"The weights do not fit the family {family.name} as configured: {detail}") from None

@@ -219,12 +219,12 @@ def joined(config: EngineConfig) -> Iterator[tuple[Processes, str]]:
         if config.batch_size % count or config.batch_size // count < 2:
             raise BadInput(
                 f"A batch of {config.batch_size} examples cannot be shared evenly by {count} processes, two or more to each: "
-                f"set batch_size to a multiple of {count} from {2 * count} on."
+                f"use batch_size={2 * count} or a larger multiple of {count}."
             )
         if config.compile != "none":
             raise BadInput(
                 "Several processes draw random numbers, and take batch statistics, for the whole batch, which compiled networks "
-                "do not know of: set compile to none, or train with one process."
+                "do not know of: use compile=none, or train with one process."
             )
     processes = Processes(rank, count, _group("nccl" if device.startswith("cuda") else "gloo"))
     with processes.one_voice():
@@ -262,7 +262,7 @@ def _device(name: str) -> str:
     if max(here, local + 1) > torch.cuda.device_count():
         raise BadInput(
             f"{here} processes on this machine need a CUDA device each, and it has {torch.cuda.device_count()}: start fewer, "
-            "or use --device cpu."
+            "or use device=cpu."
         )
     torch.cuda.set_device(local)
     return f"cuda:{local}"

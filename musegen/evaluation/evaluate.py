@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from musegen.contracts.dataset import Dataset, generator_for
+from musegen.engine.shared_state import in_float32
 from musegen.errors import BadInput, MusegenWarning
 from musegen.models.model import Model
 from musegen.plugins import registry
@@ -80,6 +81,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@in_float32()
 def evaluate(
     model: Model,
     n: int = 512,
@@ -112,7 +114,7 @@ def evaluate(
     data = model.data(source)
     if data is None:
         raise BadInput(
-            "A model file knows no data to compare with: say where they are (--data FOLDER, or --data bundled for those that "
+            "A model file knows no data to compare with: say where they are (source=FOLDER, or source=bundled for those that "
             "ship), or give the run folder."
         )
     found = [name for name in ((split,) if split else ("test", "valid")) if len(data.splits.get(name, ()))]

@@ -23,6 +23,8 @@ def typicality(model: Model, x: Tensor, n_samples: int = 1) -> Tensor:
 def outlier_threshold(model: Model, n_samples: int = 1, n: int = 500, source: Path | None = None) -> float | None:
     """The typicality that only 1 % of validation examples (of the run, or of the data at ``source``) fall below.
 
+    n of them are asked, evenly spread over the split.
+
     None for a model file without a ``source``.
 
     Raises:

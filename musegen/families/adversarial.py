@@ -129,7 +129,7 @@ class Adversarial(Family):
             if spec.likelihood.name != "bernoulli":
                 raise BadInput(
                     f"neurons={config.neurons} needs cells that are 0 or 1, and this domain's are {spec.likelihood.name}: "
-                    "set it to none."
+                    "use neurons=none."
                 )
             self.neurons = BinaryNeurons(config.neurons, config.slope_annealing)
         self.condition = Condition(self)

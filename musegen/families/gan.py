@@ -63,7 +63,7 @@ class GANConfig(GameConfig):
         if self.loss == "wasserstein-gp" and self.discriminator_norm == "batch":
             raise BadInput(
                 "loss=wasserstein-gp penalises the gradient of each example, which batch normalisation mixes: "
-                "set discriminator_norm to none or spectral."
+                "use discriminator_norm=none or discriminator_norm=spectral."
             )
 
     @property

@@ -81,7 +81,7 @@ class PixelCNN(Family):
     @classmethod
     def networks(cls, config: PixelCNNConfig, spec: Spec) -> dict[str, Wanted]:
         if config.conditional and not spec.classes:
-            raise BadInput("conditional=True needs data with class labels, and these have none: leave it at False.")
+            raise BadInput("conditional=True needs data with class labels, and these have none: use conditional=False.")
         return {
             "autoregressive": Autoregressive(
                 kind="gated" if config.gated else "pixelcnn",

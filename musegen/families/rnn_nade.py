@@ -151,7 +151,7 @@ class RNNNADE(Family):
         if not isinstance(spec.likelihood, Bernoulli) or len(spec.shape) != 3:
             raise BadInput("rnn_nade models grids of cells that are on or off: use data that are binary, or made so.")
         if config.conditional and not spec.classes:
-            raise BadInput("conditional=True needs data with class labels, and these have none: leave it at False.")
+            raise BadInput("conditional=True needs data with class labels, and these have none: use conditional=False.")
         given_channels(spec)
         return {}
 

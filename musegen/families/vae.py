@@ -57,7 +57,7 @@ class VAEConfig:
     def __post_init__(self) -> None:
         if self.importance_samples > 1 and (self.beta != 1 or self.warmup_steps or self.free_bits):
             raise BadInput(
-                "importance_samples > 1 has no KL term to weigh: leave beta at 1, and warmup_steps and free_bits at 0."
+                "importance_samples > 1 has no KL term to weigh: use beta=1, warmup_steps=0 and free_bits=0."
             )
 
 

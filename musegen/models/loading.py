@@ -19,13 +19,15 @@ from musegen.engine.checkpoint import (
     read_model_needs,
 )
 from musegen.engine.devices import choose_device
-from musegen.engine.engine import load_weights
+from musegen.engine.shared_state import in_float32, seeded
+from musegen.engine.weights import load_weights
 from musegen.errors import BadInput
+from musegen.files import user_path
 from musegen.models.model import Model
 from musegen.reporting import doing
 from musegen.running.runs import Resolved, Run, resolve_dict
 
-__all__ = ["find", "load"]
+__all__ = ["find", "load", "locate", "weights_of"]
 
 
 def find(model: str | Path) -> Resolved:
@@ -37,13 +39,17 @@ def find(model: str | Path) -> Resolved:
     Raises:
         BadInput: nothing there, damaged, or of another version.
     """
-    path = _path(model)
+    path = locate(model)
     return Run.open(path).config() if path.is_dir() else _resolved(path, read_model_config(path))
 
 
-def _path(model: str | Path) -> Path:
-    """Where a model is. A folder that holds no run does not hide a model of the same name that ships."""
-    path = Path(model)
+def locate(model: str | Path) -> Path:
+    """Where a model is. A folder that holds no run does not hide a model of the same name that ships.
+
+    Raises:
+        BadInput: there is no such folder or file, and no such model ships.
+    """
+    path = user_path(model)
     hides = path.is_dir() and not (path / "config.yaml").is_file() and str(model) in models()
     return path if path.exists() and not hides else shipped(str(model))
 
@@ -68,22 +74,30 @@ def load(model: str | Path, *, checkpoint: str = "best", device: str = "auto") -
     >>> model.family.name, model.domain.name
     ('conditional_gan', 'audio')
     """
-    with doing(f"Loading {Path(model).name}"):
-        return _loaded(_path(model), checkpoint, choose_device(device))
+    with doing(f"Loading {Path(model).name}"), in_float32():
+        return _loaded(locate(model), checkpoint, choose_device(device))
+
+
+def weights_of(path: Path, checkpoint: str = "best") -> tuple[dict[str, Tensor], Resolved, Run | None]:
+    """The weights that a model draws with, which are their moving average if it has one; its options; and the run, if it is one.
+
+    Raises:
+        BadInput: damaged, of another version, or without such a checkpoint.
+    """
+    if not path.is_dir():
+        weights, config = load_model_file(path)
+        return weights, _resolved(path, config), None
+    run = Run.open(path)
+    resolved = run.config()
+    parts, _ = _choose_checkpoint(run, checkpoint)
+    return parts.get("average", parts["weights"]), resolved, run
 
 
 def _loaded(path: Path, checkpoint: str, where: torch.device) -> Model:
-    run = None
-    if path.is_dir():
-        run = Run.open(path)
-        resolved = run.config()
-        parts, _ = _choose_checkpoint(run, checkpoint)
-        weights = parts.get("average", parts["weights"])
-    else:
-        weights, config = load_model_file(path)
-        resolved = _resolved(path, config)
+    weights, resolved, run = weights_of(path, checkpoint)
     domain = resolved.make_domain()
-    family = build(resolved.family, resolved.family_config, domain)
+    with seeded(0, torch.device("cpu")):  # it draws weights first, which are replaced
+        family = build(resolved.family, resolved.family_config, domain)
     family.sampling = resolved.sampling
     load_weights(family, weights)
     return Model(family.to(where), domain, resolved.as_dict(), run)

@@ -20,7 +20,9 @@ from musegen.contracts.domain import Data, Domain, Keep
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
+from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput
+from musegen.files import user_path
 from musegen.models import unfolding
 from musegen.models.labels import class_numbers
 from musegen.models.reference import reference_data
@@ -40,7 +42,8 @@ CHUNK = 64
 
 
 class Model:
-    """A family with its weights, and the domain it was trained on. Everything here runs without gradients.
+    """A family with its weights, and the domain it was trained on. Everything here runs without gradients, and leaves the caller's
+    random generators alone. Several threads may use a model: their calls take turns, and each gives what it gives alone.
 
     Options of ``family.Sampling`` say how samples are drawn, those of ``domain.Writing`` how they become files, those of
     ``domain.Reading`` how files are read. ``configure`` sets them for good; methods that draw or write take theirs for one call.
@@ -103,16 +106,16 @@ class Model:
     def drawing(self, seed: int, options: dict[str, Any] | None = None) -> Iterator[None]:
         """A scope in which draws follow from the seed and these options of ``Sampling``.
 
-        The caller's generators and the model's own options are left alone.
+        The caller's generators and the model's own options are left alone. Scopes of several threads take turns, because torch's
+        generators and the model's options are there once for all of them.
         """
-        before, devices = self.family.sampling, [self.family.device] if self.family.device.type == "cuda" else []
-        self.family.sampling = self._sampling(options or {})
-        try:
-            with torch.random.fork_rng(devices=devices), torch.no_grad():
-                torch.manual_seed(seed)
+        with in_float32(), seeded(seed, self.family.device), torch.no_grad():
+            before = self.family.sampling
+            try:
+                self.family.sampling = self._sampling(options or {})
                 yield
-        finally:
-            self.family.sampling = before
+            finally:
+                self.family.sampling = before
 
     def _require(self, capability: str) -> None:
         require(self.family, capability, registry().working_families())
@@ -121,7 +124,7 @@ class Model:
         self,
         n: int,
         seed: int = 0,
-        label: int | str | Sequence[int] | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         given: Tensor | None = None,
         n_steps: int | None = None,
         **options: Any,
@@ -129,7 +132,8 @@ class Model:
         """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
 
         Args:
-            label: a class for all samples, by number or name, or a number per sample.
+            label: a class for all samples, or one per sample: by name, or by number from 0 where no class has that name. A tensor
+                holds numbers.
             given: a sample ``(*S)`` whose given part (see the domain's option ``given``) comes back in every sample, or
                 one per sample ``(n, *S)``; with rnn_nade of any number of rows, and samples have as many.
             n_steps: rows of each sample, if not those it was trained with: ``(n, C, n_steps, W)``. More take a family that can
@@ -163,14 +167,14 @@ class Model:
         n_steps: int,
         n: int = 1,
         seed: int = 0,
-        label: int | str | Sequence[int] | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         **options: Any,
     ) -> Tensor:
         """n ways in which a past goes on: the ``n_steps`` rows that follow, ``(n, C, n_steps, W)``.
 
         Args:
             past: ``(C, rows, W)``, any number of rows: more or fewer than a sample has. It begins with a bar.
-            label: a class for all, by number or name, or a number per continuation.
+            label: a class for all, or one per continuation, as for ``sample``.
             options: of the family's ``Sampling``.
 
         Raises:
@@ -190,7 +194,7 @@ class Model:
         unfolding.require_continue(self.family, self.domain)
         unfolding.check_past(self.family, self.domain, past, n_steps)
         labels = self._labels(label, n)
-        many = past.to(self.family.device)[None].expand(n, -1, -1, -1)
+        many = self._taken(past)[None].expand(n, -1, -1, -1)
         with self.drawing(seed, options):
             return unfolding.continuations(self.family, self.domain, many, n_steps, labels)
 
@@ -217,16 +221,19 @@ class Model:
         with self.drawing(seed, options):
             return unfolding.accompaniments(self.family, self.domain, given, n, CHUNK)
 
-    def _labels(self, label: int | str | Sequence[int] | None, n: int) -> Tensor | None:
+    def _labels(self, label: int | str | Sequence[int | str] | Tensor | None, n: int) -> Tensor | None:
         """Class numbers ``(n,)``; None for none."""
         if label is None:
             return None
         self._require("condition")
-        classes = self.domain.spec.classes
-        n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
-        return class_numbers(label, n, classes, n_classes).to(self.family.device)
+        own = getattr(self.family.config, "n_classes", None)  # InfoGAN finds its own, which have no names
+        classes = self.domain.spec.classes if own is None else ()
+        return class_numbers(label, n, classes, len(classes) if own is None else own).to(self.family.device)
 
-    @torch.no_grad()
+    def _taken(self, x: Tensor) -> Tensor:
+        """A user's tensor as the networks take it."""
+        return x.to(self.family.device, torch.float32)
+
     def encode(self, x: Tensor) -> Tensor:
         """Codes ``(n, latent)`` of samples ``(n, *S)``.
 
@@ -234,9 +241,9 @@ class Model:
             BadInput: the family has no encoder.
         """
         self._require("encode")
-        return self.family.encode(x.to(self.family.device)).float().cpu()
+        with self.drawing(0):
+            return self.family.encode(self._taken(x)).float().cpu()
 
-    @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``(n, *S)`` of codes ``(n, latent)``.
 
@@ -244,9 +251,9 @@ class Model:
             BadInput: the family has no decoder of codes.
         """
         self._require("decode")
-        return self.family.decode(z.to(self.family.device)).float().cpu()
+        with self.drawing(0):
+            return self.family.decode(self._taken(z)).float().cpu()
 
-    @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Samples through their codes and back, ``(n, *S)``.
 
@@ -254,7 +261,8 @@ class Model:
             BadInput: the family cannot reconstruct.
         """
         self._require("reconstruct")
-        return self.family.reconstruct(x.to(self.family.device)).float().cpu()
+        with self.drawing(0):
+            return self.family.reconstruct(self._taken(x)).float().cpu()
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, spherical: bool = False) -> Tensor:
         """From a to b, both ``(*S)``, in equal steps of the code: ``(steps, *S)``; the ends are their reconstructions.
@@ -263,11 +271,10 @@ class Model:
             BadInput: the family has no codes.
         """
         z_a, z_b = self.encode(torch.stack([a, b]))
-        t = torch.linspace(0, 1, steps)
+        t = torch.linspace(0, 1, steps, dtype=z_a.dtype)
         z = slerp(z_a, z_b, t) if spherical else torch.lerp(z_a, z_b, t[:, None])
         return self.decode(z)
 
-    @torch.no_grad()
     def log_prob(self, x: Tensor, n_samples: int = 1, seed: int = 0) -> Tensor:
         """log p(x) in nats ``(n,)``, exact or a bound from ``n_samples`` draws per example.
 
@@ -276,10 +283,10 @@ class Model:
         """
         self._require("log_prob")
         with self.drawing(seed):
-            parts = [self.family.log_prob(part.to(self.family.device), n_samples) for part in x.split(CHUNK)]
-        return torch.cat(parts).float().cpu()
+            return (
+                torch.cat([self.family.log_prob(self._taken(part), n_samples) for part in x.split(CHUNK)]).float().cpu()
+            )
 
-    @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
         """log p(class | x), nats, ``(n, K)``.
 
@@ -287,7 +294,8 @@ class Model:
             BadInput: the family does not classify.
         """
         self._require("classify")
-        return torch.cat([self.family.classify(part.to(self.family.device)) for part in x.split(CHUNK)]).float().cpu()
+        with self.drawing(0):
+            return torch.cat([self.family.classify(self._taken(part)) for part in x.split(CHUNK)]).float().cpu()
 
     def traversal(self, steps: int = 9, seed: int = 0) -> Tensor:
         """What each coordinate of the code does: ``(rows, steps, *S)``, a row per coordinate or class.
@@ -310,8 +318,9 @@ class Model:
         z_a, z_b, z_c = (self.encode(x).mean(0, keepdim=True) for x in (a, b, c))
         return self.decode(z_a - z_b + z_c)
 
+    @in_float32()
     def examples(self, n: int, split: str = "valid", source: Path | None = None) -> Batch | None:
-        """n examples of the run's data, or of those at ``source``, with labels if there are any.
+        """n examples, evenly spread over a split of the run's data, or of those at ``source``, with labels if there are any.
 
         None for a model file that is told no data.
 
@@ -328,6 +337,7 @@ class Model:
         assert isinstance(seed, int)
         return next(Batches(dataset, n, seed, torch.device("cpu")).once(n))
 
+    @in_float32()
     def data(self, source: Path | None = None) -> Data | None:
         """The data that the run was trained on, or those at ``source``; None for a model file that is told none.
 
@@ -339,6 +349,7 @@ class Model:
         """
         return reference_data(self.domain, self.run, source)
 
+    @in_float32()
     def read(self, path: str | Path) -> Tensor:
         """A file as samples ``(n, *S)``.
 
@@ -347,6 +358,7 @@ class Model:
         """
         return self.domain.read(_file(path))
 
+    @in_float32()
     def read_given(self, path: str | Path, keep: Keep = "all") -> tuple[Tensor, Writer]:
         """A file as one sample of any length ``(C, rows, W)``, and what writes samples beside it; see ``Domain.read_given``.
 
@@ -386,6 +398,7 @@ class Model:
         new = self.sample(n, seed, label, window, **options)[:, :, known:]
         return torch.cat([whole.expand(n, *whole.shape), new], 2), writer
 
+    @in_float32()
     def pieces(self, x: Tensor, **options: Any) -> Sequence[Piece]:
         """Samples ``(n, *S)`` as pieces, which save, show and play themselves.
 
@@ -403,6 +416,7 @@ class Model:
         """
         return self.domain.written_with(options).pieces(x)
 
+    @in_float32()
     def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None, **options: Any) -> list[Path]:
         """Write samples in the domain's native format; returns the files.
 
@@ -417,7 +431,7 @@ class Model:
         >>> [path.name for path in model.write(model.sample(1, n_steps=8), "hymns", ["first"], programs={"Soprano": "Flute"})]
         ['first.mid']
         """
-        folder, pieces = Path(folder), self.pieces(x, **options)
+        folder, pieces = user_path(folder), self.pieces(x, **options)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -425,15 +439,21 @@ class Model:
         return piece.save(pieces, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
 
     def save(self, path: str | Path) -> None:
-        """Write the model as one file, which ``load`` reads anywhere."""
-        needed = needs(self.family.name, self.domain.name)
+        """Write the model as one file, which ``load`` reads anywhere.
+
+        Raises:
+            BadInput: the place cannot be written to.
+        """
+        needed, config = needs(self.family.name, self.domain.name), {**self.config, "data": None}
         for need in needed:  # folders are the user's own affair, and the file may go anywhere
             need["file"] = Path(need["file"]).name
-        save_model_file(Path(path), self.family.state_dict(), {**self.config, "data": None}, needed)
+        if config.get("init") is not None:
+            config["init"] = Path(config["init"]).name
+        save_model_file(user_path(path), self.family.state_dict(), config, needed)
 
 
 def _file(path: str | Path) -> Path:
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise BadInput(f"The file {path} does not exist." if not path.exists() else f"{path} is no file.")
     return path

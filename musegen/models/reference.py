@@ -7,6 +7,7 @@ from pathlib import Path
 
 from musegen.contracts.domain import Data, Domain
 from musegen.errors import BadInput
+from musegen.files import user_path
 from musegen.running.runs import Run
 
 __all__ = ["reference_data"]
@@ -25,6 +26,7 @@ def reference_data(domain: Domain, run: Run | None, source: Path | None) -> Data
     """
     if source is None:
         return None if run is None else run.config().open(run.path / "data")[1]
+    source = user_path(source)
     where = None if source == BUNDLED and not source.exists() else source
     with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
         other, data = type(domain).open(domain.config, where, Path(cache))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family, require
+from musegen.engine.shared_state import reseed
 from musegen.errors import BadInput
 from musegen.plugins import registry
 
@@ -66,7 +67,9 @@ def require_given_tracks(family: Family, domain: Domain) -> None:
     """
     require_given(family, domain)
     if any(axis != 0 for axis, _, _ in domain.spec.given):
-        raise BadInput(f"This model was trained with given={domain.config.given}, which is not a set of whole tracks.")
+        given = domain.config.given
+        named = ", ".join(given) if isinstance(given, (list, tuple)) else given
+        raise BadInput(f"This model was trained to be given {named}, which is not a set of whole tracks.")
 
 
 def check_past(family: Family, domain: Domain, past: Tensor, n_steps: int) -> None:
@@ -96,7 +99,7 @@ def samples(family: Family, domain: Domain, n: int, n_steps: int, seed: int, lab
         nothing = torch.zeros(n, channels, 0, columns, device=family.device)
         return family.continue_(nothing, n_steps, label=label).float().cpu()
     begun = family.sample(n, label=label).float().cpu()
-    torch.manual_seed(seed)  # what follows is what continues the same past by itself
+    reseed(seed, family.device)  # what follows is what continues the same past by itself
     more = _by_windows(family, domain, domain.discretise(begun), n_steps - rows)
     return torch.cat([begun, more], 2)
 

@@ -19,8 +19,11 @@ from musegen.networks.layers import Conditioned, batch_norm, normalised
 __all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "halvings", "strides"]
 
 
-def halvings(size: int) -> int:
+def halvings(size: int, option: str = "") -> int:
     """How often a side is halved: 28 → 14 → 7 is 2, 32 → 16 → 8 → 4 is 3.
+
+    Args:
+        option: that sets the side, for the message, where the domain has one.
 
     Raises:
         BadInput: the side does not halve down to 8 cells or fewer.
@@ -30,8 +33,10 @@ def halvings(size: int) -> int:
         n, side = n + 1, side // 2
     if side > 8 or n == 0:
         near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
+        told = f"{option}={size}" if option else f"A side of {size} cells"
+        do = f"use {option}={near}" if option else f"make it {near}"
         raise BadInput(
-            f"size={size} does not fit convolutional networks (dcgan), which halve it to 4–8: use size={near}, or networks=mlp."
+            f"{told} does not fit convolutional networks (dcgan), which halve it to 4–8: {do}, or use networks=mlp."
         )
     return n
 

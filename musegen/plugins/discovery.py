@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
+from musegen.files import user_path
 from musegen.plugins import files
 from musegen.plugins.checks import check_api, offers_of, one_line, quiet, wrong_class
 from musegen.plugins.hooks import GROUP, HOOKS, Found, Measure, Offer, Refused
@@ -316,7 +317,7 @@ def _entry_points() -> list[EntryPoint]:
 def registry() -> Registry:
     """The registry of this process: everything installed, unless the environment says otherwise."""
     only = os.environ.get(ONLY)
-    paths = [Path(path) for path in os.environ.get(FILES, "").split(os.pathsep) if path]
+    paths = [user_path(path) for path in os.environ.get(FILES, "").split(os.pathsep) if path]
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
     return Registry(_entry_points(), names, paths)
 
@@ -332,7 +333,7 @@ def use_plugin(plugin: str | Path | Any) -> None:
     """
     if isinstance(plugin, (str, Path)):
         try:
-            found = registry().add_file(Path(plugin))
+            found = registry().add_file(user_path(plugin))
         except Refused as error:
             raise BadInput(
                 f"The plugin file {plugin} cannot be used: {error}; {error.remedy or 'correct it'}."

@@ -21,6 +21,7 @@ from musegen.plugins.hooks import Refused
 
 __all__ = ["needs", "provide"]
 
+USE = "add --plugin with its path (in Python: musegen.use_plugin)"
 FIELDS = ("what", "name", "plugin", "distribution", "version", "api", "file", "sha256")
 
 
@@ -62,7 +63,7 @@ def provide(recorded: Any, family: str, domain: str, where: str, run: bool) -> N
         elif need["file"] and run:
             _provide_file(need, needed)
         elif need["file"]:
-            raise BadInput(f"{needed} of the plugin file {Path(need['file']).name}: add --plugin with its path.")
+            raise BadInput(f"{needed} of the plugin file {Path(need['file']).name}: {USE}.")
         else:
             raise BadInput(f"{needed} of {_missing(need)}")
 
@@ -74,7 +75,7 @@ def _provide_file(need: dict[str, str], needed: str) -> None:
     try:
         sha256 = files.digest(path.read_bytes())
     except OSError:
-        raise BadInput(f"{needed}, which cannot be read: restore it, or add --plugin with its path.") from None
+        raise BadInput(f"{needed}, which cannot be read: restore it, or {USE}.") from None
     if sha256 != need["sha256"]:
         raise BadInput(f"{needed}, which has changed since: restore it, or add {add} to use it as it is now.")
     if not files.is_remembered(path, sha256):

@@ -19,6 +19,11 @@ __all__ = ["RunConfig"]
 class RunConfig(EngineConfig):
     """How to train, whatever the family and the domain."""
 
+    init: str | None = option(
+        None,
+        "begin with the weights of this model, as far as they fit: a run folder, a model file, or the name of one that ships; "
+        "options of the family and the domain are then the model's, unless they are set",
+    )
     accumulate: int = option(1, "batches whose gradients are averaged into one step", ge=1)
     seed: int = option(0, "seed of everything random", ge=0)
     device_memory: float | None = option(
@@ -31,7 +36,9 @@ class RunConfig(EngineConfig):
     minutes: float | None = option(None, "stop after this much training time", gt=0, unit="minutes")
     log_every: int = option(50, "steps between lines of metrics.jsonl", ge=1)
     validate_every: int = option(500, "steps between validations; 0 turns them off", ge=0)
-    validate_examples: int = option(2000, "validation examples used each time, at most", ge=1)
+    validate_examples: int = option(
+        2000, "validation examples used each time, at most; evenly spread over the whole validation split", ge=1
+    )
     early_stop: int = option(0, "stop after this many validations without improvement; 0 never", ge=0)
     checkpoint_every: int = option(500, "steps between checkpoints; 0: only at the end", ge=0)
     sample_every: int = option(1000, "steps between samples written to the run folder; 0 turns them off", ge=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 
 from musegen.contracts.dataset import Dataset
@@ -39,7 +41,7 @@ def placed_batches(
     valid = data.splits.get("valid")
     if valid is None or not len(valid) or not config.validate_every:
         if config.early_stop:
-            raise BadInput("early_stop needs validation data: set it to 0, or validate_every above 0.")
+            raise BadInput("early_stop needs validation data: use early_stop=0, or validate_every=500.")
         return train, None
     if "target_valid" in data.splits:
         second = {name: ready(data.splits["target_valid"]) for name, want in wanted.items() if isinstance(want, Target)}
@@ -57,9 +59,10 @@ def auxiliary_dataset(resolved: Resolved, data: Data, wanted: Auxiliary) -> Data
     match wanted:
         case Target():
             if "target" not in data.splits:
+                may_have = any(option.name == "target" for option in fields(resolved.domain.Config))
+                do = "name one with target=…" if may_have else "use a domain that has one"
                 raise BadInput(
-                    f'The family "{family}" needs a second data set, and the domain "{domain}" has none as configured: '
-                    "set its option target."
+                    f'The family "{family}" needs a second data set, and the domain "{domain}" has none as configured: {do}.'
                 )
             return View(data.splits["target"], labelled=False)
         case Labelled(n):

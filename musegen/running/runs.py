@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, write_atomically
+from musegen.files import FORMAT, check_format, user_path, write_atomically
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
@@ -113,7 +113,7 @@ def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Pa
         checked["domain"],
         checked["sampling"],
         checked["writing"],
-        None if data is None else str(Path(data).absolute()),
+        None if data is None else str(user_path(data).absolute()),
     )
 
 
@@ -145,7 +145,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -157,7 +157,7 @@ class Run:
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
             what = "holds no run of musegen (no config.yaml)" if run.path.exists() else "does not exist"
-            raise BadInput(f"The run folder {path} {what}: give the folder that --out named.")
+            raise BadInput(f"The run folder {path} {what}: give the folder of a run.")
         return run
 
     @property
@@ -213,7 +213,10 @@ class Run:
         text = yaml.safe_dump(resolved.as_dict(), sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "config.yaml", text.encode())
 
-    def write_environment(self, resolved: Resolved, data_fingerprint: str, data_description: str) -> None:
+    def write_environment(
+        self, resolved: Resolved, data_fingerprint: str, data_description: str, init: Mapping[str, Any] | None = None
+    ) -> None:
+        """What there is of the machine, the packages and the data; and what was taken of the model that ``init`` names."""
         needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
             "musegen": _version("musegen"),
@@ -225,6 +228,7 @@ class Run:
             "git": _git_state(),
             "arguments": sys.argv,
             "data": {"sha256": data_fingerprint, "description": data_description},
+            **({} if init is None else {"init": init}),
         }
         write_atomically(self.path / "environment.json", json.dumps(environment, indent=1).encode())
 
@@ -249,15 +253,17 @@ class NewRun:
     """
 
     def __init__(self, path: str | Path, overwrite: bool = False) -> None:
-        self.path = Path(path).absolute()
+        self.path = user_path(path).absolute()
         if self.path.is_file():
-            raise BadInput(f"{path} is a file: --out needs the name of a new folder.")
+            raise BadInput(f"{path} is a file: name a new folder with out=FOLDER.")
         if self.path.is_dir() and any(self.path.iterdir()):
             if not overwrite:
-                raise BadInput(f"The folder {path} exists: choose another --out, resume it, or add --overwrite.")
+                raise BadInput(
+                    f"The folder {path} exists: choose another with out=FOLDER, resume it, or add overwrite=True."
+                )
             if not (self.path / "config.yaml").is_file():
                 raise BadInput(
-                    f"The folder {path} is no run of musegen, so --overwrite leaves it alone: choose another --out."
+                    f"The folder {path} is no run of musegen, so overwrite=True leaves it alone: choose another with out=FOLDER."
                 )
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
 from musegen.contracts.piece import Piece, save
 from musegen.data.batches import Batches
+from musegen.engine import shared_state
 from musegen.models.loading import load
 from musegen.reporting import each
 from musegen.running.runs import Run
@@ -29,22 +30,20 @@ CALIBRATION_EXAMPLES = 1024
 AT_ONCE = 64
 
 
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """A scope in which draws follow from the seed; torch's generators are left as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(generator_for(torch.device("cpu"), seed, 3).initial_seed())
-        yield
+def seeded(seed: int, device: torch.device, *key: int) -> AbstractContextManager[None]:
+    """A scope in which what a run with this seed draws besides its training follows from ``key``."""
+    return shared_state.seeded(generator_for(torch.device("cpu"), seed, 3, *key).initial_seed(), device)
 
 
 @torch.no_grad()
 def drawn(family: Family, n: int, source: Batches) -> Tensor | None:
-    """n samples on the CPU; reconstructions of examples where a family cannot sample; None where it can do neither."""
+    """n samples on the CPU; where a family cannot sample, reconstructions of n examples from all over the data; None where it can
+    do neither."""
     can = family.capabilities
     if can.sample:
         return family.sample(n).float().cpu()
     if can.reconstruct:
-        return family.reconstruct(next(source.once()).x[:n].float()).float().cpu()
+        return torch.cat([family.reconstruct(batch.x.float()).float().cpu() for batch in source.once(n)])
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -20,11 +19,13 @@ from musegen.engine.checkpoint import prune, save_checkpoint
 from musegen.engine.compiling import not_compiled
 from musegen.engine.devices import keep_freed_memory
 from musegen.engine.engine import Engine, Snapshot
-from musegen.engine.generators import seed_everything
 from musegen.engine.processes import ALONE, Processes
+from musegen.engine.shared_state import Generators, reseed
+from musegen.engine.weights import Taken
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
-from musegen.reporting import listening
+from musegen.reporting import listening, say
+from musegen.running.beginning import begin
 from musegen.running.placement import placed_batches
 from musegen.running.progress import Record
 from musegen.running.runs import Resolved, Run
@@ -63,33 +64,36 @@ class Session:
         self.quiet = quiet or not processes.main
         config = self.config = resolved.run
         if config.early_stop and resolved.family.monitor is None:
-            raise BadInput(
-                f'The family "{resolved.family.name}" has no validation loss to stop on: set early_stop to 0.'
-            )
+            raise BadInput(f'The family "{resolved.family.name}" has no validation loss to stop on: use early_stop=0.')
         if device.type == "cpu":
             keep_freed_memory()
-        # Weights, like everything random, follow from the seed.
-        seed_everything(config.seed)
         if config.precision == "float32":
             torch.set_float32_matmul_precision("highest")
-        family = build(resolved.family, resolved.family_config, domain).to(device)
+        # Weights, like everything random, follow from the seed.
+        self.generators = Generators(config.seed, device)
+        with self.generators:
+            family = build(resolved.family, resolved.family_config, domain).to(device)
         family.sampling, family.n_examples = resolved.sampling, len(data.splits["train"])
         self.engine = Engine(family, config, processes)
         if self.engine.left_uncompiled and not self.quiet:
             left = " and ".join(self.engine.left_uncompiled)
-            print(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.", file=sys.stderr)
+            say(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.")
         self.batches, self.valid = placed_batches(resolved, domain.spec, data, family, self.engine.batch_dtype)
         self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
         self.signals = Signals()
         self._kept: tuple[Snapshot, dict[str, Any]] | None = None
         self._kept_at, self._keep_every = time.monotonic(), KEEP_EVERY_S
         self._checks, self._ask_every = 0, 1
+        self.taken: Taken | None = None  # of the model that ``init`` names
         self.trained = False  # the last step is done, or the time is up, or nothing gets better any more
 
     def prepare(self) -> None:
         """Everything that can fail for a new run fails here, before the run folder gets its name."""
         try:
-            self.engine.family.prepare(self.batches[0].float())
+            with self.generators:
+                self.taken = begin(self.engine, self.batches[0].float(), self.config.init)
+            if self.taken is not None and not self.quiet:
+                say(f"init={self.config.init}: {self.taken}.")
             # One dry evaluation finds sizes that do not fit before anything is written.
             example = self.batches[0]
             with self.seeded():
@@ -117,11 +121,11 @@ class Session:
         Raises:
             Interrupted: by a signal; the run is saved.
         """
-        self.processes.spread(self.engine.family.state_dict().values())  # other machines may have rounded otherwise
-        self._saved = self.engine.step_count
-        if self.engine.step_count == 0:
-            self.save()
-        with self.signals:
+        with self.signals, self.generators:
+            self.processes.spread(self.engine.family.state_dict().values())  # other machines may have rounded otherwise
+            self._saved = self.engine.step_count
+            if self.engine.step_count == 0:
+                self.save()
             interrupted = self._train()
             with self.processes.together():  # nobody is done before the run folder is
                 if self.processes.main:
@@ -197,8 +201,14 @@ class Session:
             CutShort: one has.
         """
         self._checks += 1
+        self.generators.give_way()
         if self._checks % self._ask_every == 0 and (number := self.processes.largest(self.signals.overdue())):
             raise CutShort(number)
+
+    def listen(self, *_: object) -> None:
+        """Within what takes long between two steps: as ``check``, by one process alone. Takes what a listener is told."""
+        self.generators.give_way()
+        self.signals.check()
 
     def keep(self) -> None:
         """Copy the state, between two steps."""
@@ -231,7 +241,7 @@ class Session:
             Interrupted: by a signal, after the last step.
         """
         try:
-            with listening(self.signals.check):
+            with listening(self.listen):
                 self.calibrate()
         except CutShort as cut:
             if self.trained:  # else it is done at the end of the run
@@ -251,7 +261,7 @@ class Session:
         assert self.valid is not None
         for number in numbers:
             self.check()
-            torch.manual_seed(generator_for(torch.device("cpu"), self.config.seed, 3, number).initial_seed())
+            reseed(generator_for(torch.device("cpu"), self.config.seed, 3, number).initial_seed(), self.engine.device)
             yield next(self.valid.once(self.config.validate_examples, number))
 
     def validate(self, record: Record) -> bool:
@@ -262,7 +272,7 @@ class Session:
         share = self.processes.share(n_batches)
         # As many batches for all: whoever has fewer evaluates one that does not count.
         numbers = [*share, *[0] * (-(-n_batches // count) - len(share))]
-        between = {"check": self.signals.check} if count == 1 else {}  # others may report less often within a batch
+        between = {"check": self.listen} if count == 1 else {}  # others may report less often within a batch
         with self.seeded():
             metrics = self.engine.evaluate(self.to_validate(numbers), shared=True, counted=len(share), **between)
         record("valid", self.engine.step_count, metrics)
@@ -305,7 +315,7 @@ class Session:
         """Samples in the native format and as a picture, in the run folder and for TensorBoard."""
         step = self.engine.step_count
         source = self.valid if self.valid is not None else self.batches
-        with listening(self.signals.check), self.seeded(), self.engine.averaged() as family:
+        with listening(self.listen), self.seeded(), self.engine.averaged() as family:
             samples = drawn(family, self.config.samples, source)
             self.signals.check()
         if samples is not None:

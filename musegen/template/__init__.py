@@ -40,7 +40,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     if name in registry().domains:
         raise BadInput(f'There is a domain "{name}" already: choose another name.')
     if folder.exists():
-        raise BadInput(f"{folder} exists: choose another --out.")
+        raise BadInput(f"{folder} exists: choose another with out=FOLDER.")
     words = {"name": name, "title": "".join(word.capitalize() for word in name.split("_"))}
     written = []
     try:

@@ -66,6 +66,8 @@ class ImageConfig:
     def __post_init__(self) -> None:
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
+        if self.networks == "dcgan":
+            dcgan.halvings(self.size, "size")
 
 
 class ImageDomain(Domain):

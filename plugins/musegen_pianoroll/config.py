@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Literal
 
 from musegen.errors import BadInput
@@ -53,7 +54,7 @@ class PianorollConfig(PianorollReading):
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
     transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
     tempo_bpm: float | None = option(
-        None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute"
+        None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute", of_data=True
     )
     given: list[str] = option(
         [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
@@ -64,8 +65,8 @@ class PianorollConfig(PianorollReading):
     target: str = option(
         "none", "second data set, for domain adaptation: none, chorales, freedoom, or a folder of MIDI files or a store"
     )
-    classes: list[str] = option([], "names of the classes; found in the data")
-    track_list: list[dict[str, Any]] = option([], "the tracks found in the data; no need to set it")
+    classes: list[str] = option([], "names of the classes; found in the data", of_data=True)
+    track_list: list[dict[str, Any]] = option([], "the tracks found in the data", of_data=True)
 
     def __post_init__(self) -> None:
         if self.lowest_pitch > self.highest_pitch:
@@ -79,7 +80,8 @@ class PianorollConfig(PianorollReading):
             signature(self.file_metre, "file_metre")
         if numerator * 4 * self.steps_per_beat % denominator:
             raise BadInput(
-                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: raise it."
+                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: use "
+                f"steps_per_beat={denominator // gcd(denominator, 4 * numerator)}, or a multiple of it."
             )
 
     @property

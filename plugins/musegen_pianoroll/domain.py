@@ -108,7 +108,7 @@ class PianorollDomain(Domain):
         for name in c.given:
             if name == "past":
                 if c.bars < 2:
-                    raise BadInput("given=past needs two bars or more per sample: raise bars.")
+                    raise BadInput("given=past needs two bars or more per sample: use bars=2.")
                 slabs.append((1, 0, (c.bars - 1) * c.bar_steps))
             elif name in names:
                 slabs.append((0, names.index(name) * c.n_planes, (names.index(name) + 1) * c.n_planes))

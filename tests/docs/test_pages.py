@@ -75,7 +75,8 @@ def small(words: list[str]) -> list[str]:
         pairs = list(zip(["", *words], words, strict=False))
         words = [OFTEN.sub(r"\1=1", word) for before, word in pairs if before not in FEW and word not in FEW]
         narrow: list[str] = []
-        if "--plugin" not in words:  # whose families nobody knows before the command is run
+        # Nobody knows the families of a plugin before the command is run, and a model's networks are what they are.
+        if "--plugin" not in words and "--init" not in words:
             family, domain = registry().family(words[1]), registry().domain(words[2])
             owned = {**family.Config.__dataclass_fields__, **domain.Config.__dataclass_fields__}
             narrow = [f"{name}={n}" for name, n in NARROW.get(words[2], {}).items() if name in owned]

@@ -121,7 +121,7 @@ def test_what_stays_as_it_is_is_said(run: Callable[..., Result]) -> None:
 
 def test_several_processes_are_refused(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    bad(run("train", "vae", "toy", "--compile", "default"), "set compile to none")
+    bad(run("train", "vae", "toy", "--compile", "default"), "--compile none")
     assert not Path("runs").exists()
 
 
@@ -141,7 +141,7 @@ def test_a_family_that_does_not_say_that_it_differentiates_twice(
         "--compile",
         "default",
     )
-    bad(run("train", "gan", "toy", "--out", "run", *options), "differentiates a network twice", "compile to none")
+    bad(run("train", "gan", "toy", "--out", "run", *options), "differentiates a network twice", "use --compile none")
 
 
 def test_a_machine_that_cannot_compile(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_a_machine_that_cannot_compile(run: Callable[..., Result], monkeypatch: 
 
     monkeypatch.setattr(compiling, "BACKEND", none)
     told = run("train", "vae", "toy", "--out", "run", "--steps", 2, "--device", "cpu", "--compile", "default")
-    bad(told, "no C++ compiler", "Set compile to none")
+    bad(told, "no C++ compiler", "Use --compile none")
     assert not Path("run").exists()
 
 

@@ -142,9 +142,9 @@ def test_batches_that_cannot_be_shared(run: Callable[..., Result], monkeypatch: 
         musegen.train("vae", "toy", out="run", processes=2, quiet=True)
     bad(run("train", "vae", "toy", "--processes", "0"), "processes")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    bad(run("train", "vae", "toy", "--batch-size", "7"), "7 examples", "multiple of 2")
-    bad(run("train", "vae", "toy", "--batch-size", "2"), "multiple of 2 from 4")
-    bad(run("train", "vae", "toy", "--device", "cuda:0"), "device=cuda:0")
+    bad(run("train", "vae", "toy", "--batch-size", "7"), "7 examples", "--batch-size 4 or a larger multiple of 2")
+    bad(run("train", "vae", "toy", "--batch-size", "2"), "--batch-size 4")
+    bad(run("train", "vae", "toy", "--device", "cuda:0"), "--device cuda:0 is one device")
     assert not Path("runs").exists()
 
 

@@ -247,7 +247,7 @@ def test_a_run_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     options = RUN | {"steps": 2, "quiet": True}
     run = musegen.train("ae", "toy", out=tmp_path / "run", **options)
     before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
-    with pytest.raises(BadInput, match="exists: choose another --out"):
+    with pytest.raises(BadInput, match="exists: choose another with out=FOLDER"):
         musegen.train("ae", "toy", out=run.path, **options)
     # A run that cannot start replaces nothing either, even with overwrite.
     with pytest.raises(BadInput):

@@ -675,7 +675,7 @@ def test_what_is_given() -> None:
     assert not mask[8:, 32:].any()
     with pytest.raises(BadInput, match='Did you mean "Drums"'):
         PianorollDomain(PianorollConfig(given=["Drum"])).spec  # noqa: B018
-    with pytest.raises(BadInput, match="raise bars"):
+    with pytest.raises(BadInput, match="use bars=2"):
         PianorollDomain(PianorollConfig(bars=1, given=["past"])).spec  # noqa: B018
 
 

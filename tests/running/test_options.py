@@ -27,8 +27,11 @@ def test_values_are_converted_and_defaults_stay() -> None:
     ("values", "message"),
     [
         ({"stepz": 3}, 'has no option "stepz". Did you mean "steps"'),
-        ({"steps": 0}, 'Option "steps" of the run: 0 is invalid'),
-        ({"steps": "many"}, "'many' is invalid"),
+        (
+            {"steps": 0},
+            "steps=0 is invalid for the run: input should be greater than or equal to 1. Its meaning: training",
+        ),
+        ({"steps": "many"}, "steps=many is invalid for the run: input should be a valid integer"),
         ({"learning_rate": -1}, "greater than 0"),
         ({"learning_rate": "nan"}, "learning_rate"),
         ({"ema": 1}, "less than 1"),

@@ -6,7 +6,14 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from musegen.contracts.family import Capabilities
+from musegen.data.arrays import ArrayDataset
+from musegen.data.batches import Batches
 from musegen.running.runs import Run, resolve
+from musegen.running.samples import drawn
 
 
 def test_the_environment_names_the_packages_that_are_needed(tmp_path: Path) -> None:
@@ -18,3 +25,18 @@ def test_the_environment_names_the_packages_that_are_needed(tmp_path: Path) -> N
     }
     assert "tensorboard" not in packages  # of an extra
     assert environment["musegen"] == version("musegen")
+
+
+def test_a_sheet_of_reconstructions_shows_examples_of_all_parts_of_the_data() -> None:
+    """Of a family that cannot sample: as many as are wanted, also where a batch has fewer."""
+
+    class Mirror:
+        capabilities = Capabilities(sample=False, reconstruct=True)
+
+        def reconstruct(self, x: Tensor) -> Tensor:
+            return -x
+
+    dataset = ArrayDataset(torch.arange(100, dtype=torch.uint8)[:, None], scale=1)
+    found = drawn(Mirror(), 5, Batches(dataset, 2, 0, torch.device("cpu")))  # type: ignore[arg-type]
+    assert found is not None
+    assert found.flatten().tolist() == [-10, -30, -50, -70, -90]

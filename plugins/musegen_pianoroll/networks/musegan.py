@@ -205,7 +205,7 @@ class MuseGANDecoder(nn.Module):
         if n_code < self.n_parts:
             raise BadInput(
                 f"networks=musegan-{arrangement} cuts the code into {self.n_parts} parts for {n_tracks} tracks, and a code of "
-                f"{n_code} is too short: set latent_dim to {self.n_parts} or more, or choose networks=mlp."
+                f"{n_code} is too short: use latent_dim={self.n_parts} or more, or networks=mlp."
             )
         lengths = [len(part) for part in torch.zeros(n_code).tensor_split(self.n_parts)]
         self.temporal = nn.ModuleList(TemporalGenerator(n, bars, 4 * channels, n_classes) for n in lengths[1::2])

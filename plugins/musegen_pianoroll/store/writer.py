@@ -55,9 +55,11 @@ class StoreWriter:
         self.shard, self.heard = shard, heard
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             if not overwrite:
-                raise BadInput(f"{path} exists: choose another --out, or add --overwrite.")
+                raise BadInput(f"{path} exists: choose another with out=FOLDER, or add overwrite=True.")
             if not (self.path / "store.json").is_file():
-                raise BadInput(f"{path} is no store, so --overwrite leaves it alone: choose another --out.")
+                raise BadInput(
+                    f"{path} is no store, so overwrite=True leaves it alone: choose another with out=FOLDER."
+                )
         self.temporary = temporary or self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
         self.planes_file = self.temporary / "planes.safetensors"
         self.step_bytes = len(self.tracks) * 2 * PACKED

@@ -197,7 +197,7 @@ def test_a_failed_build_leaves_the_older_store(tmp_path: Path) -> None:
     path = tmp_path / "s"
     write(path, some_rolls())
     before = {p.name: p.read_bytes() for p in path.iterdir()}
-    with pytest.raises(BadInput, match="add --overwrite"):
+    with pytest.raises(BadInput, match="add overwrite=True"):
         StoreWriter(path, TRACKS, 4)
 
     def interrupted() -> None:
