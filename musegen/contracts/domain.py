@@ -26,6 +26,7 @@ from musegen.errors import BadInput
 from musegen.networks.layers import GivenDecoder
 from musegen.options import NoOptions, validate
 from musegen.probability.likelihood import Likelihood
+from musegen.walking import walk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -184,12 +185,14 @@ class Data:
         fingerprint: SHA-256 over the content: a resumed run refuses other data.
         description: one line for people.
         skipped: files left out, and why.
+        remarks: what a user should know of how the data were taken, a sentence each without a full stop.
     """
 
     splits: Mapping[str, Dataset]
     fingerprint: str
     description: str
     skipped: Sequence[tuple[str, str]] = field(default=())
+    remarks: Sequence[str] = field(default=())
 
 
 class Domain(ABC):
@@ -245,8 +248,9 @@ class Domain(ABC):
     @classmethod
     def count_files(cls, source: Path) -> int:
         """How many files at ``source``, a file or a folder, look like this domain's."""
-        files = source.rglob("*") if source.is_dir() else [source]
-        return sum(file.name.lower().endswith(cls.suffixes) for file in files) if cls.suffixes else 0
+        if not cls.suffixes:
+            return 0
+        return len(walk(source, cls.suffixes)[0]) if source.is_dir() else source.name.lower().endswith(cls.suffixes)
 
     @classmethod
     def survey(cls, config: Any, source: Path | None, cache: Path) -> Survey:
@@ -269,7 +273,7 @@ class Domain(ABC):
                 {"class": name, **{split: d.count(i) for split, d in data.splits.items()}}
                 for i, name in enumerate(domain.spec.classes)
             ]
-        return Survey(facts, tables, data.skipped)
+        return Survey(facts, tables, data.skipped, data.remarks)
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ run = resume("runs/digits", steps=4000)
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 
+from musegen.contracts.domain import Data
+from musegen.contracts.survey import counted
 from musegen.data.streaming import automatic_memory
 from musegen.engine.checkpoint import newest_checkpoint
 from musegen.engine.devices import choose_device
@@ -90,10 +93,20 @@ def _new(
         draft.write_config(resolved)
         draft.write_environment(resolved, splits.fingerprint, splits.description)
         draft.write_skipped(splits.skipped)
+        if not quiet:
+            _tell(splits, Path(out))
         session = Session(draft, resolved, opened, splits, device, quiet, processes)
         session.prepare()
         session.run = new.commit()
     return session
+
+
+def _tell(data: Data, out: Path) -> None:
+    """How the data were taken, and what was left out."""
+    for remark in data.remarks:
+        print(f"data: {remark}", file=sys.stderr)
+    if data.skipped:
+        print(f"left out: {counted(data.skipped)} (see {out / 'skipped.csv'})", file=sys.stderr)
 
 
 def _opened(run: Run, resolved: Resolved, quiet: bool, processes: Processes, device: torch.device) -> Session:
