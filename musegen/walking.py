@@ -33,12 +33,13 @@ NOBODYS = {
     "thumbs.db",
 }
 """Names, in lower case, of what machines put into folders."""
-UNREADABLE = "cannot be opened"
+UNREADABLE = "that cannot be opened"
+"""A reason, as all of them: a number goes before it."""
 BROKEN, DOUBLE, ABOVE, SPECIAL = (
-    "a link to nothing",
-    "a link to what is read already",
-    "a link to a folder above",
-    "no regular file",
+    "linked to nothing",
+    "linked to what is read already",
+    "linked to a folder above",
+    "not a regular file",
 )
 
 
@@ -128,6 +129,9 @@ class _Found:
             self._take(link, real, os.path.isfile(real))
 
     def _take(self, path: Path, real: str, regular: bool) -> None:
+        if real in self._seen:  # through a link to it alone, before one to its folder
+            self.left_out.append((str(path), DOUBLE))
+            return
         self._seen.add(real)
         if not path.name.lower().endswith(self.suffixes):
             self.left_out.append((str(path), plain_name(path.suffix.lower()) or "without a suffix"))

@@ -176,7 +176,7 @@ class _Layout:
             self._by_split(node.subs)
             self._leave_out(tree.all(), NO_SPLIT)
             return
-        inside = {name: sub.all() for name, sub in node.subs.items()} if labelled else {}
+        inside = {name: sub.all() for name, sub in node.subs.items()} if labelled and len(node.subs) > 1 else {}
         total, n_inside = len(tree.all()), sum(map(len, inside.values()))
         if not inside or 2 * n_inside < total:
             if inside:

@@ -43,8 +43,10 @@ def split_indices(
     place = np.full(n, -1)
     order = order[np.argsort(group[order], kind="stable")]
     for mine in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        half = held[mine].mean() / 2 if len(mine) else 0.0
-        owed = owed.clip(-half, half) + share * held[mine].sum()
+        part = (
+            0.49 * held[mine].mean() if len(mine) else 0.0
+        )  # less than half a file, so that a heavy one is not made up for
+        owed = owed.clip(-part, part) + share * held[mine].sum()
         for number, i in enumerate(mine):
             most = int(owed.argmax())
             alone = number == len(mine) - 1 and not (place[mine] < 0)[:number].any()

@@ -93,11 +93,11 @@ def _new(
         draft.write_config(resolved)
         draft.write_environment(resolved, splits.fingerprint, splits.description)
         draft.write_skipped(splits.skipped)
-        if not quiet:
-            _tell(splits, Path(out))
         session = Session(draft, resolved, opened, splits, device, quiet, processes)
         session.prepare()
         session.run = new.commit()
+    if not quiet:
+        _tell(splits, Path(out))
     return session
 
 

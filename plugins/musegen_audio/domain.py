@@ -17,19 +17,21 @@ from torch import Tensor, nn
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.contracts.survey import Survey
 from musegen.data.arrays import ArrayDataset
-from musegen.data.folders import split_indices, subfolder_labels
-from musegen.errors import BadInput
+from musegen.data.folders import divide, find_files
+from musegen.errors import BadFile, BadInput
 from musegen.networks import dcgan
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen.probability.likelihood import Gaussian
+from musegen.reporting import several
+from musegen.walking import walk
 from musegen_audio import networks, notes
 from musegen_audio.clips import Clip
-from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_folder
+from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_files
 from musegen_audio.metrics import compare
 from musegen_audio.pictures import spectrograms
-from musegen_audio.spectral import Spectral
+from musegen_audio.spectral import CHUNK, Spectral
 from musegen_audio.targets import muffled, noisy
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class AudioConfig:
     sample_rate_hz: int = option(16000, "sample rate", ge=4000, le=96000, unit="Hz")
     seconds: float = option(
         1.0,
-        "length of a clip, rounded so that there are a multiple of 8 frames; long files are cut into clips",
+        "length of a clip, rounded so that the networks can halve its frames (networks=mlp: to 8 frames, others: by up to an "
+        "eighth); long files are cut into clips",
         gt=0,
         unit="s",
     )
@@ -90,9 +93,12 @@ class AudioConfig:
 
     @property
     def frames(self) -> int:
-        """T, a multiple of 8."""
+        """T, a multiple of 8; for convolutional networks the nearest that they can halve."""
         wanted = self.seconds * self.sample_rate_hz / self.hop + 1
-        return max(FRAMES_STEP, FRAMES_STEP * round(wanted / FRAMES_STEP))
+        frames = max(FRAMES_STEP, FRAMES_STEP * round(wanted / FRAMES_STEP))
+        if self.networks == "mlp" or dcgan.fits(frames):
+            return frames
+        return dcgan.nearest_side(wanted, FRAMES_STEP)
 
 
 class AudioDomain(Domain):
@@ -121,7 +127,8 @@ class AudioDomain(Domain):
     def survey(cls, config: AudioConfig, source: Path | None, cache: Path) -> Survey:
         """Also the lengths and sample rates of the files, before they are cut into clips and resampled."""
         found = super().survey(config, source, cache)
-        seconds, rates = ([], []) if source is None else lengths_of(source)
+        paths = [] if source is None else walk(source, SUFFIXES)[0]
+        seconds, rates = lengths_of(paths)
         if not seconds:
             return found
         lengths = f"{min(seconds):.2f} to {max(seconds):.2f} s, median {float(np.median(seconds)):.2f} s"
@@ -152,38 +159,60 @@ class AudioDomain(Domain):
             raise BadInput(
                 f"labels={config.labels} is for the notes that ship: leave it out, subfolders of DATA are classes."
             )
-        arrays, names, skipped = cls._read_folder(config, source)
+        arrays, names, left_out, remarks = cls._read_folder(config, source)
         total = sum(len(clips) for clips, _ in arrays.values())
         seconds = cls(config).spectral.n_samples / config.sample_rate_hz
         description = f"{total} clips of {seconds:.2f} s of {source.name}"
-        return cls._finish(replace(config, classes=names), arrays, description, skipped)
+        return cls._finish(replace(config, classes=names), arrays, description, left_out, remarks)
 
     @classmethod
-    def _read_folder(cls, config: AudioConfig, source: Path) -> tuple[Clips, list[str], list[tuple[str, str]]]:
-        """Clips by split, names of the classes, and files left out. Clips of a file stay together where there are three files."""
+    def _read_folder(
+        cls, config: AudioConfig, source: Path
+    ) -> tuple[Clips, list[str], list[tuple[str, str]], list[str]]:
+        """Clips by split, names of the classes, files left out, and remarks. Clips of a recording stay together."""
+        files = find_files(source, SUFFIXES, "recordings", config.labels != "none")
         floor = 10 ** (config.floor_db / 20)
-        clips, files, skipped = read_folder(source, config.sample_rate_hz, cls(config).spectral.n_samples, floor)
-        labels, names = subfolder_labels(source, files) if config.labels != "none" else (None, [])
-        owner = np.repeat(np.arange(len(files)), [len(part) for part in clips])
-        whole = np.concatenate(clips)
-        of_clip = None if labels is None else labels[owner]
+        clips, read, left_out, softer, first = [], [], [], 0, ""
+        for i, result in read_files(files.paths, config.sample_rate_hz, cls(config).spectral.n_samples, floor):
+            if isinstance(result, BadFile):
+                left_out.append((str(files.paths[i]), result.reason))
+                first = first or str(result)
+                continue
+            read.append(i)
+            clips.append(result.x)
+            softer += result.gain < 1
+        if not read:
+            raise BadInput(f"None of the {len(files.paths)} recordings in {source} can be used; the first: {first}")
+        divided = divide(files, read, [len(part) for part in clips])
+        sizes = [len(part) for part in clips]
         arrays = {}
-        few = len(files) < 3
-        for split, index in split_indices(len(whole) if few else len(files)).items():
-            chosen = np.sort(index) if few else np.flatnonzero(np.isin(owner, index))
-            arrays[split] = (whole[chosen], None if of_clip is None else of_clip[chosen])
-        return arrays, names, skipped
+        for split, index in divided.index.items():
+            x = np.empty((sum(sizes[i] for i in index), *clips[0].shape[1:]), np.int16)
+            label = None if divided.label is None else np.repeat(divided.label[index], [sizes[i] for i in index])
+            for i, end in zip(index, np.cumsum([sizes[i] for i in index]), strict=True):
+                x[end - sizes[i] : end] = clips[i]
+                clips[i] = clips[i][:0].copy()  # so that all of it is there only once
+            arrays[split] = (x, label)
+        remarks = list(divided.remarks)
+        if softer:
+            remarks.append(f"{several(softer, 'recording')} beyond full scale: made softer as a whole")
+        return arrays, divided.classes, sorted([*divided.left_out, *left_out]), remarks
 
     @classmethod
     def _finish(
-        cls, config: AudioConfig, arrays: Clips, description: str, skipped: Sequence[tuple[str, str]] = ()
+        cls,
+        config: AudioConfig,
+        arrays: Clips,
+        description: str,
+        skipped: Sequence[tuple[str, str]] = (),
+        remarks: Sequence[str] = (),
     ) -> tuple[Self, Data]:
         """The domain and its data, with the second data set if one is wanted."""
         if config.target != "none":
             arrays = {**arrays, **cls._target(config, arrays)}
             description += f"; target {config.target}"
         domain = cls(config)
-        return domain, domain._data(arrays, description, skipped)
+        return domain, domain._data(arrays, description, skipped, remarks)
 
     @classmethod
     def _target(cls, config: AudioConfig, arrays: Clips) -> Clips:
@@ -194,25 +223,31 @@ class AudioDomain(Domain):
             if config.target == "muffled":
                 change = lambda clips: muffled(clips, config.sample_rate_hz)  # noqa: E731
             return {name: (change(arrays[split][0]), arrays[split][1]) for name, split in own.items()}
-        found, names, _ = cls._read_folder(config, Path(config.target))
+        found, names, *_ = cls._read_folder(config, Path(config.target))
         if names and config.classes and names != config.classes:
             raise BadInput(f"target={config.target} has the classes {', '.join(names)}: make them those of the data.")
         return {name: found[split] for name, split in own.items()}
 
-    def _data(self, arrays: Clips, description: str, skipped: Sequence[tuple[str, str]] = ()) -> Data:
+    def _data(
+        self,
+        arrays: Clips,
+        description: str,
+        skipped: Sequence[tuple[str, str]] = (),
+        remarks: Sequence[str] = (),
+    ) -> Data:
         digest, splits = hashlib.sha256(), {}
         for split, (clips, labels) in arrays.items():
-            digest.update(np.ascontiguousarray(clips).tobytes())
+            digest.update(np.ascontiguousarray(clips).data)
             label = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels))
             splits[split] = ArrayDataset(self._grids(clips), label, scale=1)
-        return Data(splits, digest.hexdigest(), description, list(skipped))
+        return Data(splits, digest.hexdigest(), description, list(skipped), list(remarks))
 
     def _grids(self, clips: np.ndarray) -> Tensor:
         """Clips int16 ``(N, n)`` → ``(N, C, T, W)``, half precision: 0.02 dB."""
         grids = torch.empty(len(clips), *self.spectral.shape, dtype=torch.float16)
-        for first in range(0, len(clips), 256):
-            part = torch.from_numpy(clips[first : first + 256].astype(np.float32) / 32767)
-            grids[first : first + 256] = self.spectral.analyse(part)
+        for first in range(0, len(clips), CHUNK):
+            part = torch.from_numpy(clips[first : first + CHUNK].astype(np.float32) / 32767)
+            grids[first : first + CHUNK] = self.spectral.analyse(part)
         return grids
 
     @cached_property
@@ -247,9 +282,29 @@ class AudioDomain(Domain):
             ((1, 0, c.frames // 2),) if c.given == "beginning" else (),
         )
 
+    @property
+    def _networks(self) -> str:
+        """The preset of networks.
+
+        Raises:
+            BadInput: spectrograms do not fit it.
+        """
+        c = self.config
+        columns = self.spectral.shape[-1]
+        if c.networks != "mlp" and not dcgan.fits(columns):
+            near = dcgan.nearest_side(columns)
+            said = (f"n_mels={c.n_mels}", f"n_mels={near}")
+            if c.representation == "if":
+                said = (f"n_fft={c.n_fft}", f"n_fft={2 * near}")
+            raise BadInput(
+                f"{said[0]} does not fit networks={c.networks}, which halve the {columns} columns of a spectrogram to 4–8: "
+                f"use {said[1]}, or networks=mlp."
+            )
+        return c.networks
+
     def encoder(self, wanted: Encoder) -> nn.Module:
         c, shape = self.config, self.spec.shape
-        match c.networks:
+        match self._networks:
             case "dcgan":
                 return dcgan.DCGANEncoder(shape, c.channels)
             case "gansynth":
@@ -259,7 +314,7 @@ class AudioDomain(Domain):
 
     def decoder(self, wanted: Decoder) -> nn.Module:
         c, shape = self.config, self.spec.params_shape
-        match c.networks:
+        match self._networks:
             case "dcgan":
                 return dcgan.DCGANDecoder(wanted.n_code, shape, c.channels, 0, wanted.n_classes)
             case "gansynth":
@@ -269,7 +324,7 @@ class AudioDomain(Domain):
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         c, shape = self.config, self.spec.shape
-        match c.networks:
+        match self._networks:
             case "dcgan":
                 return dcgan.DCGANDiscriminator(shape, c.channels, 0, wanted.norm)
             case "gansynth":
@@ -281,7 +336,7 @@ class AudioDomain(Domain):
         return AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
 
     def read(self, path: Path) -> Tensor:
-        return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples)).float()
+        return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples).x).float()
 
     def pieces(self, samples: Tensor) -> list[Clip]:
         # All sounds are made together, once, when the first of them is wanted: together they take a fraction of the time.

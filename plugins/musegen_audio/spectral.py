@@ -25,12 +25,13 @@ from torch import Tensor
 from musegen.errors import BadInput
 from musegen_audio.backend import torchaudio
 
-__all__ = ["Spectral"]
+__all__ = ["CHUNK", "Spectral"]
 
 HANN_BINS = 1.5
 """Bins over which a Hann window spreads the power of a sine, as an equivalent rectangle."""
 INVERSION_STEPS, PHASE_STEPS, MOMENTUM = 40, 32, 0.99
 CHUNK = 64
+"""Clips that are worked on at a time."""
 
 
 class Spectral:

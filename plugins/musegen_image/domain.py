@@ -264,19 +264,34 @@ class ImageDomain(Domain):
             ((1, 0, c.size // 2),) if c.given == "top" else (),
         )
 
+    @property
+    def _dcgan(self) -> bool:
+        """Whether networks are convolutional.
+
+        Raises:
+            BadInput: they are, and pictures do not fit them.
+        """
+        size = self.config.size
+        if self.config.networks == "dcgan" and not dcgan.fits(size):
+            raise BadInput(
+                f"size={size} does not fit networks=dcgan, which halve it to 4–8: "
+                f"use size={dcgan.nearest_side(size)}, or networks=mlp."
+            )
+        return self.config.networks == "dcgan"
+
     def encoder(self, wanted: Encoder) -> nn.Module:
-        if self.config.networks == "dcgan":
+        if self._dcgan:
             return dcgan.DCGANEncoder(self.spec.shape, self.config.channels, self.config.dense)
         return MLPEncoder(self.spec.shape, self.config.widths)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
-        if self.config.networks == "dcgan":
+        if self._dcgan:
             c = self.config
             return dcgan.DCGANDecoder(wanted.n_code, self.spec.params_shape, c.channels, c.dense, wanted.n_classes)
         return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
-        if self.config.networks == "dcgan":
+        if self._dcgan:
             return dcgan.DCGANDiscriminator(self.spec.shape, self.config.channels, self.config.dense, wanted.norm)
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
 

@@ -190,7 +190,7 @@ def _load(path: Path, size: int, mode: Mode, levels: Levels | None) -> _Loaded:
             if file.width * file.height > PIXEL_CAP:
                 raise BadFile(
                     f"{path} has {file.width} × {file.height} pixels, more than {PIXEL_CAP:,}: make it smaller.",
-                    f"more than {PIXEL_CAP:,} pixels",
+                    f"with more than {PIXEL_CAP:,} pixels",
                 )
             # JPEG is decoded at a half, a quarter or an eighth, but twice as large as it is wanted; grey without its colour.
             file.draft("L" if mode == "grey" and file.mode in ("L", "RGB") else None, (2 * size, 2 * size))  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ def _eight_bits(picture: Image.Image, path: Path, levels: Levels | None) -> tupl
     values = np.asarray(picture)
     span = float(values.min()), float(values.max())
     if not np.isfinite(span).all():
-        raise BadFile(f"{path} holds values that are no numbers.", "values that are no numbers")
+        raise BadFile(f"{path} holds values that are no numbers.", "with values that are no numbers")
     low, high = (0.0, 65535.0) if picture.mode not in DEEP else (levels or DEEP[picture.mode])
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     return Image.fromarray(np.rint(scaled.clip(0, 255, out=scaled), out=scaled).astype(np.uint8)), span
@@ -256,7 +256,7 @@ def as_sample(path: Path, size: int, channels: int, levels: Levels | None) -> np
         if low < black or high > white:
             raise BadFile(
                 f"{path} has values from {low:g} to {high:g}, and {black:g} is black and {white:g} is white: scale them.",
-                "values out of range",
+                "with values out of range",
             )
     x = loaded.image.astype(np.float32) / 255
     return x[None] if channels == 1 else np.ascontiguousarray(x.transpose(2, 0, 1))
