@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Dataset
-from musegen.contracts.piece import Piece, Writer, tiled
+from musegen.contracts.piece import Joining, Piece, Writer, tiled
 from musegen.contracts.survey import Survey
 from musegen.errors import BadInput
 from musegen.networks.layers import GivenDecoder
@@ -315,6 +315,23 @@ class Domain(ABC):
         Raises:
             BadInput: what, where, what to do.
         """
+
+    def read_whole(self, *paths: Path) -> tuple[Tensor, Writer]:
+        """m files of a user, whole, as n samples each that follow each other; shorter files are filled up with silence.
+
+        The default takes the samples that ``read`` gives, zeros for silence, and ``Joining`` for a writer.
+
+        Returns:
+            samples ``(m, n, *S)``; a writer, which makes one piece of n samples where pieces can follow each other.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        parts = [self.read(path) for path in paths]
+        whole = parts[0].new_zeros(len(parts), max(map(len, parts)), *parts[0].shape[1:])
+        for row, part in zip(whole, parts, strict=True):
+            row[: len(part)] = part
+        return whole, Joining(self)
 
     def read_given(self, path: Path, keep: Literal["all", "given", "none"]) -> tuple[Tensor, Writer]:
         """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -224,6 +224,10 @@ class Model:
         n_classes = getattr(self.family.config, "n_classes", len(classes))  # InfoGAN finds its own
         return class_numbers(label, n, classes, n_classes).to(self.family.device)
 
+    def _in_chunks(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """What a function of the family makes of ``x`` ``(n, …)``, however many there are, on the CPU."""
+        return torch.cat([function(part.to(self.family.device)).float().cpu() for part in x.split(CHUNK)])
+
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Codes ``(n, latent)`` of samples ``(n, *S)``.
@@ -232,7 +236,7 @@ class Model:
             BadInput: the family has no encoder.
         """
         self._require("encode")
-        return self.family.encode(x.to(self.family.device)).float().cpu()
+        return self._in_chunks(self.family.encode, x)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -242,7 +246,7 @@ class Model:
             BadInput: the family has no decoder of codes.
         """
         self._require("decode")
-        return self.family.decode(z.to(self.family.device)).float().cpu()
+        return self._in_chunks(self.family.decode, z)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -252,7 +256,7 @@ class Model:
             BadInput: the family cannot reconstruct.
         """
         self._require("reconstruct")
-        return self.family.reconstruct(x.to(self.family.device)).float().cpu()
+        return self._in_chunks(self.family.reconstruct, x)
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, spherical: bool = False) -> Tensor:
         """From a to b, both ``(*S)``, in equal steps of the code: ``(steps, *S)``; the ends are their reconstructions.
@@ -285,7 +289,7 @@ class Model:
             BadInput: the family does not classify.
         """
         self._require("classify")
-        return torch.cat([self.family.classify(part.to(self.family.device)) for part in x.split(CHUNK)]).float().cpu()
+        return self._in_chunks(self.family.classify, x)
 
     def traversal(self, steps: int = 9, seed: int = 0) -> Tensor:
         """What each coordinate of the code does: ``(rows, steps, *S)``, a row per coordinate or class.
@@ -344,6 +348,21 @@ class Model:
             BadInput: what, where, what to do.
         """
         return self.domain.read(_file(path))
+
+    def read_whole(self, *paths: str | Path) -> tuple[Tensor, Writer]:
+        """Files, whole, as samples that follow each other ``(files, n, *S)``, and what makes one piece of n samples.
+
+        Raises:
+            BadInput: what, where, what to do.
+
+        >>> import musegen
+        >>> from musegen.data.bundled import bundled
+        >>> model = musegen.load("harmony")
+        >>> x, writer = model.read_whole(bundled("chorales") / "bwv253.mid")
+        >>> len(x[0]) > 1, len(writer.pieces(x[0]))
+        (True, 1)
+        """
+        return self.domain.read_whole(*(_file(path) for path in paths))
 
     def read_given(self, path: str | Path, keep: Literal["all", "given", "none"] = "all") -> tuple[Tensor, Writer]:
         """A file as one sample of any length ``(C, rows, W)``, and what writes samples beside it; see ``Domain.read_given``.

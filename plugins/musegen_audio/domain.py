@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -22,15 +22,14 @@ from musegen.errors import BadFile, BadInput
 from musegen.networks import dcgan
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
-from musegen.options import option
 from musegen.probability.likelihood import Gaussian
 from musegen.reporting import several
 from musegen.walking import walk
 from musegen_audio import networks, notes
-from musegen_audio.clips import Clip
-from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_files
+from musegen_audio.clips import Clip, Recording, sheet
+from musegen_audio.config import AudioConfig
+from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_files, read_sound
 from musegen_audio.metrics import compare
-from musegen_audio.pictures import spectrograms
 from musegen_audio.spectral import CHUNK, Spectral
 from musegen_audio.targets import muffled, noisy
 
@@ -41,64 +40,6 @@ __all__ = ["AudioConfig", "AudioDomain"]
 
 Clips = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 """By split: clips int16 ``(N, n)`` and labels ``(N,)``."""
-FRAMES_STEP = 8
-"""Frames come in eights, so that convolutional networks can halve them."""
-PEAK = 0.99
-"""Louder sounds are scaled down to this when they are written."""
-
-
-@dataclass(frozen=True)
-class AudioConfig:
-    networks: Literal["mlp", "dcgan", "gansynth"] = option("dcgan", "preset of networks")
-    widths: list[int] = option([400, 400], "widths of the mlp's hidden layers, from the spectrogram to the code")
-    channels: int = option(32, "channels of the convolutional networks' outermost layer", ge=1)
-    representation: Literal["mel", "if"] = option(
-        "mel", "mel: levels of mel bands; if: level and instantaneous frequency of every bin (GANSynth)"
-    )
-    sample_rate_hz: int = option(16000, "sample rate", ge=4000, le=96000, unit="Hz")
-    seconds: float = option(
-        1.0,
-        "length of a clip, rounded so that the networks can halve its frames (networks=mlp: to 8 frames, others: by up to an "
-        "eighth); long files are cut into clips",
-        gt=0,
-        unit="s",
-    )
-    n_fft: int = option(1024, "length of a window", ge=16, le=16384, unit="samples")
-    hop: int = option(256, "from one frame to the next", ge=4, unit="samples")
-    n_mels: int = option(64, "mel bands, where representation=mel", ge=4, le=512)
-    floor_db: float = option(-80.0, "what is quieter is silence; 0 is a sine of full scale", le=-20, ge=-140, unit="dB")
-    labels: Literal["auto", "instrument", "pitch", "none"] = option(
-        "auto", "classes: subfolders of DATA, or of the notes that ship their instrument (auto) or pitch"
-    )
-    given: Literal["none", "beginning"] = option(
-        "none", "what a conditional family is given: nothing, or the first half"
-    )
-    target: str = option(
-        "none",
-        "second data set, for domain adaptation: none, muffled or noisy (made from these data), or a folder of sounds",
-    )
-    classes: list[str] = option([], "names of the classes; found in the data if not given")
-
-    def __post_init__(self) -> None:
-        if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
-        if self.n_fft % 2 or self.hop > self.n_fft // 2:
-            raise BadInput(
-                f"n_fft={self.n_fft} and hop={self.hop} are invalid: use an even n_fft, and a hop of at most half of it."
-            )
-        if (self.frames - 1) * self.hop <= self.n_fft // 2:
-            raise BadInput(
-                f"seconds={self.seconds:g} is too short for n_fft={self.n_fft}: make it longer, or n_fft shorter."
-            )
-
-    @property
-    def frames(self) -> int:
-        """T, a multiple of 8; for convolutional networks the nearest that they can halve."""
-        wanted = self.seconds * self.sample_rate_hz / self.hop + 1
-        frames = max(FRAMES_STEP, FRAMES_STEP * round(wanted / FRAMES_STEP))
-        if self.networks == "mlp" or dcgan.fits(frames):
-            return frames
-        return dcgan.nearest_side(wanted, FRAMES_STEP)
 
 
 class AudioDomain(Domain):
@@ -338,21 +279,23 @@ class AudioDomain(Domain):
     def read(self, path: Path) -> Tensor:
         return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples).x).float()
 
+    def read_whole(self, *paths: Path) -> tuple[Tensor, Recording]:
+        n = self.spectral.n_samples
+        sounds = [read_sound(path, self.config.sample_rate_hz) for path in paths]
+        longest = max(map(len, sounds))
+        whole = np.zeros((len(sounds), -(-longest // n), n), np.int16)
+        for row, sound in zip(whole.reshape(len(sounds), -1), sounds, strict=True):
+            row[: len(sound)] = sound
+        grids = self._grids(whole.reshape(-1, n)).float()
+        return grids.reshape(*whole.shape[:2], *self.spectral.shape), Recording(self.spectral, longest)
+
     def pieces(self, samples: Tensor) -> list[Clip]:
         # All sounds are made together, once, when the first of them is wanted: together they take a fraction of the time.
-        sounds = cache(lambda: self._sounds(samples))
+        sounds = cache(lambda: self.spectral.synthesise(samples.float().cpu()))
         return [Clip(x, self.spectral, lambda i=i: sounds()[i]) for i, x in enumerate(samples.cpu())]  # type: ignore[misc]
 
-    def _sounds(self, samples: Tensor) -> np.ndarray:
-        """Sound of samples, float32 ``(n, 1, frames)``."""
-        clips = self.spectral.synthesise(torch.nan_to_num(samples.float().cpu(), nan=-1.0))
-        peak = clips.abs().amax(1, keepdim=True)
-        return (clips * (PEAK / peak.clamp_min(PEAK)))[:, None].numpy()  # softer ones stay as they are
-
     def sheet(self, pieces: Sequence[Clip], columns: int | None = None) -> Image:
-        s = self.spectral
-        levels = s.decibels(torch.stack([piece.x for piece in pieces]))
-        return spectrograms(levels, s.centres_hz, self.seconds, s.floor_db, columns)
+        return sheet(pieces, columns)
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference, self.spectral)

@@ -26,7 +26,17 @@ from musegen.reporting import report
 from musegen.walking import UNREADABLE
 from musegen_audio.backend import torchaudio
 
-__all__ = ["SUFFIXES", "Clips", "Resampler", "clips_of", "lengths_of", "read_clips", "read_files", "resample"]
+__all__ = [
+    "SUFFIXES",
+    "Clips",
+    "Resampler",
+    "clips_of",
+    "lengths_of",
+    "read_clips",
+    "read_files",
+    "read_sound",
+    "resample",
+]
 
 SUFFIXES = (
     ".wav",
@@ -227,11 +237,29 @@ def read_clips(path: Path, rate_hz: int, n: int, floor: float | None = None) -> 
     try:
         x = _kept(path, rate_hz, n, floor, gain)
     except _Beyond:
-        gain = 1 / max(float(block.abs().max()) for block in _blocks(path, rate_hz) if len(block))
+        gain = _gain(path, rate_hz)
         x = _kept(path, rate_hz, n, floor, gain)
     if not len(x):
         raise BadFile(f"{path} is silent.", "silent")
     return Clips(x, gain)
+
+
+def read_sound(path: Path, rate_hz: int) -> np.ndarray:
+    """A file, whole, int16 ``(m,)``; one that goes beyond full scale is softer as a whole.
+
+    Raises:
+        BadFile: as ``clips_of``.
+    """
+    try:
+        return np.concatenate([_int16(block) for block in _blocks(path, rate_hz) if len(block)])
+    except _Beyond:
+        gain = _gain(path, rate_hz)
+        return np.concatenate([_int16(block * gain) for block in _blocks(path, rate_hz) if len(block)])
+
+
+def _gain(path: Path, rate_hz: int) -> float:
+    """What brings a file to full scale."""
+    return 1 / max(float(block.abs().max()) for block in _blocks(path, rate_hz) if len(block))
 
 
 def _kept(path: Path, rate_hz: int, n: int, floor: float | None, gain: float) -> np.ndarray:

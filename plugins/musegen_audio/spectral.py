@@ -29,6 +29,8 @@ __all__ = ["CHUNK", "Spectral"]
 
 HANN_BINS = 1.5
 """Bins over which a Hann window spreads the power of a sine, as an equivalent rectangle."""
+PART_FRAMES, OVERLAP_FRAMES = 2048, 16
+"""Of a long sound, which are made at a time, and which two parts share."""
 INVERSION_STEPS, PHASE_STEPS, MOMENTUM = 40, 32, 0.99
 CHUNK = 64
 """Clips that are worked on at a time."""
@@ -131,7 +133,58 @@ class Spectral:
         """Grids ``(n, C, T, W)`` → clips ``(n, samples)``; the same grid always gives the same sound, whatever comes with it."""
         if not len(x):
             return torch.zeros(0, self.n_samples)
-        return torch.cat([self._synthesise(part.float()) for part in x.split(CHUNK)])
+        return torch.cat([self._synthesise(torch.nan_to_num(part.float(), nan=-1.0)) for part in x.split(CHUNK)])
+
+    def of_frames(self, frames: int) -> Spectral:
+        """The same representation of sounds of another length."""
+        return Spectral(self.kind, self.rate_hz, frames, self.n_fft, self.hop, self.n_mels, self.floor_db)
+
+    def joined(self, x: Tensor) -> Tensor:
+        """Clips that follow each other, ``(n, C, T, W)``, as one grid ``(C, n (T − 1) + 1, W)``.
+
+        The last frame of a clip and the first of the next one are of the same time. Both see the sound mirrored there; of levels
+        alone the mean is taken, and where there are phases the earlier one, so that they go on.
+        """
+        first, later = x[0], x[1:]
+        if self.kind == "mel" and len(later):
+            ends = torch.stack([x[:-1, :, -1], x[1:, :, 0]]).mean(0)  # (n - 1, C, W)
+            x = x.clone()
+            x[:-1, :, -1] = ends
+            first, later = x[0], x[1:]
+        return torch.cat([first, *later[:, :, 1:]], 1)
+
+    @torch.no_grad()
+    def synthesise_long(self, x: Tensor) -> Tensor:
+        """A grid of this many frames, ``(C, T, W)`` → sound ``(samples,)``; memory for a long one is that of a part at a time.
+
+        Parts are cross-faded. Phases of ``if`` go on from one part to the next, so that there is nothing to hear; those of ``mel``
+        are estimated for each part alone.
+        """
+        if self.frames <= PART_FRAMES + OVERLAP_FRAMES:
+            return self.synthesise(x[None])[0]
+        sound = torch.zeros(self.n_samples)
+        fade = torch.linspace(0, 1, OVERLAP_FRAMES * self.hop)
+        if self.kind == "mel":
+            fade = fade.sqrt()  # of what has unrelated phases, powers add up
+        turns = torch.zeros(x.shape[2], dtype=torch.float64)
+        for first in range(0, self.frames - 1, PART_FRAMES):
+            if self.kind == "if" and first:
+                turns = _wrap(turns + x[1, first - PART_FRAMES + 1 : first + 1].double().sum(0))
+            elif self.kind == "if":
+                turns = x[1, 0].double()
+            grid = x[:, first : first + PART_FRAMES + OVERLAP_FRAMES + 1].clone()
+            if self.kind == "if":
+                grid[1, 0] = turns.float()
+            part = self.of_frames(grid.shape[1]).synthesise(grid[None])[0] if grid.shape[1] > 1 else sound[:0]
+            ahead = first + PART_FRAMES + OVERLAP_FRAMES < self.frames - 1
+            if first:
+                part[: len(fade)] *= fade[: len(part)]
+            if ahead:
+                part[-len(fade) :] *= fade.flip(0)
+            sound[first * self.hop : first * self.hop + len(part)] += part
+            if not ahead:
+                break
+        return sound
 
     def _synthesise(self, x: Tensor) -> Tensor:
         power = self._power(x[:, 0])  # (n, T, W)
