@@ -280,14 +280,11 @@ class AudioDomain(Domain):
         return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples).x).float()
 
     def read_whole(self, *paths: Path) -> tuple[Tensor, Recording]:
-        n = self.spectral.n_samples
+        """Windows that overlap, so that there is nothing to hear where two of them meet."""
         sounds = [read_sound(path, self.config.sample_rate_hz) for path in paths]
-        longest = max(map(len, sounds))
-        whole = np.zeros((len(sounds), -(-longest // n), n), np.int16)
-        for row, sound in zip(whole.reshape(len(sounds), -1), sounds, strict=True):
-            row[: len(sound)] = sound
-        grids = self._grids(whole.reshape(-1, n)).float()
-        return grids.reshape(*whole.shape[:2], *self.spectral.shape), Recording(self.spectral, longest)
+        windows = self.spectral.windows(sounds)  # (files, n, samples)
+        grids = torch.stack([self._grids(of_one).float() for of_one in windows])
+        return grids, Recording(self.spectral, max(map(len, sounds)))
 
     def pieces(self, samples: Tensor) -> list[Clip]:
         # All sounds are made together, once, when the first of them is wanted: together they take a fraction of the time.

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,19 +141,26 @@ class Spectral:
         """The same representation of sounds of another length."""
         return Spectral(self.kind, self.rate_hz, frames, self.n_fft, self.hop, self.n_mels, self.floor_db)
 
-    def joined(self, x: Tensor) -> Tensor:
-        """Clips that follow each other, ``(n, C, T, W)``, as one grid ``(C, n (T − 1) + 1, W)``.
+    @property
+    def margin(self) -> int:
+        """Frames at either end of a clip that see the sound mirrored, as far as there are so many to spare."""
+        return min(-(-self.n_fft // (2 * self.hop)), (self.frames - 1) // 4)
 
-        The last frame of a clip and the first of the next one are of the same time. Both see the sound mirrored there; of levels
-        alone the mean is taken, and where there are phases the earlier one, so that they go on.
-        """
-        first, later = x[0], x[1:]
-        if self.kind == "mel" and len(later):
-            ends = torch.stack([x[:-1, :, -1], x[1:, :, 0]]).mean(0)  # (n - 1, C, W)
-            x = x.clone()
-            x[:-1, :, -1] = ends
-            first, later = x[0], x[1:]
-        return torch.cat([first, *later[:, :, 1:]], 1)
+    def windows(self, sounds: Sequence[np.ndarray]) -> np.ndarray:
+        """Sounds int16 ``(m,)`` as clips that overlap by twice the margin: ``(len(sounds), n, samples)``, silence at the end."""
+        stride = self.n_samples - 2 * self.margin * self.hop
+        longest = max(map(len, sounds))
+        n = 1 + max(0, -(-(longest - self.n_samples) // stride))
+        padded = np.zeros((len(sounds), (n - 1) * stride + self.n_samples), np.int16)
+        for row, sound in zip(padded, sounds, strict=True):
+            row[: len(sound)] = sound
+        return np.lib.stride_tricks.sliding_window_view(padded, self.n_samples, 1)[:, ::stride]
+
+    def joined(self, x: Tensor) -> Tensor:
+        """Grids of ``windows`` of a sound, ``(n, C, T, W)``, as one ``(C, T', W)``, without the margins where two of them meet."""
+        m = self.margin
+        parts = [part[:, m + 1 if i else 0 : self.frames - m] for i, part in enumerate(x[:-1])]
+        return torch.cat([*parts, x[-1, :, m + 1 if parts else 0 :]], 1)
 
     @torch.no_grad()
     def synthesise_long(self, x: Tensor) -> Tensor:
