@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from musegen.contracts.piece import Piece
@@ -18,10 +19,12 @@ from musegen_audio.spectral import Spectral
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Clip", "Recording", "sheet"]
+__all__ = ["Clip", "Recording", "limited", "sheet"]
 
 PEAK = 0.99
-"""Louder sounds are scaled down to this when they are written."""
+"""Louder sounds are brought down to this when they are written."""
+LIMITER_S = 0.001
+"""How far from a peak the sound is softer for it, in seconds on either side."""
 SHOWN_FRAMES = 2048
 """Of a long recording's picture, at most."""
 
@@ -47,8 +50,10 @@ class Clip(Piece):
         return sheet([self])
 
     def audio(self) -> tuple[np.ndarray, int]:
-        sound = self._sound()[None]
-        return (sound * (PEAK / sound.abs().max().clamp_min(PEAK))).numpy(), self.spectral.rate_hz  # softer ones stay
+        sound, rate_hz = self._sound()[None], self.spectral.rate_hz
+        if self.spectral.phases == "random":  # as musegen did at first: one peak makes all of it softer
+            return (sound * (PEAK / sound.abs().max().clamp_min(PEAK))).numpy(), rate_hz
+        return limited(sound, rate_hz).numpy(), rate_hz
 
 
 class Recording:
@@ -70,6 +75,16 @@ class Recording:
 
     def sheet(self, pieces: Sequence[Clip], columns: int | None = None) -> Image:
         return sheet(pieces, columns)
+
+
+def limited(sound: Tensor, rate_hz: int) -> Tensor:
+    """Sound ``(1, frames)`` whose peaks are at most ``PEAK``: softer around those that were higher, and else as it is."""
+    width = max(1, round(LIMITER_S * rate_hz))
+    over = (sound.abs() / PEAK).clamp_min(1)[None]
+    if not len(over[0, 0]) or float(over.max()) == 1:
+        return sound
+    highest = F.max_pool1d(F.pad(over, (2 * width, 2 * width), value=1.0), 2 * width + 1, 1)
+    return sound / F.avg_pool1d(highest, 2 * width + 1, 1)[0]
 
 
 def sheet(pieces: Sequence[Clip], columns: int | None = None) -> Image:

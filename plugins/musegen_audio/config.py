@@ -9,7 +9,7 @@ from musegen.errors import BadInput
 from musegen.networks import dcgan
 from musegen.options import option
 
-__all__ = ["AudioConfig"]
+__all__ = ["AudioConfig", "AudioWriting"]
 
 FRAMES_STEP = 8
 """Frames come in eights, so that convolutional networks can halve them."""
@@ -67,3 +67,11 @@ class AudioConfig:
         if self.networks == "mlp" or dcgan.fits(frames):
             return frames
         return dcgan.nearest_side(wanted, FRAMES_STEP)
+
+
+@dataclass(frozen=True)
+class AudioWriting:
+    phases: Literal["tracked", "random"] = option(
+        "tracked",
+        "how mel bands become sound: tracked: tones keep their pitch and their level; random: as models of musegen 0.1 did",
+    )

@@ -27,7 +27,7 @@ from musegen.reporting import several
 from musegen.walking import walk
 from musegen_audio import networks, notes
 from musegen_audio.clips import Clip, Recording, sheet
-from musegen_audio.config import AudioConfig
+from musegen_audio.config import AudioConfig, AudioWriting
 from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_files, read_sound
 from musegen_audio.metrics import compare
 from musegen_audio.spectral import CHUNK, Spectral
@@ -36,7 +36,7 @@ from musegen_audio.targets import muffled, noisy
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["AudioConfig", "AudioDomain"]
+__all__ = ["AudioConfig", "AudioDomain", "AudioWriting"]
 
 Clips = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 """By split: clips int16 ``(N, n)`` and labels ``(N,)``."""
@@ -57,8 +57,9 @@ class AudioDomain(Domain):
     name = "audio"
     summary = "sound: single notes of many instruments, or a folder of your own"
     suffixes = SUFFIXES
-    Config = AudioConfig
+    Config, Writing = AudioConfig, AudioWriting
     config: AudioConfig
+    writing: AudioWriting
 
     @classmethod
     def open(cls, config: AudioConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
@@ -194,7 +195,8 @@ class AudioDomain(Domain):
     @cached_property
     def spectral(self) -> Spectral:
         c = self.config
-        return Spectral(c.representation, c.sample_rate_hz, c.frames, c.n_fft, c.hop, c.n_mels, c.floor_db)
+        shape = (c.frames, c.n_fft, c.hop, c.n_mels)
+        return Spectral(c.representation, c.sample_rate_hz, *shape, c.floor_db, self.writing.phases)
 
     @property
     def seconds(self) -> float:
