@@ -356,11 +356,13 @@ class Model:
             BadInput: what, where, what to do.
 
         >>> import musegen
-        >>> from musegen.data.bundled import bundled
-        >>> model = musegen.load("harmony")
-        >>> x, writer = model.read_whole(bundled("chorales") / "bwv253.mid")
-        >>> len(x[0]) > 1, len(writer.pieces(x[0]))
-        (True, 1)
+        >>> import numpy as np
+        >>> from musegen.sound.files import write_sound
+        >>> path = write_sound("long.wav", 0.1 * np.ones((1, 48000)), rate_hz=16000)
+        >>> x, writer = musegen.load("notes").read_whole(path)
+        >>> (piece,) = writer.pieces(x[0])
+        >>> x.shape, piece.audio()[0].shape
+        (torch.Size([1, 4, 1, 64, 80]), (1, 48000))
         """
         return self.domain.read_whole(*(_file(path) for path in paths))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -187,9 +187,8 @@ class AudioDomain(Domain):
     def _grids(self, clips: np.ndarray) -> Tensor:
         """Clips int16 ``(N, n)`` → ``(N, C, T, W)``, half precision: 0.02 dB."""
         grids = torch.empty(len(clips), *self.spectral.shape, dtype=torch.float16)
-        for first in range(0, len(clips), CHUNK):
-            part = torch.from_numpy(clips[first : first + CHUNK].astype(np.float32) / 32767)
-            grids[first : first + CHUNK] = self.spectral.analyse(part)
+        for rows, part in zip(grids.split(CHUNK), _chunks(clips), strict=False):  # no clips: one empty row
+            rows[:] = self.spectral.analyse(_floats(part))
         return grids
 
     @cached_property
@@ -285,8 +284,9 @@ class AudioDomain(Domain):
         """Windows that overlap, so that there is nothing to hear where two of them meet."""
         sounds = [read_sound(path, self.config.sample_rate_hz) for path in paths]
         windows = self.spectral.windows(sounds)  # (files, n, samples)
-        grids = torch.stack([self._grids(of_one).float() for of_one in windows])
-        return grids, Recording(self.spectral, max(map(len, sounds)))
+        # In full precision: what half of it loses of phases would add up.
+        grids = [[self.spectral.analyse(_floats(part)) for part in _chunks(of_one)] for of_one in windows]
+        return torch.stack([torch.cat(parts) for parts in grids]), Recording(self.spectral, max(map(len, sounds)))
 
     def pieces(self, samples: Tensor) -> list[Clip]:
         # All sounds are made together, once, when the first of them is wanted: together they take a fraction of the time.
@@ -313,3 +313,12 @@ class AudioDomain(Domain):
             label: Any = rng.integers(0, len(self.spec.classes), count) if self.spec.classes else None
             arrays[split] = (np.rint(32767 * tone).astype(np.int16), label)
         return self._data(arrays, f"{n} synthetic tones")
+
+
+def _chunks(clips: np.ndarray) -> Iterator[np.ndarray]:
+    return (clips[first : first + CHUNK] for first in range(0, len(clips), CHUNK))
+
+
+def _floats(clips: np.ndarray) -> Tensor:
+    """Clips int16 → in [−1, 1]."""
+    return torch.from_numpy(clips.astype(np.float32) / 32767)

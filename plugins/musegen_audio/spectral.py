@@ -35,7 +35,7 @@ __all__ = ["CHUNK", "Spectral"]
 HANN_BINS = 1.5
 """Bins over which a Hann window spreads the power of a sine, as an equivalent rectangle."""
 PART_FRAMES, OVERLAP_FRAMES = 2048, 16
-"""Of a long sound, which are made at a time, and which two parts share."""
+"""Of a long sound, which are made at a time, and which two parts share, at least."""
 INVERSION_STEPS, PHASE_STEPS, MOMENTUM = 40, 32, 0.99
 CHUNK = 64
 """Clips that are worked on at a time."""
@@ -181,15 +181,14 @@ class Spectral:
 
         Parts are cross-faded. Phases go on from one part to the next, unless they are random.
         """
-        if self.frames <= PART_FRAMES + OVERLAP_FRAMES:
-            return self.synthesise(x[None])[0]
+        overlap = max(OVERLAP_FRAMES, 2 + self.n_fft // self.hop)  # longer than what is mirrored at an end
         sound = torch.zeros(self.n_samples)
-        fade = torch.linspace(0, 1, OVERLAP_FRAMES * self.hop)
+        fade = torch.linspace(0, 1, overlap * self.hop)
         if self.kind == "mel" and self.phases == "random":
             fade = fade.sqrt()  # of what is unrelated, powers add up
         start: Tensor | None = None
         for first in range(0, self.frames - 1, PART_FRAMES):
-            grid = torch.nan_to_num(x[:, first : first + PART_FRAMES + OVERLAP_FRAMES + 1].float(), nan=-1.0)
+            grid = torch.nan_to_num(x[:, first : first + PART_FRAMES + overlap + 1].float(), nan=-1.0)
             last = first + grid.shape[1] >= self.frames
             made, start = self.of_frames(grid.shape[1])._go_on(grid[None], start)
             part = made[0]
@@ -205,8 +204,8 @@ class Spectral:
     def _synthesise(self, x: Tensor) -> Tensor:
         return self._go_on(x, None)[0]
 
-    def _go_on(self, x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Grids ``(n, C, T, W)`` → sound ``(n, samples)``, and the phases ``(n, F or W)`` of frame ``PART_FRAMES``.
+    def _go_on(self, x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Grids ``(n, C, T, W)`` → sound ``(n, samples)``, and the phases ``(n, F or W)`` of frame ``PART_FRAMES`` if there is one.
 
         Args:
             start: phases of the first frame, if they are known.
@@ -219,18 +218,19 @@ class Spectral:
             turns = _wrap(turns.cumsum(1))
             spectrum = torch.polar(power.sqrt(), math.pi * turns.float())
             sound = self._inverse(torch.nn.functional.pad(spectrum, (0, 1)).mT)
-            return sound, turns[:, min(PART_FRAMES, self.frames - 1)]
+            return sound, turns[:, PART_FRAMES] if self.frames > PART_FRAMES else None
         power = power * HANN_BINS
         if self.phases == "random":
             flat = (power / self.bands.sum(0)) @ self.bands.T
             magnitude = self._fitted(flat, power).sqrt().mT
-            return self._with_random_phases(magnitude), magnitude[..., 0]
+            return self._with_random_phases(magnitude), None
         guess, hz, tone = self.tones.spread(power)
         phases = self.tones.phases(hz, tone, start)
         sign = math.pi * torch.arange(guess.shape[2])  # from the middle of a frame to its beginning
         magnitude = self._fitted(guess, power).sqrt()
         sound = self._within_full_scale(magnitude.mT, torch.polar(magnitude, phases + sign).mT)
-        return sound, phases[:, min(PART_FRAMES, self.frames - 1)]
+        later = self._transform(sound)[..., PART_FRAMES].angle() - sign if self.frames > PART_FRAMES else None
+        return sound, later
 
     @cached_property
     def tones(self) -> Tones:
