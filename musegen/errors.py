@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["BadInput", "MusegenError", "MusegenWarning", "ProcessLost", "TrainingDiverged", "did_you_mean"]
+__all__ = ["BadFile", "BadInput", "MusegenError", "MusegenWarning", "ProcessLost", "TrainingDiverged", "did_you_mean"]
 
 
 class MusegenError(Exception):
@@ -19,6 +19,19 @@ class BadInput(MusegenError):
     """Wrong use or bad input: the message says what is wrong, where, and what to do. Exit code 2."""
 
     exit_code = 2
+
+
+class BadFile(BadInput):
+    """A file that cannot be used.
+
+    Args:
+        message: for whoever named the file.
+        reason: a short phrase for whoever gave its folder: such files are left out, and counted by reason.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class MusegenWarning(UserWarning):

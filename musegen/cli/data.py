@@ -71,11 +71,15 @@ def _guessed(source: Path | None) -> str:
 def _show(found: Survey, source: Path | None, domain: type[Domain], json: bool) -> None:
     facts = {"source": None if source is None else str(source), "domain": domain.name, **found.facts}
     if json:
-        print(as_json({**facts, "left_out": len(found.left_out), "reasons": found.reasons, **found.tables}))
+        counts = {"left_out": len(found.left_out), "reasons": found.reasons, "remarks": list(found.remarks)}
+        classes = {row["class"]: dict(list(row.items())[1:]) for row in found.tables.get("classes", ())}
+        print(as_json({**facts, **counts, **found.tables, "classes": classes}))
         return
     shown = {name.replace("_", " "): value for name, value in facts.items() if value is not None}
     shown["left out"] = len(found.left_out)
     print_fields(shown)
+    for remark in found.remarks:
+        print_text(f"\n{remark[:1].upper()}{remark[1:]}.")
     if found.reasons:
         print_text("\nLeft out:")
         for reason, n in found.reasons.items():

@@ -148,23 +148,24 @@ def reconstruct(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Encode and decode files; the picture shows each original beside its reconstruction."""
+    """Encode and decode files, each whole; the picture shows the first originals, each beside its reconstruction."""
     import torch
 
     loaded = source.load(model, "reconstruct", options)
-    parts = [loaded.read(file) for file in files]
-    originals = torch.cat(parts)
+    read = [loaded.read_whole(file) for file in files]
+    counts = [len(writer.pieces(x[0])) for x, writer in read]  # one, but for pieces that cannot follow each other
     names = unique(
         [
-            f"{file.stem}_{i:02d}" if len(part) > 1 else file.stem
-            for file, part in zip(files, parts, strict=True)
-            for i in range(len(part))
+            f"{file.stem}_{i:02d}" if count > 1 else file.stem
+            for file, count in zip(files, counts, strict=True)
+            for i in range(count)
         ]
     )
     folder.check(names)
-    rebuilt = loaded.pieces(loaded.reconstruct(originals))
-    pairs = [piece for pair in zip(loaded.pieces(originals[:32]), rebuilt, strict=False) for piece in pair]
-    folder.write(loaded.domain, rebuilt, names, shown=pairs)
+    rebuilt = [loaded.reconstruct(x[0]) for x, _ in read]
+    pieces = [piece for x, (_, writer) in zip(rebuilt, read, strict=True) for piece in writer.pieces(x)]
+    shown = (loaded.pieces(torch.cat(parts)[:32]) for parts in ([x[0] for x, _ in read], rebuilt))
+    folder.write(loaded.domain, pieces, names, shown=[piece for pair in zip(*shown, strict=True) for piece in pair])
 
 
 @app.command(group=MAKE)
@@ -179,14 +180,20 @@ def interpolate(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Walk from one file to another in equal steps of the code."""
+    """Walk from one file to another, both whole, in equal steps of the code; the shorter one ends in silence."""
     at_least(2, steps=steps)
     names = [f"step_{i:02d}" for i in range(steps)]
     folder.check(names)
     loaded = source.load(model, "interpolate", options)
-    first, last = (loaded.read(file)[0] for file in (a, b))
-    walk = loaded.interpolate(first, last, steps=steps, spherical=spherical)
-    folder.write(loaded.domain, loaded.pieces(walk), names)
+    import torch  # after the model, whose loading says that it waits for torch
+
+    (first, last), writer = loaded.read_whole(a, b)
+    parts = [loaded.interpolate(x, y, steps, spherical) for x, y in zip(first, last, strict=True)]
+    walk = torch.stack(parts, 1)  # (steps, n, *S)
+    pieces = [writer.pieces(x) for x in walk]
+    if len(pieces[0]) > 1:  # which cannot follow each other
+        pieces = [writer.pieces(x[:1]) for x in walk]
+    folder.write(writer, [piece for (piece,) in pieces], names)
 
 
 @app.command(group=MAKE)

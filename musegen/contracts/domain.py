@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Dataset
-from musegen.contracts.piece import Piece, Writer, tiled
+from musegen.contracts.piece import Joining, Piece, Writer, tiled
 from musegen.contracts.survey import Survey
 from musegen.errors import BadInput
 from musegen.networks.layers import GivenDecoder
 from musegen.options import NoOptions, validate
 from musegen.probability.likelihood import Likelihood
+from musegen.walking import walk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -186,12 +187,14 @@ class Data:
         fingerprint: SHA-256 over the content: a resumed run refuses other data.
         description: one line for people.
         skipped: files left out, and why.
+        remarks: what a user should know of how the data were taken, a sentence each without a full stop.
     """
 
     splits: Mapping[str, Dataset]
     fingerprint: str
     description: str
     skipped: Sequence[tuple[str, str]] = field(default=())
+    remarks: Sequence[str] = field(default=())
 
 
 class Domain(ABC):
@@ -251,8 +254,9 @@ class Domain(ABC):
     @classmethod
     def count_files(cls, source: Path) -> int:
         """How many files at ``source``, a file or a folder, look like this domain's."""
-        files = source.rglob("*") if source.is_dir() else [source]
-        return sum(file.name.lower().endswith(cls.suffixes) for file in files) if cls.suffixes else 0
+        if not cls.suffixes:
+            return 0
+        return len(walk(source, cls.suffixes)[0]) if source.is_dir() else source.name.lower().endswith(cls.suffixes)
 
     @classmethod
     def survey(cls, config: Any, source: Path | None, cache: Path) -> Survey:
@@ -275,7 +279,7 @@ class Domain(ABC):
                 {"class": name, **{split: d.count(i) for split, d in data.splits.items()}}
                 for i, name in enumerate(domain.spec.classes)
             ]
-        return Survey(facts, tables, data.skipped)
+        return Survey(facts, tables, data.skipped, data.remarks)
 
     @property
     @abstractmethod
@@ -317,6 +321,23 @@ class Domain(ABC):
         Raises:
             BadInput: what, where, what to do.
         """
+
+    def read_whole(self, *paths: Path) -> tuple[Tensor, Writer]:
+        """m files of a user, whole, as n samples each that follow each other; shorter files are filled up with silence.
+
+        The default takes the samples that ``read`` gives, zeros for silence, and ``Joining`` for a writer.
+
+        Returns:
+            samples ``(m, n, *S)``; a writer, which makes one piece of n samples where pieces can follow each other.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        parts = [self.read(path) for path in paths]
+        whole = parts[0].new_zeros(len(parts), max(map(len, parts)), *parts[0].shape[1:])
+        for row, part in zip(whole, parts, strict=True):
+            row[: len(part)] = part
+        return whole, Joining(self)
 
     def read_given(self, path: Path, keep: Keep) -> tuple[Tensor, Writer]:
         """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).

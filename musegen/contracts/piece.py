@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["Piece", "Writer", "save", "tiled"]
+__all__ = ["Joining", "Piece", "Writer", "save", "tiled"]
 
 GAP_PX = 8
 """Between the pictures of pieces that are shown together."""
@@ -71,6 +71,27 @@ class Writer(Protocol):
     def sheet(self, pieces: Sequence[Any], columns: int | None = None) -> Image:
         """Pieces in one picture, row by row."""
         ...
+
+
+class Joining:
+    """A writer that makes one piece of all samples, which follow each other; of pieces without a method ``then``, one of each.
+
+    ``piece.then(*others)`` is the piece, and the others after it.
+
+    Args:
+        writer: makes pieces of single samples.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    def pieces(self, samples: Tensor) -> Sequence[Piece]:
+        pieces = self.writer.pieces(samples)
+        then = getattr(pieces[0], "then", None)
+        return pieces if then is None or len(pieces) == 1 else [then(*pieces[1:])]
+
+    def sheet(self, pieces: Sequence[Any], columns: int | None = None) -> Image:
+        return self.writer.sheet(pieces, columns)
 
 
 def save(pieces: Sequence[Piece], folder: Path, names: Sequence[str]) -> list[Path]:

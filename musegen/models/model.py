@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,6 +234,11 @@ class Model:
         """A user's tensor as the networks take it."""
         return x.to(self.family.device, torch.float32)
 
+    def _in_chunks(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """What a function of the family makes of ``x`` ``(n, …)``, however many there are, on the CPU."""
+        with self.drawing(0):
+            return torch.cat([function(self._taken(part)).float().cpu() for part in x.split(CHUNK)])
+
     def encode(self, x: Tensor) -> Tensor:
         """Codes ``(n, latent)`` of samples ``(n, *S)``.
 
@@ -241,8 +246,7 @@ class Model:
             BadInput: the family has no encoder.
         """
         self._require("encode")
-        with self.drawing(0):
-            return self.family.encode(self._taken(x)).float().cpu()
+        return self._in_chunks(self.family.encode, x)
 
     def decode(self, z: Tensor) -> Tensor:
         """Samples ``(n, *S)`` of codes ``(n, latent)``.
@@ -251,8 +255,7 @@ class Model:
             BadInput: the family has no decoder of codes.
         """
         self._require("decode")
-        with self.drawing(0):
-            return self.family.decode(self._taken(z)).float().cpu()
+        return self._in_chunks(self.family.decode, z)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Samples through their codes and back, ``(n, *S)``.
@@ -261,8 +264,7 @@ class Model:
             BadInput: the family cannot reconstruct.
         """
         self._require("reconstruct")
-        with self.drawing(0):
-            return self.family.reconstruct(self._taken(x)).float().cpu()
+        return self._in_chunks(self.family.reconstruct, x)
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, spherical: bool = False) -> Tensor:
         """From a to b, both ``(*S)``, in equal steps of the code: ``(steps, *S)``; the ends are their reconstructions.
@@ -294,8 +296,7 @@ class Model:
             BadInput: the family does not classify.
         """
         self._require("classify")
-        with self.drawing(0):
-            return torch.cat([self.family.classify(self._taken(part)) for part in x.split(CHUNK)]).float().cpu()
+        return self._in_chunks(self.family.classify, x)
 
     def traversal(self, steps: int = 9, seed: int = 0) -> Tensor:
         """What each coordinate of the code does: ``(rows, steps, *S)``, a row per coordinate or class.
@@ -357,6 +358,24 @@ class Model:
             BadInput: what, where, what to do.
         """
         return self.domain.read(_file(path))
+
+    @in_float32()
+    def read_whole(self, *paths: str | Path) -> tuple[Tensor, Writer]:
+        """Files, whole, as samples that follow each other ``(files, n, *S)``, and what makes one piece of n samples.
+
+        Raises:
+            BadInput: what, where, what to do.
+
+        >>> import musegen
+        >>> import numpy as np
+        >>> from musegen.sound.files import write_sound
+        >>> path = write_sound("long.wav", 0.1 * np.ones((1, 48000)), rate_hz=16000)
+        >>> x, writer = musegen.load("notes").read_whole(path)
+        >>> (piece,) = writer.pieces(x[0])
+        >>> x.shape, piece.audio()[0].shape
+        (torch.Size([1, 4, 1, 64, 80]), (1, 48000))
+        """
+        return self.domain.read_whole(*(_file(path) for path in paths))
 
     @in_float32()
     def read_given(self, path: str | Path, keep: Keep = "all") -> tuple[Tensor, Writer]:

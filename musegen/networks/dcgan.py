@@ -16,29 +16,44 @@ from musegen.contracts.domain import Norm
 from musegen.errors import BadInput
 from musegen.networks.layers import Conditioned, batch_norm, normalised
 
-__all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "halvings", "strides"]
+__all__ = ["DCGANDecoder", "DCGANDiscriminator", "DCGANEncoder", "fits", "halvings", "nearest_side", "strides"]
 
 
-def halvings(size: int, option: str = "") -> int:
+def _halved(side: int) -> tuple[int, int]:
+    """How often a side can be halved until it is 4 or odd, and what it is then."""
+    n = 0
+    while side % 2 == 0 and side > 4:
+        n, side = n + 1, side // 2
+    return n, side
+
+
+def fits(side: int) -> bool:
+    """Whether a side halves down to 8 cells or fewer."""
+    n, left = _halved(side)
+    return n > 0 and left <= 8
+
+
+def nearest_side(side: float, multiple: int = 1) -> int:
+    """The side next to this one that halves down to 8 cells or fewer, and is a multiple of so many."""
+    sides = (base << k for base in (4, 5, 6, 7) for k in range(1, 16))
+    return min((s for s in sides if s % multiple == 0), key=lambda s: abs(s - side))
+
+
+def halvings(side: int) -> int:
     """How often a side is halved: 28 → 14 → 7 is 2, 32 → 16 → 8 → 4 is 3.
 
     Args:
         option: that sets the side, for the message, where the domain has one.
 
     Raises:
-        BadInput: the side does not halve down to 8 cells or fewer.
+        BadInput: the side does not halve down to 8 cells or fewer; a domain says it first, in the words of its options.
     """
-    n, side = 0, size
-    while side % 2 == 0 and side > 4:
-        n, side = n + 1, side // 2
-    if side > 8 or n == 0:
-        near = min((base << k for base in (4, 5, 6, 7) for k in range(1, 8)), key=lambda s: abs(s - size))
-        told = f"{option}={size}" if option else f"A side of {size} cells"
-        do = f"use {option}={near}" if option else f"make it {near}"
+    if not fits(side):
         raise BadInput(
-            f"{told} does not fit convolutional networks (dcgan), which halve it to 4–8: {do}, or use networks=mlp."
+            f"A side of {side} cells does not fit convolutional networks, which halve it to 4–8: "
+            f"use {nearest_side(side)} cells, or other networks."
         )
-    return n
+    return _halved(side)[0]
 
 
 def strides(height: int, width: int) -> list[tuple[int, int]]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from musegen.contracts.domain import Data
+from musegen.contracts.survey import counted
 from musegen.data.streaming import automatic_memory
 from musegen.engine.devices import choose_device
 from musegen.engine.processes import Processes, joined
@@ -116,7 +118,17 @@ def _new(
         taken = None if session.taken is None else {"model": resolved.run.init, **session.taken.as_dict()}
         draft.write_environment(resolved, splits.fingerprint, splits.description, taken)
         session.run = new.commit()
+    if not quiet:
+        _tell(splits, Path(out))
     return session
+
+
+def _tell(data: Data, out: Path) -> None:
+    """How the data were taken, and what was left out."""
+    for remark in data.remarks:
+        say(f"data: {remark}")
+    if data.skipped:
+        say(f"left out: {counted(data.skipped)} (see {out / 'skipped.csv'})")
 
 
 @in_float32()

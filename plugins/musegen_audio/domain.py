@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -17,82 +17,29 @@ from torch import Tensor, nn
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.contracts.survey import Survey
 from musegen.data.arrays import ArrayDataset
-from musegen.data.folders import split_indices, subfolder_labels
-from musegen.errors import BadInput
+from musegen.data.folders import divide, find_files
+from musegen.errors import BadFile, BadInput
 from musegen.networks import dcgan
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
-from musegen.options import option
 from musegen.probability.likelihood import Gaussian
+from musegen.reporting import several
+from musegen.walking import walk
 from musegen_audio import networks, notes
-from musegen_audio.clips import Clip
-from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_folder
+from musegen_audio.clips import Clip, Recording, sheet
+from musegen_audio.config import AudioConfig, AudioWriting
+from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_files, read_sound
 from musegen_audio.metrics import compare
-from musegen_audio.pictures import spectrograms
-from musegen_audio.spectral import Spectral
+from musegen_audio.spectral import CHUNK, Spectral
 from musegen_audio.targets import muffled, noisy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["AudioConfig", "AudioDomain"]
+__all__ = ["AudioConfig", "AudioDomain", "AudioWriting"]
 
 Clips = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 """By split: clips int16 ``(N, n)`` and labels ``(N,)``."""
-FRAMES_STEP = 8
-"""Frames come in eights, so that convolutional networks can halve them."""
-PEAK = 0.99
-"""Louder sounds are scaled down to this when they are written."""
-
-
-@dataclass(frozen=True)
-class AudioConfig:
-    networks: Literal["mlp", "dcgan", "gansynth"] = option("dcgan", "preset of networks")
-    widths: list[int] = option([400, 400], "widths of the mlp's hidden layers, from the spectrogram to the code")
-    channels: int = option(32, "channels of the convolutional networks' outermost layer", ge=1)
-    representation: Literal["mel", "if"] = option(
-        "mel", "mel: levels of mel bands; if: level and instantaneous frequency of every bin (GANSynth)"
-    )
-    sample_rate_hz: int = option(16000, "sample rate", ge=4000, le=96000, unit="Hz")
-    seconds: float = option(
-        1.0,
-        "length of a clip, rounded so that there are a multiple of 8 frames; long files are cut into clips",
-        gt=0,
-        unit="s",
-    )
-    n_fft: int = option(1024, "length of a window", ge=16, le=16384, unit="samples")
-    hop: int = option(256, "from one frame to the next", ge=4, unit="samples")
-    n_mels: int = option(64, "mel bands, where representation=mel", ge=4, le=512)
-    floor_db: float = option(-80.0, "what is quieter is silence; 0 is a sine of full scale", le=-20, ge=-140, unit="dB")
-    labels: Literal["auto", "instrument", "pitch", "none"] = option(
-        "auto", "classes: subfolders of DATA, or of the notes that ship their instrument (auto) or pitch"
-    )
-    given: Literal["none", "beginning"] = option(
-        "none", "what a conditional family is given: nothing, or the first half"
-    )
-    target: str = option(
-        "none",
-        "second data set, for domain adaptation: none, muffled or noisy (made from these data), or a folder of sounds",
-    )
-    classes: list[str] = option([], "names of the classes; found in the data if not given")
-
-    def __post_init__(self) -> None:
-        if not self.widths or any(width < 1 for width in self.widths):
-            raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
-        if self.n_fft % 2 or self.hop > self.n_fft // 2:
-            raise BadInput(
-                f"n_fft={self.n_fft} and hop={self.hop} are invalid: use an even n_fft, and a hop of at most half of it."
-            )
-        if (self.frames - 1) * self.hop <= self.n_fft // 2:
-            raise BadInput(
-                f"seconds={self.seconds:g} is too short for n_fft={self.n_fft}: make it longer, or n_fft shorter."
-            )
-
-    @property
-    def frames(self) -> int:
-        """T, a multiple of 8."""
-        wanted = self.seconds * self.sample_rate_hz / self.hop + 1
-        return max(FRAMES_STEP, FRAMES_STEP * round(wanted / FRAMES_STEP))
 
 
 class AudioDomain(Domain):
@@ -110,8 +57,9 @@ class AudioDomain(Domain):
     name = "audio"
     summary = "sound: single notes of many instruments, or a folder of your own"
     suffixes = SUFFIXES
-    Config = AudioConfig
+    Config, Writing = AudioConfig, AudioWriting
     config: AudioConfig
+    writing: AudioWriting
 
     @classmethod
     def open(cls, config: AudioConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
@@ -121,7 +69,8 @@ class AudioDomain(Domain):
     def survey(cls, config: AudioConfig, source: Path | None, cache: Path) -> Survey:
         """Also the lengths and sample rates of the files, before they are cut into clips and resampled."""
         found = super().survey(config, source, cache)
-        seconds, rates = ([], []) if source is None else lengths_of(source)
+        paths = [] if source is None else walk(source, SUFFIXES)[0]
+        seconds, rates = lengths_of(paths)
         if not seconds:
             return found
         lengths = f"{min(seconds):.2f} to {max(seconds):.2f} s, median {float(np.median(seconds)):.2f} s"
@@ -152,38 +101,60 @@ class AudioDomain(Domain):
             raise BadInput(
                 f"labels={config.labels} is for the notes that ship: leave it out, subfolders of DATA are classes."
             )
-        arrays, names, skipped = cls._read_folder(config, source)
+        arrays, names, left_out, remarks = cls._read_folder(config, source)
         total = sum(len(clips) for clips, _ in arrays.values())
         seconds = cls(config).spectral.n_samples / config.sample_rate_hz
         description = f"{total} clips of {seconds:.2f} s of {source.name}"
-        return cls._finish(replace(config, classes=names), arrays, description, skipped)
+        return cls._finish(replace(config, classes=names), arrays, description, left_out, remarks)
 
     @classmethod
-    def _read_folder(cls, config: AudioConfig, source: Path) -> tuple[Clips, list[str], list[tuple[str, str]]]:
-        """Clips by split, names of the classes, and files left out. Clips of a file stay together where there are three files."""
+    def _read_folder(
+        cls, config: AudioConfig, source: Path
+    ) -> tuple[Clips, list[str], list[tuple[str, str]], list[str]]:
+        """Clips by split, names of the classes, files left out, and remarks. Clips of a recording stay together."""
+        files = find_files(source, SUFFIXES, "recordings", config.labels != "none")
         floor = 10 ** (config.floor_db / 20)
-        clips, files, skipped = read_folder(source, config.sample_rate_hz, cls(config).spectral.n_samples, floor)
-        labels, names = subfolder_labels(source, files) if config.labels != "none" else (None, [])
-        owner = np.repeat(np.arange(len(files)), [len(part) for part in clips])
-        whole = np.concatenate(clips)
-        of_clip = None if labels is None else labels[owner]
+        clips, read, left_out, softer, first = [], [], [], 0, ""
+        for i, result in read_files(files.paths, config.sample_rate_hz, cls(config).spectral.n_samples, floor):
+            if isinstance(result, BadFile):
+                left_out.append((str(files.paths[i]), result.reason))
+                first = first or str(result)
+                continue
+            read.append(i)
+            clips.append(result.x)
+            softer += result.gain < 1
+        if not read:
+            raise BadInput(f"None of the {len(files.paths)} recordings in {source} can be used; the first: {first}")
+        divided = divide(files, read, [len(part) for part in clips])
+        sizes = [len(part) for part in clips]
         arrays = {}
-        few = len(files) < 3
-        for split, index in split_indices(len(whole) if few else len(files)).items():
-            chosen = np.sort(index) if few else np.flatnonzero(np.isin(owner, index))
-            arrays[split] = (whole[chosen], None if of_clip is None else of_clip[chosen])
-        return arrays, names, skipped
+        for split, index in divided.index.items():
+            x = np.empty((sum(sizes[i] for i in index), *clips[0].shape[1:]), np.int16)
+            label = None if divided.label is None else np.repeat(divided.label[index], [sizes[i] for i in index])
+            for i, end in zip(index, np.cumsum([sizes[i] for i in index]), strict=True):
+                x[end - sizes[i] : end] = clips[i]
+                clips[i] = clips[i][:0].copy()  # so that all of it is there only once
+            arrays[split] = (x, label)
+        remarks = list(divided.remarks)
+        if softer:
+            remarks.append(f"{several(softer, 'recording')} beyond full scale: made softer as a whole")
+        return arrays, divided.classes, sorted([*divided.left_out, *left_out]), remarks
 
     @classmethod
     def _finish(
-        cls, config: AudioConfig, arrays: Clips, description: str, skipped: Sequence[tuple[str, str]] = ()
+        cls,
+        config: AudioConfig,
+        arrays: Clips,
+        description: str,
+        skipped: Sequence[tuple[str, str]] = (),
+        remarks: Sequence[str] = (),
     ) -> tuple[Self, Data]:
         """The domain and its data, with the second data set if one is wanted."""
         if config.target != "none":
             arrays = {**arrays, **cls._target(config, arrays)}
             description += f"; target {config.target}"
         domain = cls(config)
-        return domain, domain._data(arrays, description, skipped)
+        return domain, domain._data(arrays, description, skipped, remarks)
 
     @classmethod
     def _target(cls, config: AudioConfig, arrays: Clips) -> Clips:
@@ -194,31 +165,37 @@ class AudioDomain(Domain):
             if config.target == "muffled":
                 change = lambda clips: muffled(clips, config.sample_rate_hz)  # noqa: E731
             return {name: (change(arrays[split][0]), arrays[split][1]) for name, split in own.items()}
-        found, names, _ = cls._read_folder(config, Path(config.target))
+        found, names, *_ = cls._read_folder(config, Path(config.target))
         if names and config.classes and names != config.classes:
             raise BadInput(f"target={config.target} has the classes {', '.join(names)}: make them those of the data.")
         return {name: found[split] for name, split in own.items()}
 
-    def _data(self, arrays: Clips, description: str, skipped: Sequence[tuple[str, str]] = ()) -> Data:
+    def _data(
+        self,
+        arrays: Clips,
+        description: str,
+        skipped: Sequence[tuple[str, str]] = (),
+        remarks: Sequence[str] = (),
+    ) -> Data:
         digest, splits = hashlib.sha256(), {}
         for split, (clips, labels) in arrays.items():
-            digest.update(np.ascontiguousarray(clips).tobytes())
+            digest.update(np.ascontiguousarray(clips).data)
             label = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels))
             splits[split] = ArrayDataset(self._grids(clips), label, scale=1)
-        return Data(splits, digest.hexdigest(), description, list(skipped))
+        return Data(splits, digest.hexdigest(), description, list(skipped), list(remarks))
 
     def _grids(self, clips: np.ndarray) -> Tensor:
         """Clips int16 ``(N, n)`` → ``(N, C, T, W)``, half precision: 0.02 dB."""
         grids = torch.empty(len(clips), *self.spectral.shape, dtype=torch.float16)
-        for first in range(0, len(clips), 256):
-            part = torch.from_numpy(clips[first : first + 256].astype(np.float32) / 32767)
-            grids[first : first + 256] = self.spectral.analyse(part)
+        for rows, part in zip(grids.split(CHUNK), _chunks(clips), strict=False):  # no clips: one empty row
+            rows[:] = self.spectral.analyse(_floats(part))
         return grids
 
     @cached_property
     def spectral(self) -> Spectral:
         c = self.config
-        return Spectral(c.representation, c.sample_rate_hz, c.frames, c.n_fft, c.hop, c.n_mels, c.floor_db)
+        shape = (c.frames, c.n_fft, c.hop, c.n_mels)
+        return Spectral(c.representation, c.sample_rate_hz, *shape, c.floor_db, self.writing.phases)
 
     @property
     def seconds(self) -> float:
@@ -247,9 +224,29 @@ class AudioDomain(Domain):
             ((1, 0, c.frames // 2),) if c.given == "beginning" else (),
         )
 
+    @property
+    def _networks(self) -> str:
+        """The preset of networks.
+
+        Raises:
+            BadInput: spectrograms do not fit it.
+        """
+        c = self.config
+        columns = self.spectral.shape[-1]
+        if c.networks != "mlp" and not dcgan.fits(columns):
+            near = dcgan.nearest_side(columns)
+            said = (f"n_mels={c.n_mels}", f"n_mels={near}")
+            if c.representation == "if":
+                said = (f"n_fft={c.n_fft}", f"n_fft={2 * near}")
+            raise BadInput(
+                f"{said[0]} does not fit networks={c.networks}, which halve the {columns} columns of a spectrogram to 4–8: "
+                f"use {said[1]}, or networks=mlp."
+            )
+        return c.networks
+
     def encoder(self, wanted: Encoder) -> nn.Module:
         c, shape = self.config, self.spec.shape
-        match c.networks:
+        match self._networks:
             case "dcgan":
                 return dcgan.DCGANEncoder(shape, c.channels)
             case "gansynth":
@@ -259,7 +256,7 @@ class AudioDomain(Domain):
 
     def decoder(self, wanted: Decoder) -> nn.Module:
         c, shape = self.config, self.spec.params_shape
-        match c.networks:
+        match self._networks:
             case "dcgan":
                 return dcgan.DCGANDecoder(wanted.n_code, shape, c.channels, 0, wanted.n_classes)
             case "gansynth":
@@ -269,7 +266,7 @@ class AudioDomain(Domain):
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
         c, shape = self.config, self.spec.shape
-        match c.networks:
+        match self._networks:
             case "dcgan":
                 return dcgan.DCGANDiscriminator(shape, c.channels, 0, wanted.norm)
             case "gansynth":
@@ -281,23 +278,23 @@ class AudioDomain(Domain):
         return AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
 
     def read(self, path: Path) -> Tensor:
-        return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples)).float()
+        return self._grids(read_clips(path, self.config.sample_rate_hz, self.spectral.n_samples).x).float()
+
+    def read_whole(self, *paths: Path) -> tuple[Tensor, Recording]:
+        """Windows that overlap, so that there is nothing to hear where two of them meet."""
+        sounds = [read_sound(path, self.config.sample_rate_hz) for path in paths]
+        windows = self.spectral.windows(sounds)  # (files, n, samples)
+        # In full precision: what half of it loses of phases would add up.
+        grids = [[self.spectral.analyse(_floats(part)) for part in _chunks(of_one)] for of_one in windows]
+        return torch.stack([torch.cat(parts) for parts in grids]), Recording(self.spectral, max(map(len, sounds)))
 
     def pieces(self, samples: Tensor) -> list[Clip]:
         # All sounds are made together, once, when the first of them is wanted: together they take a fraction of the time.
-        sounds = cache(lambda: self._sounds(samples))
+        sounds = cache(lambda: self.spectral.synthesise(samples.float().cpu()))
         return [Clip(x, self.spectral, lambda i=i: sounds()[i]) for i, x in enumerate(samples.cpu())]  # type: ignore[misc]
 
-    def _sounds(self, samples: Tensor) -> np.ndarray:
-        """Sound of samples, float32 ``(n, 1, frames)``."""
-        clips = self.spectral.synthesise(torch.nan_to_num(samples.float().cpu(), nan=-1.0))
-        peak = clips.abs().amax(1, keepdim=True)
-        return (clips * (PEAK / peak.clamp_min(PEAK)))[:, None].numpy()  # softer ones stay as they are
-
     def sheet(self, pieces: Sequence[Clip], columns: int | None = None) -> Image:
-        s = self.spectral
-        levels = s.decibels(torch.stack([piece.x for piece in pieces]))
-        return spectrograms(levels, s.centres_hz, self.seconds, s.floor_db, columns)
+        return sheet(pieces, columns)
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference, self.spectral)
@@ -316,3 +313,12 @@ class AudioDomain(Domain):
             label: Any = rng.integers(0, len(self.spec.classes), count) if self.spec.classes else None
             arrays[split] = (np.rint(32767 * tone).astype(np.int16), label)
         return self._data(arrays, f"{n} synthetic tones")
+
+
+def _chunks(clips: np.ndarray) -> Iterator[np.ndarray]:
+    return (clips[first : first + CHUNK] for first in range(0, len(clips), CHUNK))
+
+
+def _floats(clips: np.ndarray) -> Tensor:
+    """Clips int16 → in [−1, 1]."""
+    return torch.from_numpy(clips.astype(np.float32) / 32767)

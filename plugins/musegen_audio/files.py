@@ -1,15 +1,17 @@
-"""Reading sound: WAV, FLAC, Ogg and MP3 of any depth, rate and number of channels, block by block.
+"""Reading sound: WAV, AIFF, FLAC, Ogg and MP3 of any depth, rate and number of channels, block by block.
 
 A file becomes clips of equal length: mono (the mean of its channels), resampled, 16 bit. What a clip lacks at the end of a
-file is silence. Memory does not grow with the file: a recording of ten hours is read as a note is.
+file is silence. Memory does not grow with the file: a recording of ten hours is read as a note is. A file that goes beyond full
+scale, as floats may, is made softer as a whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -19,18 +21,46 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.errors import BadInput
+from musegen.errors import BadFile, BadInput
 from musegen.reporting import report
+from musegen.walking import UNREADABLE
 from musegen_audio.backend import torchaudio
 
-__all__ = ["SUFFIXES", "Resampler", "clips_of", "lengths_of", "read_clips", "read_folder", "resample"]
+__all__ = [
+    "SUFFIXES",
+    "Clips",
+    "Resampler",
+    "clips_of",
+    "lengths_of",
+    "read_clips",
+    "read_files",
+    "read_sound",
+    "resample",
+]
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".snd",
+    ".caf",
+    ".w64",
+    ".rf64",
+)
 RATES_HZ = (1_000, 768_000)
 """Sample rates of files; a header that says anything else lies."""
 LONGEST_S = 36_000
 """A file that goes on for longer is left out: a few hundred kB of FLAC may hold days of silence."""
 CLIPS_CAP_BYTES = 4 << 30
+TOLERANCE = 1e-3
+"""By which a sound may exceed full scale, as resampling does, and be clipped: less than 0.01 dB."""
 BLOCK = 1 << 19
 """Values, all channels together, that are read at a time."""
 LOWPASS_WIDTH = 16
@@ -75,17 +105,16 @@ class Resampler:
         return done[:wanted] if last else done
 
 
-def lengths_of(folder: Path) -> tuple[list[float], list[int]]:
-    """Seconds and sample rates of the sound files below a folder, or of one file; their headers alone are read."""
+def lengths_of(paths: Iterable[Path]) -> tuple[list[float], list[int]]:
+    """Seconds and sample rates of sound files; their headers alone are read, and what has none is passed over."""
     import soundfile
 
     seconds, rates = [], []
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            with suppress(soundfile.LibsndfileError):
-                info = soundfile.info(path)
-                seconds.append(info.frames / info.samplerate)
-                rates.append(info.samplerate)
+    for path in paths:
+        with suppress(soundfile.LibsndfileError, ZeroDivisionError):
+            info = soundfile.info(path)
+            seconds.append(info.frames / info.samplerate)
+            rates.append(info.samplerate)
     return seconds, rates
 
 
@@ -111,41 +140,56 @@ def _transform(o: int, n: int) -> Any:
     return torchaudio().transforms.Resample(o, n, lowpass_filter_width=LOWPASS_WIDTH)
 
 
-def clips_of(path: Path, rate_hz: int, n: int) -> Iterator[np.ndarray]:
+class _Beyond(Exception):
+    """A sound goes beyond full scale."""
+
+
+def clips_of(path: Path, rate_hz: int, n: int, gain: float = 1.0) -> Iterator[np.ndarray]:
     """The clips of a file, int16 ``(n,)`` each, one after the other; the last one is filled up with silence.
 
     Of several clips the last is left out if it is less than half full.
 
+    Args:
+        gain: by which all of it is multiplied.
+
     Raises:
-        BadInput: no sound, damaged, endless, or of a rate that nobody has.
+        BadFile: no sound, damaged, endless, or of a rate that nobody has.
     """
     waiting, first = torch.zeros(0), True
+    for block in _blocks(path, rate_hz):
+        waiting = torch.cat([waiting, block * gain])
+        while len(waiting) >= n:
+            yield _int16(waiting[:n])
+            waiting, first = waiting[n:], False
+    if first or 2 * len(waiting) >= n:
+        yield _int16(torch.nn.functional.pad(waiting, (0, n - len(waiting))))
+
+
+def _blocks(path: Path, rate_hz: int) -> Iterator[Tensor]:
+    """A file as mono sound at another rate, block by block."""
     with _opened(path) as file:
         resampler, length = Resampler(file.samplerate, rate_hz), 0
         frames = max(1, BLOCK // file.channels)
         while True:
             block = file.read(frames, dtype="float32", always_2d=True)
             if not np.isfinite(block).all():
-                raise BadInput(f"{path} holds values that are no numbers.")
+                raise BadFile(f"{path} holds values that are no numbers.", "with values that are no numbers")
             length += len(block)
             if length > LONGEST_S * file.samplerate:
-                raise BadInput(f"{path} is longer than {LONGEST_S // 3600} hours: cut it up.")
+                hours = f"longer than {LONGEST_S / 3600:g} hours"
+                raise BadFile(f"{path} is {hours}: cut it up.", hours)
             last = not len(block)
-            mono = torch.from_numpy(block.mean(1, dtype=np.float32))
-            waiting = torch.cat([waiting, resampler.push(mono, last)])
-            while len(waiting) >= n:
-                yield _int16(waiting[:n])
-                waiting, first = waiting[n:], False
+            yield resampler.push(torch.from_numpy(block.mean(1, dtype=np.float32)), last)
             if last:
                 break
     if not length:
-        raise BadInput(f"{path} holds no sound.")
-    if first or 2 * len(waiting) >= n:
-        yield _int16(torch.nn.functional.pad(waiting, (0, n - len(waiting))))
+        raise BadFile(f"{path} holds no sound.", "empty")
 
 
 def _int16(x: Tensor) -> np.ndarray:
-    """Sound in [−1, 1], what is outside clipped, as int16."""
+    """Sound in [−1, 1] as int16."""
+    if float(x.abs().max()) > 1 + TOLERANCE:
+        raise _Beyond
     return (x.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
 
 
@@ -157,78 +201,106 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with soundfile.SoundFile(path) as file:
             if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
-                raise BadInput(f"{path} says that its sample rate is {file.samplerate} Hz, which cannot be.")
+                raise BadFile(
+                    f"{path} says that its sample rate is {file.samplerate} Hz, which cannot be.",
+                    "with an impossible sample rate",
+                )
             yield file
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise BadFile(f"{path} cannot be read: {error.strerror or error}.", UNREADABLE) from None
     except (soundfile.SoundFileError, ValueError, AssertionError) as error:
         reason = str(getattr(error, "error_string", "") or "it is no sound, or damaged").rstrip(".")
-        raise BadInput(f"{path} cannot be read: {reason}.") from None
+        raise BadFile(f"{path} cannot be read: {reason}.", "damaged") from None
 
 
-def read_clips(path: Path, rate_hz: int, n: int, floor: float | None = None) -> np.ndarray:
-    """A file as int16 ``(clips, n)``; without those that never exceed ``floor`` (of 1), if it is given.
+@dataclass(frozen=True)
+class Clips:
+    """A file as clips.
+
+    Args:
+        x: int16 ``(clips, n)``.
+        gain: below 1, it went beyond full scale, and was multiplied by this.
+    """
+
+    x: np.ndarray
+    gain: float = 1.0
+
+
+def read_clips(path: Path, rate_hz: int, n: int, floor: float | None = None) -> Clips:
+    """A file as clips; without those that never exceed ``floor`` (of 1), if it is given.
 
     Raises:
-        BadInput: as ``clips_of``; or nothing is left.
+        BadFile: as ``clips_of``; or nothing is left.
     """
-    kept = [
-        clip
-        for clip in clips_of(path, rate_hz, n)
-        if floor is None or np.abs(clip.astype(np.int32)).max() > 32767 * floor
-    ]
-    if not kept:
-        raise BadInput(f"{path} is silent.")
-    return np.stack(kept)
+
+    gain = 1.0
+    try:
+        x = _kept(path, rate_hz, n, floor, gain)
+    except _Beyond:
+        gain = _gain(path, rate_hz)
+        x = _kept(path, rate_hz, n, floor, gain)
+    if not len(x):
+        raise BadFile(f"{path} is silent.", "silent")
+    return Clips(x, gain)
 
 
-def read_folder(
-    folder: Path, rate_hz: int, n: int, floor: float, workers: int = 4
-) -> tuple[list[np.ndarray], list[Path], list[tuple[str, str]]]:
-    """A folder of sound files, recursively, in the order of their names.
-
-    Returns:
-        per file its clips, int16 ``(clips, n)``, without silent ones; the files; files left out, with the reason.
+def read_sound(path: Path, rate_hz: int) -> np.ndarray:
+    """A file, whole, int16 ``(m,)``; one that goes beyond full scale is softer as a whole.
 
     Raises:
-        BadInput: no such folder, no sound file in it that can be read, or more than fits into memory.
+        BadFile: as ``clips_of``.
     """
-    if not folder.is_dir():
-        problem = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise BadInput(f"{folder} {problem}: give a folder of sound files.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
-        raise BadInput(f"The folder {folder} holds no sound files ({', '.join(SUFFIXES)}).")
+    try:
+        return np.concatenate([_int16(block) for block in _blocks(path, rate_hz) if len(block)])
+    except _Beyond:
+        gain = _gain(path, rate_hz)
+        return np.concatenate([_int16(block * gain) for block in _blocks(path, rate_hz) if len(block)])
 
-    def load(path: Path) -> np.ndarray | str:
+
+def _gain(path: Path, rate_hz: int) -> float:
+    """What brings a file to full scale."""
+    return 1 / max(float(block.abs().max()) for block in _blocks(path, rate_hz) if len(block))
+
+
+def _kept(path: Path, rate_hz: int, n: int, floor: float | None, gain: float) -> np.ndarray:
+    """The clips of a file, but for silent ones, int16 ``(clips, n)``."""
+    x, count = np.empty((1, n), np.int16), 0
+    for clip in clips_of(path, rate_hz, n, gain):
+        if floor is None or np.abs(clip.astype(np.int32)).max() > 32767 * floor:
+            if count == len(x):  # one large block, whose memory goes back to the system; many small ones keep it
+                x = np.concatenate([x, np.empty_like(x)])
+            x[count] = clip
+            count += 1
+    return x[:count].copy()
+
+
+def read_files(
+    paths: Sequence[Path], rate_hz: int, n: int, floor: float, workers: int = 4
+) -> Iterator[tuple[int, Clips | BadFile]]:
+    """Sound files as clips without silent ones, or what is wrong with them, by number, in their order.
+
+    Raises:
+        BadInput: more than fits into memory.
+    """
+
+    def load(i: int) -> Clips | BadFile:
         try:
-            return read_clips(path, rate_hz, n, floor)
-        except BadInput as error:
-            return str(error)
+            return read_clips(paths[i], rate_hz, n, floor)
+        except BadFile as error:
+            return error
 
-    good: list[tuple[Path, np.ndarray]] = []
-    skipped: list[tuple[str, str]] = []
     size = 0
     with ThreadPoolExecutor(workers) as pool:
-        for i, part in enumerate(_portions(paths, 4 * workers)):  # so that what is read ahead stays little
-            report("Reading", 4 * workers * i, len(paths), "files")
-            for path, result in zip(part, pool.map(load, part), strict=True):
-                if isinstance(result, str):
-                    skipped.append((str(path), result))
-                    continue
-                good.append((path, result))
-                size += result.nbytes
+        for first in range(0, len(paths), 4 * workers):  # so that what is read ahead stays little
+            report("Reading", first, len(paths), "files")
+            part = range(first, min(first + 4 * workers, len(paths)))
+            for i, result in zip(part, pool.map(load, part), strict=True):
+                size += 0 if isinstance(result, BadFile) else result.x.nbytes
                 if size > CLIPS_CAP_BYTES:
                     hours = CLIPS_CAP_BYTES / 2 / rate_hz / 3600
                     raise BadInput(
-                        f"{folder} holds more than {hours:.0f} hours of sound: take a part of it, or a lower rate."
+                        f"These files hold more than {hours:.0f} hours of sound: take a part of them, or a lower "
+                        "sample_rate_hz."
                     )
+                yield i, result
     report("Reading", len(paths), len(paths), "files")
-    if not good:
-        raise BadInput(f"None of the {len(paths)} sound files in {folder} can be used; the first: {skipped[0][1]}")
-    return [clips for _, clips in good], [path for path, _ in good], skipped
-
-
-def _portions(items: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]

@@ -1,57 +1,32 @@
-"""Reading pictures: idx files, Larochelle's binarised MNIST, folders of pictures; and binarisation."""
+"""Reading digits: idx files, Larochelle's binarised MNIST; and binarisation."""
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import math
-import warnings
-from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from musegen.data.folders import subfolder_labels
 from musegen.errors import BadInput
-from musegen.reporting import each
 
 __all__ = [
-    "PICTURE_SUFFIXES",
     "binarise",
-    "open_picture",
     "read_idx",
     "read_mnist",
-    "read_pictures",
     "read_static_binarised",
-    "sizes_of",
 ]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_CAP_BYTES = 1 << 30
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-PIXEL_CAP = 64_000_000
-"""Pictures with more pixels are left out: decoding a decompression bomb would fill the memory."""
 
 N_VALID = 10_000
 """The last training images of MNIST serve as validation: the customary 50,000 / 10,000 / 10,000."""
-
-
-def sizes_of(folder: Path) -> Counter[str]:
-    """Pictures below a folder, or one file, by width and height: ``{"640 × 480": 3}``; their headers alone are read."""
-    found: Counter[str] = Counter()
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
-            no_picture = contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-            with no_picture, Image.open(path) as picture:
-                found[f"{picture.width} × {picture.height}"] += 1
-    return found
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
@@ -177,81 +152,6 @@ def _read_amat_text(path: Path) -> np.ndarray:
     if not len(digits) or len(digits) % 784:
         raise BadInput(f"The file {path} is no binarised MNIST: it should hold rows of 784 zeros and ones.")
     return digits.reshape(-1, 784)
-
-
-def read_pictures(
-    folder: Path, size: int = 28, mode: Literal["auto", "grey", "rgb"] = "auto", workers: int = 4
-) -> tuple[np.ndarray, np.ndarray | None, list[str], list[tuple[str, str]]]:
-    """A folder of pictures of any size and mode, recursively, in the order of their names.
-
-    Each picture is turned upright (EXIF), laid over white if it is transparent, scaled to cover size × size, and
-    cropped around its centre. If pictures lie in two or more subfolders, these are the classes.
-
-    Returns:
-        images uint8 ``(N, size, size)`` or ``(N, size, size, 3)``; labels uint8 ``(N,)`` or None; class names;
-        pictures left out, with the reason.
-
-    Raises:
-        BadInput: no such folder, or no picture in it that can be read.
-    """
-    if not folder.is_dir():
-        problem = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise BadInput(f"{folder} {problem}: give a folder of pictures.")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-    if not paths:
-        raise BadInput(f"The folder {folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)}).")
-
-    def load(path: Path) -> np.ndarray | str:
-        try:
-            return np.asarray(ImageOps.fit(open_picture(path), (size, size), Image.Resampling.LANCZOS))
-        except BadInput as error:
-            return str(error)
-
-    with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(load, paths)
-        loaded = [next(results) for _ in each(paths, "Reading", "pictures")]
-    skipped = [(str(path), result) for path, result in zip(paths, loaded, strict=True) if isinstance(result, str)]
-    good = [(path, result) for path, result in zip(paths, loaded, strict=True) if isinstance(result, np.ndarray)]
-    if not good:
-        raise BadInput(f"None of the {len(paths)} pictures in {folder} can be read; the first: {skipped[0][1]}")
-    images = np.stack([image for _, image in good])
-    if mode == "grey" or (mode == "auto" and (images[..., :1] == images).all()):
-        # ITU-R 601 luma, Pillow's own weights; exact for pictures that are grey already.
-        images = np.rint(images @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    labels, classes = subfolder_labels(folder, [path for path, _ in good])
-    return images, None if labels is None else labels.astype(np.uint8), classes, skipped
-
-
-def open_picture(path: Path) -> Image.Image:
-    """A picture as RGB, upright, over white.
-
-    Raises:
-        BadInput: it is no picture, damaged, or has more than ``PIXEL_CAP`` pixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as file:
-                picture: Image.Image = file
-                if picture.width * picture.height > PIXEL_CAP:
-                    raise BadInput(f"{path} has {picture.width} × {picture.height} pixels, more than {PIXEL_CAP:,}.")
-                picture = ImageOps.exif_transpose(picture)
-                if picture.mode.startswith(("I", "F")):  # 16-bit and float pictures: scale instead of clipping at 255
-                    values = np.asarray(picture, np.float64)
-                    scale = 65535.0 if values.max() > 255 else 255.0
-                    picture = Image.fromarray(np.rint(255 * (values / scale).clip(0, 1)).astype(np.uint8))
-                if "A" in picture.getbands() or "transparency" in picture.info:
-                    picture = picture.convert("RGBA")
-                    white = Image.new("RGBA", picture.size, "white")
-                    picture = Image.alpha_composite(white, picture)
-                return picture.convert("RGB")
-    except BadInput:
-        raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "it is no picture, or a damaged one"
-        )
-        raise BadInput(f"{path} cannot be read: {reason}.") from None
 
 
 def binarise(x: Tensor, how: Literal["none", "threshold", "dynamic"], generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,16 +18,18 @@ from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminato
 from musegen.contracts.survey import Survey
 from musegen.data.arrays import ArrayDataset
 from musegen.data.bundled import bundled
-from musegen.data.folders import split_indices
+from musegen.data.folders import divide, find_files
 from musegen.errors import BadInput
 from musegen.networks import dcgan
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
+from musegen.walking import walk
 from musegen_image import pictures
-from musegen_image.data import PICTURE_SUFFIXES, binarise, read_mnist, read_pictures, read_static_binarised, sizes_of
+from musegen_image.data import binarise, read_mnist, read_static_binarised
 from musegen_image.metrics import compare
+from musegen_image.reading import PICTURE_SUFFIXES, Levels, Mode, as_sample, read_pictures, sizes_of
 from musegen_image.targets import Arrays, add_background, read_optical_digits, read_usps
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ class ImageConfig:
     dense: int = option(
         0, "units of a fully connected layer next to code and features in the dcgan networks; 0: none", ge=0
     )
-    binarisation: Literal["none", "threshold", "dynamic", "static"] = option(
-        "dynamic",
-        "none: grey; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA)",
+    binarisation: Literal["auto", "none", "threshold", "dynamic", "static"] = option(
+        "auto",
+        "none: levels as they are; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA); "
+        "auto: dynamic for grey pictures and MNIST, none for pictures with colour",
     )
     size: int = option(
         28,
@@ -55,6 +58,11 @@ class ImageConfig:
         unit="pixels",
     )
     colour: Literal["auto", "grey", "rgb"] = option("auto", "auto: rgb if any picture of the folder has colour")
+    levels: list[float] = option(
+        [],
+        "black and white in pictures of floats or 32-bit integers; found in the data if not given: floats from 0 to 1 and "
+        "integers from 0 to 65535 stay as they are, of others the lowest and highest of all pictures count",
+    )
     given: Literal["none", "top"] = option("none", "what a conditional family is given: nothing, or the upper half")
     target: str = option(
         "none",
@@ -66,8 +74,19 @@ class ImageConfig:
     def __post_init__(self) -> None:
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
-        if self.networks == "dcgan":
-            dcgan.halvings(self.size, "size")
+        if self.levels and not (len(self.levels) == 2 and self.levels[0] < self.levels[1]):
+            raise BadInput(f"levels={self.levels} is invalid: use two numbers, black and white, such as [0, 4095].")
+
+    @property
+    def binary(self) -> str:
+        """How pictures are binarised: ``binarisation``, decided."""
+        if self.binarisation != "auto":
+            return self.binarisation
+        return "none" if self.colour == "rgb" else "dynamic"
+
+    @property
+    def black_and_white(self) -> Levels | None:
+        return (self.levels[0], self.levels[1]) if self.levels else None
 
 
 class ImageDomain(Domain):
@@ -99,7 +118,9 @@ class ImageDomain(Domain):
     def survey(cls, config: ImageConfig, source: Path | None, cache: Path) -> Survey:
         """Also the sizes of the pictures, before they are scaled."""
         found = super().survey(config, source, cache)
-        sizes = Counter() if source is None else sizes_of(source)
+        if source is None or not source.is_dir() or _holds_mnist(source):
+            return found
+        sizes = Counter(sizes_of(walk(source, PICTURE_SUFFIXES)[0]))
         if not sizes:
             return found
         shown = [f"{size} ({n})" for size, n in sizes.most_common(5)]
@@ -113,6 +134,7 @@ class ImageDomain(Domain):
         if config.colour == "rgb":
             raise BadInput("colour=rgb does not fit MNIST, which is grey: use colour=grey.")
         config = replace(config, colour="grey", classes=[str(digit) for digit in range(10)])
+        config = replace(config, binarisation=config.binary)
         splits = read_mnist(source if source is not None else bundled("mnist"))
         arrays = {split: (images[:, None], labels.astype(np.int64)) for split, (images, labels) in splits.items()}
         return cls._finish(config, arrays, f"MNIST, binarisation {config.binarisation}")
@@ -129,24 +151,44 @@ class ImageDomain(Domain):
 
     @classmethod
     def _open_pictures(cls, config: ImageConfig, source: Path) -> tuple[Self, Data]:
-        images, labels, classes, skipped = read_pictures(source, config.size, config.colour)
-        x = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)  # (N, C, H, W)
-        config = replace(config, colour="grey" if x.shape[1] == 1 else "rgb", classes=list(classes))
-        arrays = {}
-        for split, index in split_indices(len(x)).items():
-            arrays[split] = (x[index], None if labels is None else labels[index].astype(np.int64))
-        description = f"{len(x)} pictures of {source.name}, binarisation {config.binarisation}"
-        return cls._finish(config, arrays, description, skipped)
+        arrays, found, channels, left_out, remarks = cls._read_folder(config, source, config.colour)
+        config = replace(config, colour="grey" if channels == 1 else "rgb", **found)
+        config = replace(config, binarisation=config.binary)
+        n = sum(len(images) for images, _ in arrays.values())
+        description = f"{n} pictures of {source.name}, binarisation {config.binarisation}"
+        return cls._finish(config, arrays, description, left_out, remarks)
+
+    @classmethod
+    def _read_folder(
+        cls, config: ImageConfig, source: Path, colour: Mode
+    ) -> tuple[Arrays, dict[str, Any], int, list[tuple[str, str]], list[str]]:
+        """Pictures by split, options that the folder decides, channels, what was left out, and remarks."""
+        files = find_files(source, PICTURE_SUFFIXES, "pictures")
+        found = read_pictures(files.paths, config.size, colour, config.black_and_white)
+        divided = divide(files, found.read)
+        label = divided.label
+        arrays = {
+            split: (found.images[index], None if label is None else label[index])
+            for split, index in divided.index.items()
+        }
+        options = {"classes": divided.classes, "levels": list(found.levels or ())}
+        left_out = sorted([*divided.left_out, *found.left_out])
+        return arrays, options, found.images.shape[1], left_out, [*found.remarks, *divided.remarks]
 
     @classmethod
     def _finish(
-        cls, config: ImageConfig, arrays: Arrays, description: str, skipped: Sequence[tuple[str, str]] = ()
+        cls,
+        config: ImageConfig,
+        arrays: Arrays,
+        description: str,
+        skipped: Sequence[tuple[str, str]] = (),
+        remarks: Sequence[str] = (),
     ) -> tuple[Self, Data]:
         """The domain and its data, with the second data set if one is wanted."""
         if config.target != "none":
             arrays = {**arrays, **cls._target(config, arrays)}
             description += f"; target {config.target}"
-        return cls(config), cls._data(config, arrays, description, skipped)
+        return cls(config), cls._data(config, arrays, description, skipped, remarks)
 
     @classmethod
     def _target(cls, config: ImageConfig, arrays: Arrays) -> Arrays:
@@ -166,20 +208,19 @@ class ImageDomain(Domain):
                 mnist = read_mnist(Path(path))
                 found = {name: (mnist[split][0], mnist[split][1].astype(np.int64)) for name, split in own.items()}
             case path:
-                images, labels, _, _ = read_pictures(Path(path), config.size, "rgb" if channels == 3 else "grey")
-                label = None if labels is None else labels.astype(np.int64)
-                split = split_indices(len(images))
-                found = {n: (images[split[s]], None if label is None else label[split[s]]) for n, s in own.items()}
+                arrays, options, *_ = cls._read_folder(config, Path(path), "rgb" if channels == 3 else "grey")
+                names = options["classes"]
+                if names and config.classes and names != config.classes:
+                    raise BadInput(f"target={path} has the classes {', '.join(names)}: make them those of the data.")
+                return {name: arrays[split] for name, split in own.items()}
         size = next(iter(found.values()))[0].shape[1]
         if size != config.size:
             raise BadInput(
                 f"target={config.target} has pictures of {size} pixels and size={config.size}: make them equal."
             )
-        if channels == 3 and next(iter(found.values()))[0].ndim == 3:
+        if channels == 3:
             raise BadInput(f"target={config.target} is grey and the pictures have colour: set colour=grey.")
-        return {
-            name: (x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2), label) for name, (x, label) in found.items()
-        }
+        return {name: (x[:, None], label) for name, (x, label) in found.items()}
 
     @classmethod
     def _data(
@@ -188,16 +229,17 @@ class ImageDomain(Domain):
         arrays: Arrays,
         description: str,
         skipped: Sequence[tuple[str, str]] = (),
+        remarks: Sequence[str] = (),
     ) -> Data:
         digest, splits = hashlib.sha256(), {}
         transform = _transform(config)
         for split, (images, labels) in arrays.items():
-            images = np.array(images, order="C")  # writable, which torch insists on
-            digest.update(images.tobytes())
+            images = np.require(images, requirements=["C", "W"])  # writable, which torch insists on
+            digest.update(images.data)
             label = None if labels is None else torch.from_numpy(labels)
             of_target = split.startswith("target")
             # What is binarised when it is gathered is binary, and so is what came as zeros and ones.
-            binary = transform is not None or (config.binarisation == "static" and not of_target)
+            binary = transform is not None or (config.binary == "static" and not of_target)
             with_background = of_target and config.target == "background"
             splits[split] = ArrayDataset(
                 torch.from_numpy(images),
@@ -205,13 +247,13 @@ class ImageDomain(Domain):
                 add_background(transform) if with_background else transform,
                 binary=binary,
             )
-        return Data(splits, digest.hexdigest(), description, [(str(path), reason) for path, reason in skipped])
+        return Data(splits, digest.hexdigest(), description, list(skipped), list(remarks))
 
     @cached_property
     def spec(self) -> Spec:
         c = self.config
         likelihood: Likelihood = Bernoulli()
-        if c.binarisation == "none":
+        if c.binary == "none":
             likelihood = Gaussian(sigma_min=0.05, bounds=(0.0, 1.0))
         channels = 3 if c.colour == "rgb" else 1
         return Spec(
@@ -222,19 +264,34 @@ class ImageDomain(Domain):
             ((1, 0, c.size // 2),) if c.given == "top" else (),
         )
 
+    @property
+    def _dcgan(self) -> bool:
+        """Whether networks are convolutional.
+
+        Raises:
+            BadInput: they are, and pictures do not fit them.
+        """
+        size = self.config.size
+        if self.config.networks == "dcgan" and not dcgan.fits(size):
+            raise BadInput(
+                f"size={size} does not fit networks=dcgan, which halve it to 4–8: "
+                f"use size={dcgan.nearest_side(size)}, or networks=mlp."
+            )
+        return self.config.networks == "dcgan"
+
     def encoder(self, wanted: Encoder) -> nn.Module:
-        if self.config.networks == "dcgan":
+        if self._dcgan:
             return dcgan.DCGANEncoder(self.spec.shape, self.config.channels, self.config.dense)
         return MLPEncoder(self.spec.shape, self.config.widths)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
-        if self.config.networks == "dcgan":
+        if self._dcgan:
             c = self.config
             return dcgan.DCGANDecoder(wanted.n_code, self.spec.params_shape, c.channels, c.dense, wanted.n_classes)
         return MLPDecoder(wanted.n_code, self.spec.params_shape, self.config.widths, wanted.n_classes)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
-        if self.config.networks == "dcgan":
+        if self._dcgan:
             return dcgan.DCGANDiscriminator(self.spec.shape, self.config.channels, self.config.dense, wanted.norm)
         return MLPDiscriminator(self.spec.shape, self.config.widths, wanted.norm)
 
@@ -243,8 +300,8 @@ class ImageDomain(Domain):
 
     def read(self, path: Path) -> Tensor:
         channels, size, _ = self.spec.shape
-        x = torch.as_tensor(pictures.read_image(path, size, channels))
-        return (x if self.config.binarisation == "none" else (x > 0.5).float())[None]
+        x = torch.as_tensor(as_sample(path, size, channels, self.config.black_and_white))
+        return (x if self.config.binary == "none" else (x > 0.5).float())[None]
 
     def pieces(self, samples: Tensor) -> list[pictures.Picture]:
         return [pictures.Picture(x) for x in samples.cpu()]
@@ -279,7 +336,7 @@ def _holds_mnist(source: Path) -> bool:
 
 def _transform(config: ImageConfig) -> Callable[[Tensor, torch.Generator], Tensor] | None:
     """How a batch is binarised when it is gathered."""
-    how = config.binarisation
+    how = config.binary
     if how == "none" or how == "static":
         return None
-    return lambda x, generator: binarise(x, how, generator)
+    return lambda x, generator: binarise(x, how, generator)  # type: ignore[arg-type]

@@ -7,15 +7,14 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from musegen.contracts.piece import Piece
 from musegen.errors import BadInput
 from musegen.files import write_file
-from musegen_image.data import open_picture
 
-__all__ = ["Picture", "grid", "read_image", "to_uint8"]
+__all__ = ["Picture", "grid", "to_uint8"]
 
 
 def to_uint8(images: Tensor | np.ndarray) -> np.ndarray:
@@ -63,15 +62,3 @@ class Picture(Piece):
         """At its own size, a grey one as grey."""
         (tile,) = to_uint8(self.x[None])
         return Image.fromarray(tile[..., 0] if len(self.x) == 1 else tile)
-
-
-def read_image(path: Path, size: int, channels: int) -> np.ndarray:
-    """A picture as float32 ``(C, size, size)`` in [0, 1], scaled to cover and cropped around its centre.
-
-    Raises:
-        BadInput: it is no picture.
-    """
-    picture = open_picture(path)
-    picture = ImageOps.fit(picture.convert("L") if channels == 1 else picture, (size, size), Image.Resampling.LANCZOS)
-    x = np.asarray(picture, np.float32) / 255
-    return x[None] if channels == 1 else np.ascontiguousarray(x.transpose(2, 0, 1))

@@ -18,7 +18,8 @@ import musegen
 from musegen.contracts.domain import Autoregressive, Decoder, Discriminator, Encoder
 from musegen.contracts.piece import save
 from musegen.errors import BadInput
-from musegen_audio import notes
+from musegen_audio import notes, spectral
+from musegen_audio.clips import LIMITER_S, PEAK, limited
 from musegen_audio.domain import AudioConfig, AudioDomain
 from musegen_audio.metrics import (
     compare,
@@ -226,9 +227,71 @@ def test_loud_samples_are_written_without_clipping(tmp_path: Path) -> None:
     x = torch.cat([torch.ones(1, 1, 64, 64), torch.full((1, 1, 64, 64), float("nan")), -torch.ones(1, 1, 64, 64)])
     sounds = [soundfile.read(path)[0] for path in save(domain.pieces(x), tmp_path, ["loud", "nan", "silent"])]
     assert 0.9 < np.abs(sounds[0]).max() <= 0.991
-    assert np.mean(np.abs(sounds[0]) > 0.985) < 0.001
+    clipped = np.abs(sounds[0]) > 0.985
+    assert np.mean(clipped[1:] & clipped[:-1]) < 0.001  # peaks are brought down, not cut off
     assert not sounds[1].any()
     assert not sounds[2].any()
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_a_peak_makes_only_its_surroundings_softer(rate: int) -> None:
+    quiet = torch.from_numpy(tone(300, 0.5, 0.5, rate)).float()[None]
+    assert torch.equal(limited(quiet, rate), quiet)
+    loud = quiet.clone()
+    middle, near = loud.shape[1] // 2, round(2 * LIMITER_S * rate)
+    wide = rate // 300
+    loud[0, middle - wide : middle + wide] *= 4  # two periods
+    found = limited(loud, rate)
+    assert float(found.abs().max()) == pytest.approx(PEAK, abs=1e-3)
+    far = torch.ones(loud.shape[1], dtype=torch.bool)
+    far[middle - wide - near : middle + wide + near] = False
+    assert torch.equal(found[0, far], loud[0, far])
+    assert limited(torch.zeros(1, 0), rate).shape == (1, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 1.1, 5.03])
+@pytest.mark.parametrize("representation", ["mel", "if"])
+def test_a_file_is_one_sound_as_long_as_it_was(representation: Any, seconds: float, tmp_path: Path) -> None:
+    domain = AudioDomain(AudioConfig(representation=representation))
+    n = round(seconds * RATE)
+    sound = tone(600, seconds, 0.3) + tone(1500, seconds, 0.1)
+    soundfile.write(tmp_path / "a.wav", sound, RATE)
+    (x,), writer = domain.read_whole(tmp_path / "a.wav")
+    assert x.shape[1:] == domain.spec.shape
+    (piece,) = writer.pieces(x)
+    found, rate = piece.audio()
+    assert (found.shape, rate) == ((1, n), RATE)
+    level_db = lambda y, at: 10 * np.log10(np.square(y[at : at + 800]).mean())  # noqa: E731
+    for at in range(1000, n - 2000, 800):  # also where two clips meet
+        assert abs(level_db(found[0], at) - level_db(sound, at)) < (0.2 if representation == "if" else 2), at
+    if representation == "if":
+        error = found[0, 1000:-1000] - sound[1000:-1000]
+        assert 10 * np.log10(np.square(error).mean() / np.square(sound).mean()) < -30
+    assert piece.picture().width > 100
+
+
+def test_parts_of_a_long_sound_are_not_heard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(500, 6), RATE)
+    for representation, bound_db in (("if", 0.1), ("mel", 1.5)):
+        domain = AudioDomain(AudioConfig(representation=representation))  # type: ignore[arg-type]
+        (x,), writer = domain.read_whole(tmp_path / "a.wav")
+        monkeypatch.setattr(spectral, "PART_FRAMES", 5000)
+        whole = writer.pieces(x)[0].audio()[0][0]
+        monkeypatch.setattr(spectral, "PART_FRAMES", 100)
+        found = writer.pieces(x)[0].audio()[0][0]
+        assert len(found) == len(whole) == 6 * RATE
+        levels = 10 * np.log10(np.square(found[1600:-1600].reshape(-1, 800)).mean(1))
+        np.testing.assert_allclose(levels, 10 * np.log10(0.125), atol=bound_db)
+
+
+def test_files_of_two_lengths_are_as_long_as_the_longer_one(tmp_path: Path) -> None:
+    domain = AudioDomain(AudioConfig())
+    soundfile.write(tmp_path / "short.wav", tone(500, 0.5), RATE)
+    soundfile.write(tmp_path / "long.wav", tone(500, 4), RATE)
+    (short, long), writer = domain.read_whole(tmp_path / "short.wav", tmp_path / "long.wav")
+    assert len(short) == len(long) > 3
+    assert (short[2:] == -1).all()
+    assert writer.pieces(short)[0].audio()[0].shape == (1, 4 * RATE)
 
 
 def test_pictures_have_axes(tmp_path: Path) -> None:
@@ -326,9 +389,68 @@ def test_frames_come_in_eights(seconds: float, frames: int) -> None:
     assert AudioConfig(seconds=seconds).frames == frames
 
 
-def test_sizes_that_do_not_halve_are_refused() -> None:
-    with pytest.raises(BadInput, match="networks=mlp"):
-        AudioDomain(AudioConfig(n_mels=50)).network(Encoder())
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_mels": 50}, "n_mels=50 does not fit networks=dcgan.* use n_mels=48, or networks=mlp"),
+        ({"n_mels": 90, "networks": "gansynth"}, "n_mels=90 does not fit networks=gansynth.* use n_mels=96"),
+        ({"n_fft": 1000, "representation": "if"}, "n_fft=1000 does not fit .* use n_fft=1024"),
+    ],
+)
+@pytest.mark.parametrize("wanted", [Encoder(), Decoder(4), Discriminator()])
+def test_sizes_that_do_not_halve_are_refused(options: dict[str, Any], message: str, wanted: Any) -> None:
+    with pytest.raises(BadInput, match=message):
+        AudioDomain(AudioConfig(**options)).network(wanted)
+    AudioDomain(AudioConfig(**options | {"networks": "mlp", "widths": [4]})).network(wanted)
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 11025, 22050, 24000, 32000, 44100, 48000, 96000])
+@pytest.mark.parametrize("representation", ["mel", "if"])
+def test_every_rate_suits_every_preset_of_networks(rate: int, representation: Any) -> None:
+    for preset in ("mlp", "dcgan", "gansynth"):
+        config = AudioConfig(
+            sample_rate_hz=rate,
+            representation=representation,
+            networks=preset,  # type: ignore[arg-type]
+            channels=1,
+            widths=[2],
+        )
+        domain = AudioDomain(config)
+        shape = domain.spec.shape
+        assert domain.seconds == pytest.approx(1, abs=0.125)
+        assert domain.spectral.analyse(torch.zeros(1, domain.spectral.n_samples)).shape == (1, *shape)
+        assert domain.network(Decoder(2))(torch.zeros(2, 2)).shape == (2, *domain.spec.params_shape)
+        assert len(domain.network(Encoder())(torch.zeros(2, *shape))) == 2
+        domain.network(Discriminator())(torch.zeros(2, *shape))
+
+
+@pytest.mark.parametrize("rate", [22050, 44100])
+@pytest.mark.parametrize("own_rate", [False, True])
+def test_folders_of_any_rate_train_with_the_defaults(
+    rate: int, own_rate: bool, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    for i in range(4):
+        soundfile.write(tmp_path / f"{i}.wav", tone(300 + 100 * i, 1.5, rate=rate), rate)
+    options = ["--set", f"sample_rate_hz={rate}"] if own_rate else []
+    result = run("train", "ae", "audio", tmp_path, "--out", "r", "--steps", 1, "--batch-size", 2, *options)
+    assert result.code == 0, result.err
+
+
+def test_long_files_are_reconstructed_and_interpolated_whole(
+    sound_folder: Path, tmp_path: Path, run: Callable[..., Result]
+) -> None:
+    small = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
+    trained = run("train", "vae", "audio", sound_folder, "--out", "r", "--steps", 1, "--set", "channels=4", *small)
+    assert trained.code == 0, trained.err
+    soundfile.write(tmp_path / "long.wav", tone(300, 1.7, rate=4000), 4000)
+    soundfile.write(tmp_path / "short.wav", tone(300, 0.2, rate=4000), 4000)
+    assert run("reconstruct", "r", "long.wav", "short.wav", "--out", "again").code == 0
+    frames = {path.name: soundfile.info(path).frames for path in Path("again").glob("*.wav")}
+    assert frames == {"long.wav": 6800, "short.wav": 800}
+    assert run("interpolate", "r", "short.wav", "long.wav", "--steps", 3, "--out", "walk").code == 0
+    frames = {path.name: soundfile.info(path).frames for path in Path("walk").glob("*.wav")}
+    assert frames == {f"step_0{i}.wav": 6800 for i in range(3)}
+    assert Path("walk/picture.png").exists()
 
 
 def test_rnn_nade_refuses_what_is_not_binary(sound_folder: Path, tmp_path: Path) -> None:

@@ -18,9 +18,14 @@ from hypothesis import strategies as st
 from musegen.errors import BadInput
 from musegen_audio import files
 from musegen_audio.backend import torchaudio
-from musegen_audio.files import Resampler, clips_of, read_clips, read_folder, resample
+from musegen_audio.domain import AudioConfig, AudioDomain
+from musegen_audio.files import Resampler, clips_of, read_files, resample
 
 RATE, N = 8000, 2000
+
+
+def read_clips(path: Path, rate_hz: int, n: int, floor: float | None = None) -> np.ndarray:
+    return files.read_clips(path, rate_hz, n, floor).x
 
 
 def tone(hz: float, seconds: float, rate: int, level: float = 0.5) -> np.ndarray:
@@ -123,11 +128,38 @@ def test_silence_is_left_out_of_training_alone(tmp_path: Path) -> None:
         read_clips(path, RATE, N, floor=1e-4)
 
 
-def test_sound_beyond_full_scale_is_clipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peak", [1.5, 3.0, 4000.0])
+def test_sound_beyond_full_scale_is_made_softer_as_a_whole(peak: float, tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
-    path.write_bytes(wave_bytes(3 * tone(100, 0.25, RATE, 1.0), RATE, "FLOAT"))
-    (clip,) = read_clips(path, RATE, N)
-    assert (clip.max(), clip.min()) == (32767, -32767)
+    soft, loud = tone(100, N / RATE, RATE, 0.1), tone(100, N / RATE, RATE, 1.0)
+    path.write_bytes(wave_bytes(peak * np.concatenate([soft, loud]), RATE, "FLOAT"))
+    found = files.read_clips(path, RATE, N)
+    assert found.gain == pytest.approx(1 / peak, rel=1e-3)
+    np.testing.assert_allclose(found.x / 32767, np.stack([soft, loud]), atol=1e-3)
+    path.write_bytes(wave_bytes(loud, RATE, "FLOAT"))
+    assert files.read_clips(path, RATE, N).gain == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "subtype"),
+    [
+        ("aif", "AIFF", "PCM_16"),
+        ("AIFF", "AIFF", "PCM_24"),
+        ("au", "AU", "PCM_16"),
+        ("caf", "CAF", "PCM_16"),
+        ("w64", "W64", "FLOAT"),
+        ("opus", "OGG", "OPUS"),
+        ("oga", "OGG", "VORBIS"),
+    ],
+)
+def test_other_kinds_of_files(suffix: str, kind: str, subtype: str, tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.{suffix}").write_bytes(wave_bytes(tone(300, 1, RATE), RATE, subtype, kind))
+    config = AudioConfig(sample_rate_hz=RATE, seconds=0.5, n_mels=32, n_fft=512)
+    domain, data = AudioDomain.open(config, tmp_path, tmp_path)
+    assert sum(len(part) for part in data.splits.values()) == 6
+    loudest = domain.spectral.decibels(data.splits["train"].x)[0, 8].argmax()  # type: ignore[attr-defined]
+    assert abs(float(domain.spectral.centres_hz[loudest]) - 300) < 60
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,30 +174,86 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "low/none.wav").write_bytes(wave_bytes(np.zeros(0)))
     (tmp_path / "low/silent.wav").write_bytes(wave_bytes(np.zeros(N)))
     (tmp_path / "low/nan.wav").write_bytes(wave_bytes(np.full(N, np.nan), RATE, "FLOAT"))
+    (tmp_path / "high/loud.wav").write_bytes(wave_bytes(tone(300, 0.5, RATE, 2.0), RATE, "FLOAT"))
+    (tmp_path / "stray.wav").write_bytes(wave_bytes(tone(300, 0.5, RATE)))
     (tmp_path / "notes.txt").write_text("ignored")
-    clips, paths, skipped = read_folder(tmp_path, RATE, N, 1e-4)
-    assert [str(p.relative_to(tmp_path)) for p in paths] == ["high/a.wav", "high/b.flac", "low/d.wav", "low/deep/c.OGG"]
-    assert [len(c) for c in clips] == [2, 2, 2, 2]
-    reasons = {Path(path).stem: reason for path, reason in skipped}
-    assert set(reasons) == {"broken", "empty", "none", "silent", "nan"}
-    assert "no numbers" in reasons["nan"]
-    assert "silent" in reasons["silent"]
-    assert "no sound" in reasons["none"]
+    config = AudioConfig(sample_rate_hz=RATE, seconds=0.25, n_mels=32, n_fft=512)
+    domain, data = AudioDomain.open(config, tmp_path, tmp_path)
+    assert domain.spec.classes == ("high", "low")
+    assert {Path(path).stem: reason for path, reason in data.skipped} == {
+        "broken": "damaged",
+        "empty": "damaged",
+        "none": "empty",
+        "silent": "silent",
+        "nan": "with values that are no numbers",
+        "stray": "outside the class folders",
+        "notes": ".txt",
+    }
+    assert "1 recording beyond full scale: made softer as a whole" in data.remarks
     monkeypatch.setattr(files, "CLIPS_CAP_BYTES", 5 * N)
     with pytest.raises(BadInput, match="hours of sound"):
-        read_folder(tmp_path, RATE, N, 1e-4)
+        list(read_files(sorted(tmp_path.rglob("*.wav")), RATE, N, 1e-4))
+
+
+def recordings(folder: Path, seconds: dict[str, float]) -> Path:
+    """Tones of 300 Hz."""
+    for name, length in seconds.items():
+        path = folder / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wave_bytes(tone(300, length, RATE)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted", "said"),
+    [
+        ([120, 2, 2], (120, 2, 2), []),
+        ([9], (9, 0, 0), ["1 recording: it is for training"]),
+        ([2, 2], (4, 0, 0), ["2 recordings: all are for training, nothing is held out"]),
+        ([10] * 10, (80, 10, 10), []),
+    ],
+)
+def test_splits_go_by_recording_and_by_what_they_hold(
+    seconds: list[float], wanted: tuple[int, ...], said: list[str], tmp_path: Path
+) -> None:
+    recordings(tmp_path, {f"{i}": s for i, s in enumerate(seconds)})
+    config = AudioConfig(sample_rate_hz=RATE, seconds=0.992, n_mels=32, n_fft=512, hop=256)
+    _, data = AudioDomain.open(config, tmp_path, tmp_path)
+    sizes = [len(data.splits[split]) for split in ("train", "valid", "test")]
+    assert sizes == pytest.approx(wanted, rel=0.02)
+    assert list(data.remarks) == said
+
+
+def test_clips_have_the_class_of_their_recording(tmp_path: Path) -> None:
+    for kind, hz in (("a", 300), ("b", 1500)):
+        for i in range(4):
+            path = tmp_path / kind / f"{i}.wav"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(wave_bytes(tone(hz, 1 + i, RATE)))
+    config = AudioConfig(sample_rate_hz=RATE, seconds=0.25, n_mels=32, n_fft=512)
+    domain, data = AudioDomain.open(config, tmp_path, tmp_path)
+    seen = 0
+    for part in data.splits.values():
+        assert part.label is not None
+        loudest = domain.spectral.centres_hz[domain.spectral.decibels(part.x)[:, 4].argmax(1)]  # type: ignore[attr-defined]
+        assert torch.equal(loudest > 900, part.label == 1)
+        seen += len(part)
+    assert seen == 2 * sum(round((1 + i) * RATE / domain.spectral.n_samples) for i in range(4))
 
 
 def test_folders_that_will_not_do(tmp_path: Path) -> None:
+    def opened(source: Path) -> None:
+        AudioDomain.open(AudioConfig(), source, source)
+
     with pytest.raises(BadInput, match="does not exist"):
-        read_folder(tmp_path / "nowhere", RATE, N, 1e-4)
-    with pytest.raises(BadInput, match="holds no sound files"):
-        read_folder(tmp_path, RATE, N, 1e-4)
+        opened(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="holds no recordings"):
+        opened(tmp_path)
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     with pytest.raises(BadInput, match="is a file"):
-        read_folder(tmp_path / "a.wav", RATE, N, 1e-4)
-    with pytest.raises(BadInput, match="None of the 1 sound files"):
-        read_folder(tmp_path, RATE, N, 1e-4)
+        opened(tmp_path / "a.wav")
+    with pytest.raises(BadInput, match="None of the 1 recordings"):
+        opened(tmp_path)
 
 
 def header(rate: int = RATE, channels: int = 1, bits: int = 16, data: int = 400, kind: int = 1) -> bytes:

@@ -104,7 +104,7 @@ def test_from_training_to_interpolation(run: Callable[..., Result], tmp_path: Pa
     assert {p.name: p.read_bytes() for p in Path("new").iterdir()} == first
 
     assert run("reconstruct", "runs/mine", songs / "0.mid", songs / "1.mid", "--out", "again").code == 0
-    assert len(list(Path("again").glob("*.mid"))) == 6  # two pieces of six bars, two bars each
+    assert sorted(path.name for path in Path("again").glob("*.mid")) == ["0.mid", "1.mid"]  # of six bars, two at a time
     assert run("interpolate", "runs/mine", songs / "0.mid", songs / "1.mid", "--steps", 3, "--out", "between").code == 0
     assert len(list(Path("between").glob("*.mid"))) == 3
     assert run("export", "runs/mine", "model.safetensors").code == 0

@@ -18,16 +18,13 @@ from musegen.contracts import piece
 from musegen.contracts.domain import Decoder, Discriminator, Encoder
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
-from musegen.data.folders import split_indices
 from musegen.errors import BadInput
 from musegen.networks.dcgan import halvings
 from musegen_image.data import (
     N_VALID,
     binarise,
-    open_picture,
     read_idx,
     read_mnist,
-    read_pictures,
     read_static_binarised,
 )
 from musegen_image.domain import ImageConfig, ImageDomain
@@ -180,98 +177,6 @@ def test_binarise_draws_from_its_generator_alone() -> None:
     x = torch.full((1000,), 0.3)
     one, other = (binarise(x, "dynamic", torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(one, other)
-
-
-# Folders of pictures
-
-
-def save(path: Path, mode: str, size: tuple[int, int], colour: Any) -> None:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    Image.new(mode, size, colour).save(path)
-
-
-def test_pictures_of_any_size_and_mode(tmp_path: Path) -> None:
-    save(tmp_path / "a.png", "L", (50, 20), 200)
-    save(tmp_path / "b.jpg", "RGB", (9, 9), (10, 200, 30))
-    save(tmp_path / "c.png", "RGBA", (30, 60), (255, 0, 0, 0))  # wholly transparent: white
-    save(tmp_path / "d.png", "1", (16, 16), 1)
-    save(tmp_path / "e.gif", "P", (16, 16), 0)
-    save(tmp_path / "f.png", "I;16", (16, 16), 65535)
-    save(tmp_path / "g.webp", "RGB", (16, 16), (0, 0, 255))
-    save(tmp_path / "h.tif", "CMYK", (16, 16), (0, 0, 0, 0))
-    (tmp_path / "i.png").write_bytes(b"this is no picture")
-    (tmp_path / "j.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
-    (tmp_path / "notes.txt").write_text("ignored")
-    images, labels, classes, skipped = read_pictures(tmp_path, 16)
-    assert images.shape == (8, 16, 16, 3)
-    assert labels is None
-    assert classes == []
-    assert [Path(path).name for path, _ in skipped] == ["i.png", "j.png"]
-    middle = images[:, 8, 8].astype(int)
-    wanted = [(200,) * 3, (10, 200, 30), (255,) * 3, (255,) * 3, None, (255,) * 3, (0, 0, 255), (255,) * 3]
-    for got, want in zip(middle, wanted, strict=True):
-        assert want is None or np.abs(got - want).max() <= 4
-    grey, *_ = read_pictures(tmp_path, 16, "grey")
-    assert grey.shape == (8, 16, 16)
-
-
-def test_grey_folders_stay_grey_and_subfolders_are_classes(picture_folder: Path) -> None:
-    images, labels, classes, skipped = read_pictures(picture_folder, 12)
-    assert images.shape == (60, 12, 12)
-    assert classes == ["disc", "square"]
-    assert np.bincount(labels).tolist() == [30, 30]  # type: ignore[arg-type]
-    assert skipped == []
-    domain, data = ImageDomain.open(ImageConfig(size=12), picture_folder, Path())
-    assert domain.spec.shape == (1, 12, 12)
-    assert domain.spec.classes == ("disc", "square")
-    batch = next(Batches(data.splits["train"], 8, 0, CPU).once())
-    assert batch.label is not None
-    assert {len(data.splits[s]) for s in ("train", "valid", "test")} == {48, 6}
-
-
-def test_cropping_covers_and_keeps_the_middle(tmp_path: Path) -> None:
-    wide = Image.new("L", (90, 30), 0)
-    wide.paste(255, (30, 0, 60, 30))  # the middle third
-    wide.save(tmp_path / "a.png")
-    images, *_ = read_pictures(tmp_path, 30)
-    assert images.min() == 255
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    image = Image.new("L", (20, 20), 0)
-    image.paste(255, (0, 0, 20, 10))  # bright top
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    image.save(tmp_path / "a.jpg", exif=exif)
-    turned = np.asarray(open_picture(tmp_path / "a.jpg"))
-    assert turned[2].mean() < 20 < 235 < turned[17].mean()
-
-
-def test_folders_that_will_not_do(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="does not exist"):
-        read_pictures(tmp_path / "nowhere")
-    with pytest.raises(BadInput, match="holds no pictures"):
-        read_pictures(tmp_path)
-    (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(BadInput, match="None of the 1 pictures"):
-        read_pictures(tmp_path)
-    with pytest.raises(BadInput, match="is a file"):
-        read_pictures(tmp_path / "a.png")
-
-
-def test_a_decompression_bomb_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("musegen_image.data.PIXEL_CAP", 100)
-    save(tmp_path / "a.png", "L", (11, 10), 3)
-    with pytest.raises(BadInput, match="11 × 10 pixels"):
-        open_picture(tmp_path / "a.png")
-
-
-@given(st.integers(0, 200), st.integers(0, 5))
-def test_splits_are_a_partition(n: int, seed: int) -> None:
-    parts = split_indices(n, seed)
-    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(n))
-    if n >= 3:
-        assert all(len(part) for part in parts.values())
 
 
 # Networks and files
