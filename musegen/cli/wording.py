@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from musegen.cli.app import app
+from musegen.cli.options import MODEL_COMMANDS
 
 __all__ = ["as_typed"]
 
@@ -25,7 +26,7 @@ def as_typed(text: str, arguments: Sequence[str]) -> str:
     name=value`` if it is one of the family or the domain; ``batch_size`` alone as ``--batch-size``."""
     if "=" not in text and "_" not in text:
         return text
-    flags = _flags(arguments)
+    flags = _flags(arguments) | dict.fromkeys(_owned(arguments), False)
     settable = set(_settable()) if "set" in flags else set()
 
     def typed(match: re.Match[str]) -> str:
@@ -65,7 +66,17 @@ def _flags(arguments: Sequence[str]) -> dict[str, bool]:
     }
 
 
+def _owned(arguments: Sequence[str]) -> Iterator[str]:
+    """Names of the options of a model that a command takes."""
+    return _options(*(owner.capitalize() for owner in MODEL_COMMANDS.get(arguments[0] if arguments else "", ())))
+
+
 def _settable() -> Iterator[str]:
+    """Names of the options that training takes."""
+    return _options("Config", "Sampling", "Writing")
+
+
+def _options(*owners: str) -> Iterator[str]:
     """Names of the options of all families and domains that this process has loaded: others have nothing to say."""
     for module, base in (("musegen.contracts.family", "Family"), ("musegen.contracts.domain", "Domain")):
         if module not in sys.modules:
@@ -74,7 +85,7 @@ def _settable() -> Iterator[str]:
         while kinds:
             kind = kinds.pop()
             kinds += kind.__subclasses__()
-            for owner in ("Config", "Sampling", "Writing"):
+            for owner in owners:
                 options = getattr(kind, owner, None)
                 if dataclasses.is_dataclass(options):
                     yield from (field.name for field in dataclasses.fields(options))

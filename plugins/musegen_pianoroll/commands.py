@@ -68,25 +68,19 @@ def build(
         shard=(int(index), int(of)),
     )
     from musegen_pianoroll.config import PianorollConfig
-    from musegen_pianoroll.opening import bars_in_words
+    from musegen_pianoroll.in_words import remarks
+    from musegen_pianoroll.reading.folder import unread_summary
     from musegen_pianoroll.store.store import Store
-    from musegen_pianoroll.surveying import grid_in_words
 
     print(f"{report.n_read} pieces in {out}, {report.seconds:.1f} s; {report.n_skipped} files left out.")
     for name, reason in report.skipped[:5]:
         print(f"  {name}: {reason}")
     if report.n_skipped > 5:
         print(f"  and {report.n_skipped - 5} more, see {out}/skipped.csv")
-    if report.unread:
-        kinds = ", ".join(f"{n:,} {suffix or 'without a suffix'}" for suffix, n in report.unread.most_common())
-        print(f"Not read, being of other kinds: {kinds}.")
     store = Store.open(out)
-    if mended := sum(bool(piece.mended) for piece in store.pieces):
-        print(f"{mended:,} files had faults and were read all the same, see {out}/mended.csv.")
     if store.pieces:
-        print(f"With {PianorollConfig().bars} bars per sample: {bars_in_words(PianorollConfig(), store)}")
-        if said := grid_in_words(store):
-            print(f"The grid: {said}.")
+        for remark in remarks(PianorollConfig(), store, unread_summary(report.unread)):
+            print(f"{remark[:1].upper()}{remark[1:]}.")
 
 
 def cut(

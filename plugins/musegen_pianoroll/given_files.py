@@ -69,8 +69,7 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
     if missing:
         raise BadInput(
             f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has notes for "
-            f"{', '.join(sounding)}. Its tracks are {_tracks_in_words(known)}: name the one to take, as track=1 "
-            "(on the command line --track 1)."
+            f"{', '.join(sounding)}. Its tracks are {_tracks_in_words(known)}: choose the one to take with track=NUMBER."
         )
     if at_once and known["chosen"]:
         warnings.warn(f"{path}: {known['chosen']}.", MusegenWarning, stacklevel=4)
@@ -86,8 +85,8 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
     if keep == "given" and anew:
         names = " and ".join(anew)
         warnings.warn(
-            f"{path}: its own notes for {names} stay beside those of the model. To leave them out, accompany with --replace, or "
-            'read it with keep="given only".',
+            f"{path}: its own notes for {names} stay beside those of the model. To leave them out, accompany with --replace (in "
+            'Python, read_given with keep="given only").',
             MusegenWarning,
             stacklevel=4,
         )
@@ -150,7 +149,7 @@ def _bars_it_has(known: dict[str, Any]) -> str:
 
 def _way_out(config: PianorollConfig) -> str:
     metre = _metre(config)
-    return f" To read it in {metre} all the same, give file_metre={metre} (on the command line --file-metre {metre})."
+    return f" To read it in {metre} all the same, use file_metre={metre}."
 
 
 def _other_bars(config: PianorollConfig, known: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from musegen.contracts.domain import Data
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.in_words import bars_in_words, metre_of, remarks
 from musegen_pianoroll.measures.keys import piece_labels
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import mapped_planes, model_planes
@@ -31,7 +32,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         BadInput: nothing to read there, or no windows.
     """
     source = source if source is not None else bundled("freedoom")
-    store, skipped = find_store(config, source, cache)
+    store, skipped, unread = find_store(config, source, cache)
     tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
     metre = metre_of(config, store)
     label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
@@ -53,8 +54,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
             f"{bars_in_words(config, store)} Or use fewer bars (bars={max(1, config.bars // 2)}), or more files."
         )
     description = (
-        f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars\n"
-        + bars_in_words(config, store)
+        f"{len(store.pieces)} pieces of {source.name}, {len(splits['train'])} training windows of {config.bars} bars"
     )
     fingerprint = store.fingerprint
     if config.target != "none":
@@ -62,49 +62,24 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         splits |= {"target": second["train"], "target_valid": second["valid"], "target_test": second["test"]}
         description += f"; target {config.target}, {len(second['train'])} windows"
         fingerprint = hashlib.sha256((fingerprint + more).encode()).hexdigest()
-    return config, Data(splits, fingerprint, description, skipped)
+    return config, Data(splits, fingerprint, description, skipped, remarks(config, store, unread))
 
 
-def metre_of(config: PianorollConfig, store: Store) -> tuple[int, int]:
-    """The metre of the bars that are used: what the config says, or what most of the store is in."""
-    return store.usual_metre if config.metre == "auto" else config.signature
-
-
-def bars_in_words(config: PianorollConfig, store: Store) -> str:
-    """How many bars are used, why others are not, and the way out."""
-    metre = metre_of(config, store)
-    use = store.use_of_bars(config.bars, metre)
-    name = f"{metre[0]}/{metre[1]}"
-    said = [f"{use.used:,} of {use.all:,} bars are used"]
-    if use.other:
-        others = [f"{other} ({n:,} bars)" for other, n in store.other_metres(metre).items()][:2]
-        ways = [f"metre={other.split()[0]} uses {other}" for other in others if not other.startswith("cut")]
-        if not config.file_metre:
-            ways.append(f"file_metre={name} takes every file to be in {name}")
-        said.append(f"{use.other:,} are not of {name}" + (f" ({'; '.join(ways)})" if ways else ""))
-    if use.short:
-        said.append(f"{use.short:,} stand in runs of fewer than {config.bars} bars")
-    silent = [
-        track.name for i, track in enumerate(store.tracks) if not any(p.n_notes[i] for p in store.pieces if p.n_notes)
-    ]
-    if silent:
-        said.append(f"tracks without notes: {', '.join(silent)}")
-    return "; ".join(said) + "."
-
-
-def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]]]:
-    """The packed store at ``source``, or one built from the files there and kept in the run's cache; and files left out.
+def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]], str]:
+    """The packed store at ``source``, or one built from the files there and kept in the run's cache; files left out; and those
+    of other kinds, in words.
 
     Raises:
         BadInput: there is neither a store nor a file that can be read.
     """
     if (source / "store.json").is_file():
-        return Store.open(source), ()
+        return Store.open(source), (), ""
     built = cache / "store"
     if (built / "store.json").is_file():
-        return Store.open(built), ()
+        return Store.open(built), (), ""
     # Reading MIDI means worker processes; a run on a finished store does not need them.
     from musegen_pianoroll.reading.build import build_store
+    from musegen_pianoroll.reading.folder import unread_summary
 
     report = build_store(
         source,
@@ -114,7 +89,7 @@ def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Stor
         pedal=config.pedal,
         file_metre=config.file_metre,
     )
-    return Store.open(built), [(str(path), reason) for path, reason in report.skipped]
+    return Store.open(built), [(str(path), reason) for path, reason in report.skipped], unread_summary(report.unread)
 
 
 def _with_ranges(store: Store) -> list[StoreTrack]:
@@ -149,7 +124,7 @@ def _open_target(
 ) -> tuple[dict[str, WindowDataset], str]:
     """The second data set, on the same tracks and grid."""
     source = bundled(config.target) if config.target in ("chorales", "freedoom") else Path(config.target)
-    store, _ = find_store(config, source, cache / "target")
+    store, *_ = find_store(config, source, cache / "target")
     if (store.steps_per_beat, store.tracks) != (config.steps_per_beat, list(tracks)):
         raise BadInput(
             f"target={config.target} has other tracks or another steps_per_beat than the data: build it alike."

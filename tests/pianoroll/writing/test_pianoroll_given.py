@@ -548,8 +548,8 @@ def test_accompanying_on_the_command_line(run: Callable[..., Result], tmp_path: 
     assert result.code == 0
     assert result.err.splitlines() == [
         "a.mid: Piano is track 3 (Acoustic Grand Piano); Drums is track 1 (drums); left out: 2 (Electric Bass (finger)).",
-        "a.mid: its own notes for Bass stay beside those of the model. To leave them out, accompany with --replace, or read it "
-        'with keep="given only".',
+        "a.mid: its own notes for Bass stay beside those of the model. To leave them out, accompany with --replace (in Python, "
+        'read_given with keep="given only").',
     ]
     assert {"a_accompanied_000.mid", "a_accompanied_001.wav", "picture.png"} <= {p.name for p in Path("with").iterdir()}
     before, after = (file_notes(Path(p)) for p in ("a.mid", "with/a_accompanied_001.mid"))

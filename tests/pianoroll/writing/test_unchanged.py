@@ -251,7 +251,7 @@ def test_on_the_command_line(run: Callable[..., Result], tmp_path: Path) -> None
     result = run("continue", "chorale", path, "--file-metre", "7/8", "--out", "d")
     assert result.code == 2
     assert "no bar of 4/4" in result.err
-    assert "file_metre=4/4" in result.err
+    assert "use --file-metre 4/4." in result.err
     refused = run("generate", "harmony", "--given", path, "--bars", 3, "--out", "e")
     assert (refused.code, "do not go together" in refused.err) == (2, True)
 
