@@ -35,7 +35,8 @@ QUICK: dict[str, Any] = {"steps": 2, "batch_size": 4, "validate_every": 0, "samp
         ("resume run", "steps=20, data=PATH and size=3", "--steps 20, --data PATH and size=3"),
         ("evaluate run", "source=FOLDER or source=bundled", "--data FOLDER or --data bundled"),
         ("data build pianoroll x", "steps_per_beat=0 or tempo=3", "--steps-per-beat 0 or tempo=3"),
-        ("generate band", "temperature=3", "temperature=3"),
+        ("generate band", "temperature=3", "--temperature 3"),
+        ("continue band x", "file_metre=4/4 or metre=3/4", "--file-metre 4/4 or metre=3/4"),
         ("train vae image", "a lower learning_rate or clip_norm=1", "a lower --learning-rate or --clip-norm 1"),
         ("train vae image", 'latent_dim, "batch_size", a/batch_size', 'latent_dim, "batch_size", a/batch_size'),
         ("nothing", "size=3", "size=3"),
@@ -82,8 +83,8 @@ def test_each_reader_gets_his_own_words(run: Callable[..., Result], tmp_path: Pa
     small = [f"--set={option}" for option in few]
     bad(
         run("train", "vae", "audio", sound_folder, "--out", "x", *small),
-        "A side of 18",
-        "make it 16, or use --set networks=mlp.",
+        "--set n_mels=18 does not fit --set networks=dcgan",
+        "use --set n_mels=16, or --set networks=mlp.",
     )
     bad(run("data", "build", "pianoroll", "songs", "--out", "songs"), "songs exists: choose another with --out FOLDER")
     assert not Path("x").exists()

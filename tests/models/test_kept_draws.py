@@ -20,10 +20,13 @@ def notes(path: Path) -> list[tuple[Any, ...]]:
     import pretty_midi
 
     midi = pretty_midi.PrettyMIDI(str(path))
-    found: list[tuple[Any, ...]] = [("tempo", round(float(midi.get_tempo_changes()[1][0]), 3))]
+    tempo = float(midi.get_tempo_changes()[1][0])  # in whole microseconds per beat, up or down
+    found: list[tuple[Any, ...]] = [("tempo", round(tempo, 2))]
     for track in midi.instruments:
         own = (track.name, track.program)
-        found += [(*own, note.pitch, round(note.start, 4), round(note.end, 4)) for note in track.notes]
+        found += [
+            (*own, note.pitch, round(note.start * tempo / 60, 3), round(note.end * tempo / 60, 3)) for note in track.notes
+        ]
     return found
 
 
@@ -34,7 +37,7 @@ def notes(path: Path) -> list[tuple[Any, ...]]:
         ("chorale", ["generate", "chorale", "-n", 2, "--seed", 3, "--bars", 4], "sample_000.mid"),
         (
             "harmony",
-            ["accompany", "harmony", bundled("chorales") / "bwv253.mid", "-n", 1, "--seed", 3],
+            ["accompany", "harmony", bundled("chorales") / "bwv253.mid", "-n", 1, "--seed", 3, "--replace"],
             "bwv253_accompanied_000.mid",
         ),
     ],
