@@ -162,4 +162,23 @@ def writing(domain: Domain) -> None:
     _refused(lambda: domain.written_with({"no_such_option": 1}), 'written_with({"no_such_option": 1})')
 
 
-RULES = [files, refusals, sources, picture, sound, writing]
+@rule("reading options")
+def reading(domain: Domain) -> None:
+    """Reading, if there are any options of it, is a base of Config; others are set and refused one by one."""
+    fields = dataclasses.fields(domain.Reading)
+    if not fields:
+        raise SkipTest("it has no options of reading")
+    expect(
+        issubclass(type(domain).Config, type(domain).Reading),
+        "Reading must be a base of Config, so that data are read as files are: write class Config(Reading).",
+    )
+    for field in fields:
+        same = domain.read_with({field.name: getattr(domain.config, field.name)})
+        expect(
+            type(same) is type(domain) and (same.config, same.writing) == (domain.config, domain.writing),
+            f"read_with does not keep what it is not told: setting {field.name} as it is changes the domain.",
+        )
+    _refused(lambda: domain.read_with({"no_such_option": 1}), 'read_with({"no_such_option": 1})')
+
+
+RULES = [files, refusals, sources, picture, sound, writing, reading]

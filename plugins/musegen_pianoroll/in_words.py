@@ -43,7 +43,8 @@ def bars_in_words(config: PianorollConfig, store: Store) -> str:
         if not config.file_metre:
             ways.append(f"file_metre={name} takes every file to be in {name}")
         said.append(
-            f"{use.other:,} left out for their metre, which is not {name}" + (f" (try one of: {', '.join(ways)})" if ways else "")
+            f"{use.other:,} left out for their metre, which is not {name}"
+            + (f" (try one of: {', '.join(ways)})" if ways else "")
         )
     if use.short:
         fewer = max(1, config.bars // 2)

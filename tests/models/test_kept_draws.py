@@ -25,7 +25,8 @@ def notes(path: Path) -> list[tuple[Any, ...]]:
     for track in midi.instruments:
         own = (track.name, track.program)
         found += [
-            (*own, note.pitch, round(note.start * tempo / 60, 3), round(note.end * tempo / 60, 3)) for note in track.notes
+            (*own, note.pitch, round(note.start * tempo / 60, 3), round(note.end * tempo / 60, 3))
+            for note in track.notes
         ]
     return found
 

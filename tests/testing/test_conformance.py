@@ -19,12 +19,10 @@ from musegen.contracts.dataset import Batch, Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.data.arrays import ArrayDataset
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
-from musegen.options import option
+from musegen.options import NoOptions, option
 from musegen.plugins import registry
 from musegen.probability.likelihood import Bernoulli
 from musegen.testing import checks, conformance
-
-CONFIG = ToyConfig(given=True, target=True)
 
 
 class SoundingPiece(ToyPiece):
@@ -37,10 +35,23 @@ class Loudness:
     loudness: float = option(0.5, "of what is written", ge=0, le=1)
 
 
-class Sounding(ToyDomain):
-    """The toy domain, with sound, and with an option of writing."""
+@dataclass(frozen=True)
+class Care:
+    care: int = option(1, "with which files are read", ge=1)
 
-    Writing = Loudness
+
+@dataclass(frozen=True)
+class CarefulConfig(ToyConfig, Care):
+    pass
+
+
+CONFIG = CarefulConfig(given=True, target=True)
+
+
+class Sounding(ToyDomain):
+    """The toy domain, with sound, and with options of reading and writing."""
+
+    Config, Reading, Writing = CarefulConfig, Care, Loudness
     piece: type[ToyPiece] = SoundingPiece
 
     def pieces(self, samples: Tensor) -> list[ToyPiece]:
@@ -62,7 +73,7 @@ def broken(fault: str) -> Callable[[type[Domain]], type[Domain]]:
 @broken("options: no meaning")
 class NoMeaning(Sounding):
     @dataclass(frozen=True)
-    class Config(ToyConfig):
+    class Config(CarefulConfig):
         extra: int = 3
 
     def __init__(self, config: Any, writing: Any = None) -> None:
@@ -71,6 +82,8 @@ class NoMeaning(Sounding):
 
 @broken("options: not frozen")
 class NotFrozen(Sounding):
+    Reading = NoOptions
+
     @dataclass(unsafe_hash=True)
     class Config:
         widths: tuple[int, ...] = (32,)
@@ -600,6 +613,17 @@ class LosesWriting(Sounding):
 
     def __init__(self, config: Any, writing: Any = None) -> None:
         super().__init__(config, Loudness(1 / (2 + next(self.counter))))
+
+
+@broken("reading options: no base of Config")
+class StrangeReading(Sounding):
+    Config = ToyConfig
+
+
+@broken("reading options: lost")
+class LosesReading(Sounding):
+    def read_with(self, options: Mapping[str, Any]) -> Self:
+        return type(self)(replace(self.config, care=self.config.care + 1), self.writing)
 
 
 @broken("family *: a code of one length")
