@@ -102,8 +102,8 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
         checked = model(**{name: at_home(v) if isinstance(v, str) else v for name, v in values.items()})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        name, given = str(first["loc"][0]), first["input"]
-        shown = f"[…{given!r}…]" if len(first["loc"]) > 1 else given if isinstance(given, str) else repr(given)
+        name = str(first["loc"][0])
+        shown = str(values[name])
         raise BadInput(
             f"{name}={shown} is invalid for {what}: {first['msg'][0].lower()}{first['msg'][1:]}. "
             f"Its meaning: {fields[name].metadata.get('meaning', '')}."

@@ -87,8 +87,8 @@ class _Label(Condition):
     def generator(latent_dim: int, spec: Spec) -> Decoder:
         if not spec.classes:
             raise BadInput(
-                "conditional_gan with condition=label needs classes, and these data have none: use data with classes "
-                "(subfolders of pictures, labels=mode for music), or condition=given."
+                "conditional_gan with condition=label needs classes, and these data have none: use data with classes, such as "
+                "subfolders (some domains find them only if their option labels says so), or condition=given."
             )
         return Decoder(latent_dim, len(spec.classes))
 

@@ -25,7 +25,7 @@ def reference_data(domain: Domain, run: Run | None, source: Path | None) -> Data
         BadInput: the data are gone, or are not like those that the model was trained on.
     """
     if source is None:
-        return None if run is None else run.config().open(run.path / "data")[1]
+        return None if run is None else _of_run(run)
     source = user_path(source)
     where = None if source == BUNDLED and not source.exists() else source
     with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
@@ -33,3 +33,16 @@ def reference_data(domain: Domain, run: Run | None, source: Path | None) -> Data
     if other.spec != domain.spec:
         raise BadInput(f"{source} has other tracks, classes or sizes than this model's data: give data like those.")
     return data
+
+
+def _of_run(run: Run) -> Data:
+    """The data that a run was trained on."""
+    resolved = run.config()
+    try:
+        return resolved.open(run.path / "data")[1]
+    except BadInput as error:
+        if resolved.data is None or Path(resolved.data).exists():
+            raise
+        raise BadInput(
+            f"The data of {run.path} are not in {resolved.data} any more: say where they are with source=PATH."
+        ) from error

@@ -28,7 +28,7 @@ N_DRAWS = 20_000
 
 def examples(domain: Domain, n: int = 6, split: str = "train", seed: int = 0) -> Tensor:
     """Synthetic samples ``(n, *S)``, as a batch brings them."""
-    return next(Batches(domain.synthetic(N_EXAMPLES, seed).splits[split], n, 0, CPU).once(n)).x
+    return next(Batches(domain.synthetic(N_EXAMPLES, seed).splits[split], n, 0, CPU).once()).x
 
 
 def expected(domain: Domain, n: int = 6) -> Tensor:

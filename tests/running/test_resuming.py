@@ -48,6 +48,9 @@ def test_data_that_have_moved_are_found_where_they_are_said_to_be(tmp_path: Path
     whole = musegen.train("vae", "toy", data=data, out=tmp_path / "whole", **{**SHORT, "steps": 14})
     run = musegen.train("vae", "toy", data=data, out=tmp_path / "run", **SHORT)
     moved = data.rename(tmp_path / "two.toy")
+    with pytest.raises(BadInput, match=r"are not in .*one.toy any more: say where they are with source="):
+        musegen.load(run.path).examples(4)
+    assert musegen.load(run.path).examples(4, source=moved) is not None
     with pytest.raises(BadInput, match=r"are not in .*one.toy any more: say where they are with data="):
         musegen.resume(run.path, steps=12, quiet=True)
     musegen.resume(run.path, data=moved, steps=12, quiet=True)
