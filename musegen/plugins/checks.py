@@ -125,7 +125,12 @@ def wrong_class(what: str, name: str, loaded: Any) -> str:
         return f"lacks {', '.join(missing)}"
     if getattr(loaded, "name", None) != name:
         return f"calls itself {getattr(loaded, 'name', None)!r} in its class, and both names must be the same"
-    return _wrong_options(loaded, "Config") or _wrong_options(loaded, "Writing" if what == "domain" else "Sampling")
+    if what == "family":
+        return _wrong_options(loaded, "Config") or _wrong_options(loaded, "Sampling")
+    wrong = _wrong_options(loaded, "Config") or _wrong_options(loaded, "Writing") or _wrong_options(loaded, "Reading")
+    if not wrong and dataclasses.fields(loaded.Reading) and not issubclass(loaded.Config, loaded.Reading):
+        return "has a Reading that is no base of its Config"
+    return wrong
 
 
 def _wrong_options(loaded: type, which: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,8 @@ class Recording:
         """Clips ``(n, C, T, W)`` as one sound."""
         x = self.spectral.joined(samples.float().cpu())
         spectral = self.spectral.of_frames(x.shape[1])
-        return [Clip(x, spectral, lambda: spectral.synthesise_long(x)[: self.n_samples])]
+        sound = cache(lambda: spectral.synthesise_long(x)[: self.n_samples])  # once, however often it is wanted
+        return [Clip(x, spectral, sound)]
 
     def sheet(self, pieces: Sequence[Clip], columns: int | None = None) -> Image:
         return sheet(pieces, columns)

@@ -615,11 +615,6 @@ class LosesWriting(Sounding):
         super().__init__(config, Loudness(1 / (2 + next(self.counter))))
 
 
-@broken("reading options: no base of Config")
-class StrangeReading(Sounding):
-    Config = ToyConfig
-
-
 @broken("reading options: lost")
 class LosesReading(Sounding):
     def read_with(self, options: Mapping[str, Any]) -> Self:
