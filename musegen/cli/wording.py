@@ -9,14 +9,15 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from musegen.cli.app import app
-from musegen.cli.options import MODEL_COMMANDS
 
 __all__ = ["as_typed"]
 
 VALUE = r"""\[[^\]]*\]|\{[^}]*\}|"[^"]*"|'[^']*'|[^\s,;:()"']*[^\s,;:()"'.?]"""
 ASSIGNED = re.compile(rf"(?<![^\s(])(?<!--set )([a-z][a-z0-9_.]*)=({VALUE})")
-BARE = re.compile(r"""(?<![\w./='"-])([a-z]+(?:_[a-z]+)+)(?![\w./='"-])""")
+BARE = re.compile(r"""(?<![\w./='"-])([a-z]+(?:_[a-z]+)+)(?![\w/='"-]|\.\w)""")
 """A name that can be no word of a sentence, as it has an underscore."""
+ANY = "[KEYWORD]"
+"""How cyclopts names the options of a model, which a command does not know before it is run."""
 ELSEWHERE = {"source": "data"}
 """Options that have another name in Python."""
 
@@ -26,8 +27,10 @@ def as_typed(text: str, arguments: Sequence[str]) -> str:
     name=value`` if it is one of the family or the domain; ``batch_size`` alone as ``--batch-size``."""
     if "=" not in text and "_" not in text:
         return text
-    flags = _flags(arguments) | dict.fromkeys(_owned(arguments), False)
-    settable = set(_settable()) if "set" in flags else set()
+    flags = _flags(arguments)
+    settable = set(_settable("Config", "Sampling", "Writing")) if "set" in flags else set()
+    if ANY in flags:
+        flags |= dict.fromkeys(_settable("Sampling", "Reading", "Writing"), False)
 
     def typed(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
@@ -59,25 +62,19 @@ def _flags(arguments: Sequence[str]) -> dict[str, bool]:
     except Exception:  # what the arguments are about is not known, and the message is about that
         return {}
     return {
-        name.lstrip("-").replace("-", "_"): argument.hint in (bool, bool | None)
+        name.removeprefix("--").replace("-", "_"): argument.hint in (bool, bool | None)
         for argument in found
         for name in argument.names
         if name.startswith("--")
     }
 
 
-def _owned(arguments: Sequence[str]) -> Iterator[str]:
-    """Names of the options of a model that a command takes."""
-    return _options(*(owner.capitalize() for owner in MODEL_COMMANDS.get(arguments[0] if arguments else "", ())))
+def _settable(*owners: str) -> Iterator[str]:
+    """Names of the options of all families and domains that this process has loaded: others have nothing to say.
 
-
-def _settable() -> Iterator[str]:
-    """Names of the options that training takes."""
-    return _options("Config", "Sampling", "Writing")
-
-
-def _options(*owners: str) -> Iterator[str]:
-    """Names of the options of all families and domains that this process has loaded: others have nothing to say."""
+    Args:
+        owners: which sets of options.
+    """
     for module, base in (("musegen.contracts.family", "Family"), ("musegen.contracts.domain", "Domain")):
         if module not in sys.modules:
             continue

@@ -19,7 +19,7 @@ from musegen_pianoroll.store.format import GRIDS, StoreTrack
 from musegen_pianoroll.store.metres import bars_in
 from musegen_pianoroll.store.planes import begun, unpacked
 from musegen_pianoroll.writing.beside import GivenPiece, without_notes
-from musegen_pianoroll.writing.midi import MidiFile, Part, meter_event, notes_of, tempo_event
+from musegen_pianoroll.writing.midi import MidiFile, Part, metre_event, notes_of, tempo_event
 
 __all__ = ["given_piece", "window_starts"]
 
@@ -129,7 +129,7 @@ def _events(
             ticks = np.stack([own[:, 2] * per_step, own[:, 3] * per_step, own[:, 1]], 1)
             parts.append(Part(track.name, program, track.is_drum, ticks))
     first = [(int(step) * per_step, tempo_event(bpm)) for step, bpm in known["tempos"]]
-    first += [(step * per_step, meter_event(*metre)) for step, _, *metre in known["segments"]]
+    first += [(step * per_step, metre_event(*metre)) for step, _, *metre in known["segments"]]
     empty = MidiFile(per_step * config.steps_per_beat, [[]], [len(planes) * per_step])
     return empty.beside(parts, first), per_step * config.steps_per_beat
 

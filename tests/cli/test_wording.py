@@ -35,9 +35,14 @@ QUICK: dict[str, Any] = {"steps": 2, "batch_size": 4, "validate_every": 0, "samp
         ("resume run", "steps=20, data=PATH and size=3", "--steps 20, --data PATH and size=3"),
         ("evaluate run", "source=FOLDER or source=bundled", "--data FOLDER or --data bundled"),
         ("data build pianoroll x", "steps_per_beat=0 or tempo=3", "--steps-per-beat 0 or tempo=3"),
-        ("generate band", "temperature=3", "--temperature 3"),
+        ("generate band", "temperature=3, size=3", "--temperature 3, size=3"),
         ("continue band x", "file_metre=4/4 or metre=3/4", "--file-metre 4/4 or metre=3/4"),
-        ("train vae image", "a lower learning_rate or clip_norm=1", "a lower --learning-rate or --clip-norm 1"),
+        ("export band x", "temperature=3", "--set temperature=3"),
+        (
+            "train vae image",
+            "a lower learning_rate or clip_norm=1 or batch_size.",
+            "a lower --learning-rate or --clip-norm 1 or --batch-size.",
+        ),
         ("train vae image", 'latent_dim, "batch_size", a/batch_size', 'latent_dim, "batch_size", a/batch_size'),
         ("nothing", "size=3", "size=3"),
     ],
@@ -85,6 +90,10 @@ def test_each_reader_gets_his_own_words(run: Callable[..., Result], tmp_path: Pa
         run("train", "vae", "audio", sound_folder, "--out", "x", *small),
         "--set n_mels=18 does not fit --set networks=dcgan",
         "use --set n_mels=16, or --set networks=mlp.",
+    )
+    bad(run("generate", "run", "--temperature", -1), "--temperature -1 is invalid for the family")
+    assert python(lambda: musegen.load("run").sample(1, temperature=-1)).startswith(
+        "temperature=-1 is invalid for the family"
     )
     bad(run("data", "build", "pianoroll", "songs", "--out", "songs"), "songs exists: choose another with --out FOLDER")
     assert not Path("x").exists()

@@ -20,7 +20,7 @@ from musegen_pianoroll.writing.midi import (
     Event,
     MidiFile,
     Part,
-    meter_event,
+    metre_event,
     notes_of,
     tempo_event,
 )
@@ -134,7 +134,7 @@ class GivenPiece:
         if self.keep == "all":
             last = tuple(self.segments[-1][2:]) if self.segments else None
             if last != self.metre:
-                first.append((begins, meter_event(*self.metre)))
+                first.append((begins, metre_event(*self.metre)))
             if tempo_bpm is not None:
                 first.append((begins, tempo_event(tempo_bpm)))
         return self._midi.beside(parts, first, int(self._ticks(np.array(placed.shape[2]))))

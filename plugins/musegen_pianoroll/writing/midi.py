@@ -26,7 +26,7 @@ __all__ = [
     "Event",
     "MidiFile",
     "Part",
-    "meter_event",
+    "metre_event",
     "midi_of",
     "notes_of",
     "tempo_event",
@@ -98,7 +98,7 @@ class MidiFile:
     >>> file = MidiFile.new(480, 1920, tempo_bpm=120, metre=(4, 4))
     >>> file = file.beside([Part("Piano", 0, False, np.array([[0, 480, 60]]))])
     >>> len(file.tracks), len(file.content())
-    (2, 82)
+    (2, 76)
     """
 
     division: int
@@ -109,7 +109,7 @@ class MidiFile:
     @classmethod
     def new(cls, ticks_per_beat: int, end: int, tempo_bpm: float, metre: tuple[int, int]) -> Self:
         """A file of one track, which says tempo and metre and lasts to a tick."""
-        return cls(ticks_per_beat, [[(0, tempo_event(tempo_bpm)), (0, meter_event(*metre))]], [end])
+        return cls(ticks_per_beat, [[(0, tempo_event(tempo_bpm)), (0, metre_event(*metre))]], [end])
 
     def beside(self, parts: Sequence[Part], first: Iterable[Event] = (), end: int = 0) -> Self:
         """This file with new parts, each on a track and a channel of its own.
@@ -187,7 +187,7 @@ def tempo_event(bpm: float) -> bytes:
     return bytes([0xFF, TEMPO, 3]) + min(max(round(6e7 / bpm), 1), 0xFFFFFF).to_bytes(3, "big")
 
 
-def meter_event(numerator: int, denominator: int) -> bytes:
+def metre_event(numerator: int, denominator: int) -> bytes:
     """A change of metre; the metronome clicks on beats, which are of three eighths where these are grouped so."""
     compound = denominator >= 8 and numerator % 3 == 0
     clocks = 24 * 4 // denominator * (3 if compound else 1)

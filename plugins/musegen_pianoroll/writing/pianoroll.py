@@ -46,8 +46,7 @@ class Pianoroll(Piece):
 
         >>> import numpy as np
         >>> from musegen_pianoroll import Pianoroll
-        >>> from musegen_pianoroll.reading.midi import read_scores
-    from musegen_pianoroll.store.format import StoreTrack
+    >>> from musegen_pianoroll.store.format import StoreTrack
         >>> roll = np.zeros((1, 2, 16, 128), bool)  # a bar of sixteenths
         >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
         >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
