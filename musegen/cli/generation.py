@@ -24,6 +24,7 @@ from musegen.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from musegen.contracts.piece import Writer
     from musegen.models.model import Model
 
 Given = Annotated[Path, Parameter(help="The piece, as a file.")]
@@ -56,8 +57,9 @@ def generate(
     n_steps = None if bars is None else _rows(loaded, bars)
     if given is not None and n_steps is not None:
         raise BadInput("--given and --bars do not go together: continue or accompany instead.")
+    writer: Writer = loaded.domain
     if given is None:
-        samples, writer = loaded.sample(n, seed, label, None, n_steps), loaded.domain
+        samples = loaded.sample(n, seed, label, None, n_steps)
     else:
         samples, writer = loaded.around(given, n, seed, label)
     folder.write(writer, writer.pieces(samples), names)

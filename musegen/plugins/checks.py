@@ -128,9 +128,9 @@ def wrong_class(what: str, name: str, loaded: Any) -> str:
     if what == "family":
         return _wrong_options(loaded, "Config") or _wrong_options(loaded, "Sampling")
     wrong = _wrong_options(loaded, "Config") or _wrong_options(loaded, "Writing") or _wrong_options(loaded, "Reading")
-    if not wrong and dataclasses.fields(loaded.Reading) and not issubclass(loaded.Config, loaded.Reading):
-        return "has a Reading that is no base of its Config"
-    return wrong
+    if wrong or not issubclass(loaded, Domain) or not dataclasses.fields(loaded.Reading):
+        return wrong
+    return "" if issubclass(loaded.Config, loaded.Reading) else "has a Reading that is no base of its Config"
 
 
 def _wrong_options(loaded: type, which: str) -> str:

@@ -193,7 +193,7 @@ def _load(path: Path, size: int, mode: Mode, levels: Levels | None) -> _Loaded:
                     f"with more than {PIXEL_CAP:,} pixels",
                 )
             # JPEG is decoded at a half, a quarter or an eighth, but twice as large as it is wanted; grey without its colour.
-            file.draft("L" if mode == "grey" and file.mode in ("L", "RGB") else None, (2 * size, 2 * size))  # type: ignore[arg-type]
+            file.draft("L" if mode == "grey" and file.mode in ("L", "RGB") else None, (2 * size, 2 * size))
             picture = ImageOps.exif_transpose(file)
             if picture.mode.startswith(("I", "F")):
                 kind = picture.mode if picture.mode in DEEP else ""

@@ -84,6 +84,10 @@ WRONG_CLASS = {
         "from toy import ToyDomain\n    return type('D', (ToyDomain,), {'name': 'thing', 'Config': dict})",
         "has no Config that is a dataclass",
     ),
+    "a_reading_of_its_own": (
+        "from toy import ToyDomain, ToyWriting\n    return type('D', (ToyDomain,), {'name': 'thing', 'Reading': ToyWriting})",
+        "has a Reading that is no base of its Config",
+    ),
     "no_default": (
         "from toy import ToyDomain; import dataclasses\n    C = dataclasses.make_dataclass('C', [('x', int)])\n"
         "    return type('D', (ToyDomain,), {'name': 'thing', 'Config': C})",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -47,8 +48,8 @@ def decode(
     ends = np.array(events.ends, np.int64)
     last = np.maximum.reduceat(ends, first_track)
     faults = [Counter(layout.mended) for layout in layouts]
-    for track, found in enumerate(events.mended):
-        faults[owner[track]].update(found)
+    for number, found in enumerate(events.mended):
+        faults[owner[number]].update(found)
     tempos, metres, names = _read_texts(events, owner.tolist(), layouts, faults)
     scores = [
         Score(layout.ticks_per_beat, tempos[i], metres[i], [], int(last[i]), tuple(_in_words(faults[i])))
@@ -116,8 +117,9 @@ def _read_texts(
             names[track] = decode_name(
                 content
             )  # that of the instrument only where there is no other; a title names no track
-    for changes in (*tempos, *metres):
-        changes.sort(key=lambda change: change[0])  # stable: of several at one tick the last one counts
+    for of_tempo, of_metre in zip(tempos, metres, strict=True):  # stable: of several at one tick the last one counts
+        of_tempo.sort(key=itemgetter(0))
+        of_metre.sort(key=itemgetter(0))
     return tempos, metres, names
 
 

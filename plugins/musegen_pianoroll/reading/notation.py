@@ -101,7 +101,9 @@ def _musicxml(data: bytes, path: Path) -> Score:
     importer.xmlRootToScore(sheet.root, importer.stream)
     parts = list(importer.stream.parts)
     # The library names a part after its instrument, and a staff of one that has several after the part in the file.
-    owners = [str(part.id).rpartition("-Staff")[0] or str(part.getInstrument().partId) for part in parts]
+    owners = [
+        str(part.id).rpartition("-Staff")[0] or str(getattr(part.getInstrument(), "partId", None)) for part in parts
+    ]
     about = [
         part_of(part, sheet.programs.get(owner), owner in sheet.drums)
         for part, owner in zip(parts, owners, strict=True)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class Heard:
         file_metre: the metre that every file was taken to be in, if not its own.
     """
 
-    pedal: str = "off"
+    pedal: Literal["piano", "all", "off"] = "off"
     file_metre: str = ""
 
 

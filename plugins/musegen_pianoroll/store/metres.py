@@ -74,12 +74,13 @@ def bars_in(segments: Segments, metre: tuple[int, int], steps_per_beat: int) -> 
             at += 1
             continue
         stop, parts, step = at, [], first  # parts: (first step, bars, steps of a bar) that follow one another
-        while stop < len(segments) and segments[stop][0] == step and is_part(*segments[stop][2:], metre):
-            length = bar_steps_of(*segments[stop][2:], steps_per_beat)
-            if length == 0:
+        while stop < len(segments):
+            begin, n, numerator, denominator = segments[stop]
+            length = bar_steps_of(numerator, denominator, steps_per_beat)
+            if begin != step or not length or not is_part(numerator, denominator, metre):
                 break
-            parts.append((step, segments[stop][1], length))
-            step += segments[stop][1] * length
+            parts.append((step, n, length))
+            step += n * length
             stop += 1
         if not parts:
             others += n_bars

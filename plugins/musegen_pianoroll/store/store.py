@@ -35,7 +35,7 @@ from musegen_pianoroll.store.format import (
     map_planes,
     pitch_name,
 )
-from musegen_pianoroll.store.metres import bar_steps_of, bars_in, is_part, usual_metre
+from musegen_pianoroll.store.metres import bar_steps_of, bars_in, is_part, signature, usual_metre
 from musegen_pianoroll.store.tally import Tally
 
 __all__ = ["Store", "UseOfBars"]
@@ -161,8 +161,7 @@ class Store:
 
     def other_metres(self, metre: tuple[int, int]) -> dict[str, int]:
         """Bars of metres that are not used where bars of ``metre`` are, the most frequent first."""
-        bars = {name: n for name, n in self.metres().items() if not is_part(*map(int, name.split("/")), metre)}
-        return dict(sorted(bars.items(), key=lambda item: -item[1]))
+        return {name: n for name, n in self.metres().items() if not is_part(*signature(name), metre)}
 
     def off_grid(self) -> dict[int, float]:
         """Share of onsets that lie further than a fifth of a step off, by steps per beat; empty if it was not counted."""

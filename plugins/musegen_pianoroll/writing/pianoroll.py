@@ -33,29 +33,29 @@ __all__ = ["Pianoroll"]
 class Pianoroll(Piece):
     """A piece.
 
-        Args:
-            roll: bool ``(tracks, 2, steps, 128)``, planes frame and onset; a frame that rises without an onset begins a note too.
-            tracks: names, General MIDI programs, drums.
-            steps_per_beat: steps per quarter note.
-            tempo_bpm: quarter notes per minute.
-            metre: numerator and denominator.
-            pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
-            midi: the piece event by event, where it stands beside a given file, of which the roll is what the grid can hold.
+    Args:
+        roll: bool ``(tracks, 2, steps, 128)``, planes frame and onset; a frame that rises without an onset begins a note too.
+        tracks: names, General MIDI programs, drums.
+        steps_per_beat: steps per quarter note.
+        tempo_bpm: quarter notes per minute.
+        metre: numerator and denominator.
+        pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
+        midi: the piece event by event, where it stands beside a given file, of which the roll is what the grid can hold.
 
-        In a notebook a piece shows its picture and a player.
+    In a notebook a piece shows its picture and a player.
 
-        >>> import numpy as np
-        >>> from musegen_pianoroll import Pianoroll
+    >>> import numpy as np
+    >>> from musegen_pianoroll import Pianoroll
     >>> from musegen_pianoroll.store.format import StoreTrack
-        >>> roll = np.zeros((1, 2, 16, 128), bool)  # a bar of sixteenths
-        >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
-        >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
-        >>> piece
-        Pianoroll(1 bars of 4/4, 1 notes, Piano)
-        >>> piece.notes, piece.then(piece).seconds
-        (array([[ 0, 60,  0,  8]]), 4.0)
-        >>> piece.save("c.mid").name  # or .npz, .png, .wav, .flac, .ogg, .mp3
-        'c.mid'
+    >>> roll = np.zeros((1, 2, 16, 128), bool)  # a bar of sixteenths
+    >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
+    >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
+    >>> piece
+    Pianoroll(1 bars of 4/4, 1 notes, Piano)
+    >>> piece.notes, piece.then(piece).seconds
+    (array([[ 0, 60,  0,  8]]), 4.0)
+    >>> piece.save("c.mid").name  # or .npz, .png, .wav, .flac, .ogg, .mp3
+    'c.mid'
     """
 
     suffix = ".mid"

@@ -38,6 +38,7 @@ def synthesise_midi(midi: MidiFile) -> np.ndarray:
     columns = [
         np.column_stack([t.notes, np.full(len(t.notes), t.program), np.full(len(t.notes), t.is_drum), t.velocity])
         for t in score.tracks
+        if t.velocity is not None
     ]
     start, end, pitch, program, drums, velocity = np.concatenate([np.zeros((0, 6), np.int64), *columns]).T
     seconds = seconds_of(score.tempos, score.ticks_per_beat)

@@ -19,6 +19,7 @@ from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun
 from musegen_pianoroll.writing import thresholds
 from musegen_pianoroll.writing.beside import GivenPiece
+from musegen_pianoroll.writing.midi import MidiFile
 from musegen_pianoroll.writing.pianoroll import Pianoroll
 from musegen_pianoroll.writing.picture import contact_sheet
 
@@ -104,7 +105,8 @@ class RollWriter:
 
     def pieces(self, samples: Tensor) -> list[Pianoroll]:
         """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
-        rolls, midis = self.sounding(samples), [None] * len(samples)
+        rolls = self.sounding(samples)
+        midis: list[MidiFile | None] = [None] * len(samples)
         if self.given is not None:
             placed = self.given.placed(rolls)
             rolls = self.given.with_own(placed)
