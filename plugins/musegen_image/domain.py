@@ -339,4 +339,4 @@ def _transform(config: ImageConfig) -> Callable[[Tensor, torch.Generator], Tenso
     how = config.binary
     if how == "none" or how == "static":
         return None
-    return lambda x, generator: binarise(x, how, generator)  # type: ignore[arg-type]
+    return lambda x, generator: binarise(x, how, generator)
