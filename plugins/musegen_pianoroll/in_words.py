@@ -60,17 +60,19 @@ def bars_in_words(config: PianorollConfig, store: Store) -> str:
 
 
 def grid_in_words(store: Store) -> str | None:
-    """How many onsets lie off the store's grid, and which grid to choose; None if that is not known."""
+    """How many onsets lie off the store's grid, and which grid to choose; None if they are few, or were not counted."""
     off = store.off_grid()
     if store.steps_per_beat not in off:
         return None
     mine = off[store.steps_per_beat]
+    if mine <= FEW:
+        return None
     said = (
         f"{100 * mine:.1f} % of onsets lie further than a fifth of a step off at {store.steps_per_beat} steps per beat"
     )
     better = [grid for grid, share in off.items() if share <= FEW]
     best = better[0] if better else min(off, key=lambda grid: off[grid])
-    if mine <= FEW or best == store.steps_per_beat or off[best] > 0.5 * mine:
+    if best == store.steps_per_beat or off[best] > 0.5 * mine:
         return said
     kind = " (triplets or swing)" if off[min(6, best)] < off[4] or best in (6, 12) else ""
     return f"{said}; at {best} it is {100 * off[best]:.1f} %{kind}: use steps_per_beat={best}"
