@@ -36,6 +36,7 @@ _N_DATA_SYSTEM = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 _LONGEST = 1 << 40
 """Ticks; more than any piece may have, and few enough to be added up."""
 END_OF_TRACK = 0x2F
+IMPOSSIBLE_TIME = "an impossible time"
 MOST_LOST = 8
 """How often reading may lose its way in a track; from then on, the track is taken for noise from the first such place on."""
 
@@ -84,21 +85,22 @@ class Events:
         return (self.kind == 0xB0).nonzero()[0]
 
 
-def read_events(tracks: Sequence[tuple[bytes, int, int, bool]], most: int) -> Events:
+def read_events(tracks: Sequence[tuple[bytes, int, int, bool, int]], most: int) -> Events:
     """The events of every track.
 
     Args:
-        tracks: for each the bytes of its file, its first byte there, the one after its last, and whether to stop at its
-            end-of-track event. Many at once cost little more than one, because calling numpy takes as long as the work itself.
+        tracks: for each the bytes of its file, its first byte there, the one after its last, whether to stop at its end-of-track
+            event, and the most ticks that may pass between two events: more are an error, and none pass. Many tracks at once cost
+            little more than one, because calling numpy takes as long as the work itself.
         most: events that may be read.
 
     Raises:
         TooManyEvents: there are more.
     """
     found = _Found(most)
-    for data, at, end, stops in tracks:
-        found.begin()
-        _Track(data, end, stops, found).read(at)
+    for data, at, end, stops, longest in tracks:
+        found.begin(longest)
+        _Track(data, end, stops, longest, found).read(at)
     return found.events()
 
 
@@ -110,7 +112,7 @@ class _Found:
         stretches: bytes of channel events with two data bytes; ``size`` bytes in all.
         rests: (bytes before, ticks): what passed between the event that begins there and the one before, in other events.
         others: (track, bytes before, ticks since the channel event before, event).
-        begins, ends: of each track, bytes before; and ticks after its last channel event.
+        begins, ends, longest: of each track, bytes before; ticks after its last channel event; the most between two events.
     """
 
     budget: int
@@ -120,10 +122,12 @@ class _Found:
     others: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     begins: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+    longest: list[int] = field(default_factory=list)
     mended: list[Counter[str]] = field(default_factory=list)
 
-    def begin(self) -> None:
+    def begin(self, longest: int) -> None:
         self.begins.append(self.size)
+        self.longest.append(longest)
         self.mended.append(Counter())
 
     def add(self, stretch: bytes, rest: int) -> None:
@@ -174,6 +178,8 @@ class _Found:
         delta[:] = table[:, 0]
         in_time = (turn == 0).nonzero()[0]
         _add_digits(delta, event[in_time], high[in_time])
+        if n and delta.max() > min(self.longest):
+            self._shorten(delta, begins)
         if self.rests:
             where, ticks = zip(*self.rests, strict=True)
             np.add.at(delta, rows(list(where)), np.array(ticks, np.int64))
@@ -198,6 +204,14 @@ class _Found:
             self.mended,
         )
 
+    def _shorten(self, delta: np.ndarray, begins: np.ndarray) -> None:
+        """Let no time pass where more would than may."""
+        for track, longest in enumerate(self.longest):
+            mine = delta[begins[track] : begins[track + 1]]
+            if n := int(np.count_nonzero(mine > longest)):
+                self.mended[track][IMPOSSIBLE_TIME] += n
+                mine[mine > longest] = 0
+
 
 def _add_digits(delta: np.ndarray, event: np.ndarray, high: np.ndarray) -> None:
     """Add to the times the digits that high bytes hold, each by its place."""
@@ -213,10 +227,13 @@ def _add_digits(delta: np.ndarray, event: np.ndarray, high: np.ndarray) -> None:
 class _Track:
     """Reads one track; ``rest`` is what has passed since the last channel event with two data bytes."""
 
-    def __init__(self, data: bytes, end: int, stops: bool, found: _Found) -> None:
-        self.data, self.end, self.stops, self.found = data, end, stops, found
+    def __init__(self, data: bytes, end: int, stops: bool, longest: int, found: _Found) -> None:
+        self.data, self.end, self.stops, self.longest, self.found = data, end, stops, longest, found
         self.rest = 0
         self.running, self.n_data = 0, 0  # the status that runs on, and how many data bytes its events have
+        self.goes_on = (
+            False  # whether it is that of the last stretch, which has two, so that another may begin without one
+        )
         self.since: list[tuple[int, int]] = []  # stretches after the event whose status that is
         self.ended = False
         self.lost = 0
@@ -238,10 +255,10 @@ class _Track:
     def _read_events(self, at: int) -> None:
         data, end = self.data, self.end
         while at < end:
-            match = (GOING_ON if self.n_data == 2 else BEGUN).match(data, at, end)
+            match = (GOING_ON if self.goes_on else BEGUN).match(data, at, end)
             if match is not None and match.end() > at:
                 self.found.add(match[0], self.rest)
-                self.rest, self.ended, self.n_data = 0, False, 2
+                self.rest, self.ended, self.n_data, self.goes_on = 0, False, 2, True
                 self.since.append((at, match.end()))
                 at = match.end()
             plain = self._read_plain(at)
@@ -288,7 +305,7 @@ class _Track:
                     break
             elif 0xC0 <= status < 0xE0 and second < 0x80:
                 stop = at + 3
-                self.running, self.n_data = status, 1
+                self.running, self.n_data, self.goes_on = status, 1, False
                 self.since.clear()
             else:
                 break
@@ -307,7 +324,10 @@ class _Track:
             if delta > 0 or not self.ended:
                 self._mend("a track that is cut short")
             return self.end
-        self.rest = min(self.rest + delta, _LONGEST)
+        if delta > self.longest:
+            self._mend(IMPOSSIBLE_TIME)
+            delta = 0
+        self.rest += delta
         self.ended = False
         status = self.data[at]
         if status < 0x80:
@@ -350,7 +370,7 @@ class _Track:
         if at + n_data > self.end:
             self._mend("a track that is cut short")
             return self.end
-        self.running, self.n_data = status, n_data
+        self.running, self.n_data, self.goes_on = status, n_data, False
         self.since.clear()
         data = self.data[at : at + n_data]
         if max(data) > 0x7F:
@@ -360,7 +380,7 @@ class _Track:
                 self.found.add_other(self.rest, bytes([status, data[0]]))
             else:
                 self.found.add(bytes([0, status, data[0], min(data[1], 0x7F)]), self.rest)
-                self.rest = 0
+                self.rest, self.goes_on = 0, True
         return at + n_data
 
     def _system(self, at: int, status: int) -> int:

@@ -37,7 +37,11 @@ def read_scores(
         MidiError: one of the files cannot be used. Others may have faults, too.
     """
     layouts = [layout(data, path) for path, data in files]
-    tracks = [(data, *track) for (_, data), found in zip(files, layouts, strict=True) for track in found.tracks]
+    tracks = [
+        (data, *track, BEAT_CAP * found.ticks_per_beat)
+        for (_, data), found in zip(files, layouts, strict=True)
+        for track in found.tracks
+    ]
     try:
         events = read_events(tracks, EVENT_CAP)
     except TooManyEvents:

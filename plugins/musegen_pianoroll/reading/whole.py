@@ -11,7 +11,7 @@ from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.events import Events, TooManyEvents, read_events
 from musegen_pianoroll.reading.layout import layout
 from musegen_pianoroll.reading.meta import sound_meta
-from musegen_pianoroll.reading.midi import EVENT_CAP
+from musegen_pianoroll.reading.midi import BEAT_CAP, EVENT_CAP
 
 __all__ = ["WholeFile", "read_whole"]
 
@@ -42,7 +42,7 @@ def read_whole(data: bytes, path: Path) -> WholeFile:
     """
     found = layout(data, path)
     try:
-        events = read_events([(data, *track) for track in found.tracks], EVENT_CAP)
+        events = read_events([(data, *track, BEAT_CAP * found.ticks_per_beat) for track in found.tracks], EVENT_CAP)
     except TooManyEvents:
         raise MidiError(path, f"has more than {EVENT_CAP:,} events") from None
     others: list[list[tuple[int, int, bytes]]] = [[] for _ in found.tracks]

@@ -65,7 +65,7 @@ def tracks(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
 @settings(deadline=None, max_examples=150)
 @given(st.lists(tracks(), min_size=1, max_size=3))
 def test_sound_tracks_are_read_event_by_event(content: list[tuple[bytes, list[Event]]]) -> None:
-    data = midi([chunk for chunk, _ in content])
+    data = midi([chunk for chunk, _ in content], 0x7FFF)
     found = read_whole(data, HERE)
     assert [list(events) for events in found.tracks] == [events for _, events in content]
     assert found.ends == [events[-1][0] if events else 0 for _, events in content]
@@ -164,6 +164,17 @@ MENDED: dict[str, tuple[bytes, int, tuple[str, ...]]] = {
     "a metre of two bytes": (with_body(b"\x00\xff\x58\x02\x03\x02" + BODY), 32, ()),
     "a tempo of two bytes": (with_body(b"\x00\xff\x51\x02\x07\xa1" + BODY), 32, ("an impossible tempo",)),
     "a tempo of nothing": (with_body(b"\x00\xff\x51\x03\x00\x00\x00" + BODY), 32, ("an impossible tempo",)),
+    # 2²⁸ ticks at one tick per beat: a few bytes that ask a parser for terabytes.
+    "a time of 500 years": (
+        header(1, division=1) + chunk(b"MTrk", quantity(2**28 - 1) + b"\x90\x3c\x40" + b"\x00\x80\x3c\x00" + END),
+        1,
+        ("an impossible time",),
+    ),
+    "a text after 500 years": (
+        header(1, division=1) + chunk(b"MTrk", quantity(2**28 - 1) + b"\xff\x01\x00" + BODY),
+        32,
+        ("an impossible time",),
+    ),
     "frames": (
         header(1, division=0xE728) + SOUND,
         32,
@@ -199,9 +210,8 @@ REFUSED = {
     "has no tracks": header(0),
     "type 2": header(2, kind=2) + track([]) + track([]),
     "no ticks per beat": header(1, division=0) + track([]),
-    # 2²⁸ ticks at one tick per beat: a few bytes that ask a parser for terabytes.
     "longer than 50,000 beats": header(1, division=1)
-    + chunk(b"MTrk", quantity(2**28 - 1) + b"\x90\x3c\x40" + b"\x00\x80\x3c\x00" + END),
+    + chunk(b"MTrk", quantity(50_000) + b"\x90\x3c\x40" + quantity(1) + b"\x90\x3c\x40" + END),
 }
 
 
@@ -239,6 +249,14 @@ def test_a_damaged_event_under_running_status_keeps_the_status() -> None:
     events = b"\x00\x91\x3c\x40" + b"\x01\x3d\x40" * 5 + b"\x01\x3e\xff" + b"\x01\x3f\x40"
     found = by_us(midi([chunk(b"MTrk", events + END)]))[0]
     assert [event for _, event in found] == [b"\x91\x3c\x40", *[b"\x91\x3d\x40"] * 5, b"\x91\x3e\x7f", b"\x91\x3f\x40"]
+
+
+def test_the_status_of_an_event_that_was_lost_runs_on() -> None:
+    lost = b"\x00\xb1\xff\x40"
+    found = by_us(midi([chunk(b"MTrk", b"\x00\x92\x3c\x40" + lost + b"\x01\x07\x50" + b"\x01\x08\x51" + END)]))[0]
+    assert [event for _, event in found] == [b"\x92\x3c\x40", b"\xb1\x07\x50", b"\xb1\x08\x51"]
+    first = by_us(midi([chunk(b"MTrk", lost + b"\x01\x07\x50" + b"\x01\x08\x51" + END)]))[0]
+    assert first == [(1, b"\xb1\x07\x50"), (2, b"\xb1\x08\x51")]
 
 
 def test_a_status_runs_on_over_texts_and_system_exclusive_events() -> None:
