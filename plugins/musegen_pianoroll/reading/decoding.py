@@ -139,16 +139,26 @@ def _note_keys(events: Events, bus: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     of_track = np.repeat(np.arange(len(bus)), np.diff(events.begins))
 
     def keys(rows: np.ndarray) -> np.ndarray:
-        voice = (of_track[rows] << 4 | events.status[rows] & 0xF) << 7 | events.first[rows]
-        return voice << _PITCH_AT | rows << _NUMBER_AT
+        part, pitch = of_track[rows] << 4 | events.status[rows] & 0xF, events.first[rows]
+        order = _by_voice(part, pitch, 16 * len(bus))
+        found = (part << 7 | pitch) << _PITCH_AT | rows << _NUMBER_AT
+        return found[order]
 
     on_keys, off_keys = keys(on), keys(off)
+    on = on_keys >> _NUMBER_AT & _NUMBERS
     if len(on):
         track = of_track[on]
         on_keys |= instruments(events, bus, on, track, bus[track] << 4 | events.status[on] & 0xF)
-    on_keys.sort()
-    off_keys.sort()
     return on_keys, off_keys
+
+
+def _by_voice(part: np.ndarray, pitch: np.ndarray, n_parts: int) -> np.ndarray:
+    """The order of events by voice, and for each as they are: numbers of 16 bits sort several times as fast as others."""
+    used = np.zeros(n_parts, np.int64)
+    used[part] = 1
+    rank = np.cumsum(used) - 1
+    voice = rank[part] << 7 | pitch
+    return np.argsort(voice.astype(np.uint16) if rank[-1] < 1 << 9 else voice, kind="stable")
 
 
 def _pair(on: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
