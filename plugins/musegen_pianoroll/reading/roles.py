@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from musegen.errors import BadInput, did_you_mean
-from musegen_pianoroll.reading.melody import melody, top_line
 from musegen_pianoroll.reading.part_names import plain
 from musegen_pianoroll.reading.score import Score, ScoreTrack
-from musegen_pianoroll.reading.voices import find_voices, parts_of
 from musegen_pianoroll.store.format import StoreTrack
 
 __all__ = ["BAND", "VOICES", "Choice", "assign", "choose", "model_tracks", "program_number", "track_specs"]
@@ -239,6 +237,8 @@ def _roles(score: Score, tracks: str | dict[str, Any], needs_melody: bool) -> Ro
     """Which tracks play which roles, in the order of the file."""
     sounding = [part for part in score.tracks if len(part.notes)]
     if tracks == "voices":
+        from musegen_pianoroll.reading.voices import find_voices, parts_of  # which most folders have no use for
+
         voices = find_voices(parts_of(score, sounding), needs_melody)
         of_track = {id(one): voice for voice, part in voices.items() for one in part.tracks}
         return [(of_track[id(one)], one) for one in sounding if id(one) in of_track]
@@ -277,6 +277,9 @@ def _found(score: Score, sounding: Sequence[ScoreTrack], track: str | int, is_vo
     melodic = [part for part in matches if not part.is_drum] or matches
     if not is_voice:
         return melodic
+    from musegen_pianoroll.reading.melody import melody
+    from musegen_pianoroll.reading.voices import parts_of
+
     parts = parts_of(score, melodic)
     return parts[melody([part.line for part in parts]) or 0].tracks
 
@@ -286,6 +289,8 @@ def _one_line(roles: Roles, role: int, ticks_per_beat: int) -> tuple[Roles, int]
     mine = [part for r, part in roles if r == role]
     if not mine:
         return roles, 0
+    from musegen_pianoroll.reading.melody import top_line
+
     notes = np.concatenate([part.notes for part in mine])
     line = top_line(notes, ticks_per_beat, lowest=role == len(VOICES) - 1)
     # Its parts have other programs, one after the other: each keeps those of its notes that are in the line.
