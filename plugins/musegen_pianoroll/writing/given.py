@@ -51,7 +51,7 @@ def moved_pitches(
 
 def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high: int) -> tuple[np.ndarray, list[str]]:
     """Tracks with notes outside [low, high], or outside what is known of their own ranges, moved by octaves, see ``moved_pitches``;
-    drums, whose pitches are instruments, stay as they are.
+    drums, whose pitches are instruments, stay as they are, and those outside are counted.
 
     Args:
         planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
@@ -65,10 +65,13 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
         own = None if track.lowest is None or track.highest is None else (track.lowest, track.highest)
         first, last = (low, high) if own is None else (max(low, own[0]), min(high, own[1]))
         outside = used & ~((np.arange(N_PITCHES) >= first) & (np.arange(N_PITCHES) <= last))
-        if track.is_drum or not outside.any():
+        if not outside.any():
             continue
         roll = np.unpackbits(planes[:, i], axis=-1, bitorder="little")  # (n_steps, 2, 128)
         counts = roll[:, 1].sum(0, dtype=np.int64)
+        if track.is_drum:
+            said.append(f"{_count(int(counts[outside].sum()), 'note')} of {track.name} left out")
+            continue
         octaves, target = moved_pitches(counts, low, high, own)
         moved = np.zeros_like(roll)
         for pitch in np.flatnonzero(used & (target != NOWHERE)):
