@@ -59,10 +59,12 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
     Returns:
         The planes, and what was moved, in words.
     """
-    planes, said = planes.copy(), []
+    planes = planes.copy()
+    said: list[str] = []
+    lost: list[str] = []
     for i, track in enumerate(tracks):
         used = np.unpackbits(np.bitwise_or.reduce(planes[:, i], (0, 1)), bitorder="little").astype(bool)
-        own = None if track.lowest is None or track.highest is None else (track.lowest, track.highest)
+        own = None if track.is_drum or track.lowest is None or track.highest is None else (track.lowest, track.highest)
         first, last = (low, high) if own is None else (max(low, own[0]), min(high, own[1]))
         outside = used & ~((np.arange(N_PITCHES) >= first) & (np.arange(N_PITCHES) <= last))
         if not outside.any():
@@ -70,7 +72,7 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
         roll = np.unpackbits(planes[:, i], axis=-1, bitorder="little")  # (n_steps, 2, 128)
         counts = roll[:, 1].sum(0, dtype=np.int64)
         if track.is_drum:
-            said.append(f"{_count(int(counts[outside].sum()), 'note')} of {track.name} left out")
+            lost.append(f"{_count(int(counts[outside].sum()), 'note')} of {track.name} left out")
             continue
         octaves, target = moved_pitches(counts, low, high, own)
         moved = np.zeros_like(roll)
@@ -78,7 +80,7 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
             moved[:, :, target[pitch]] |= roll[:, :, pitch]
         planes[:, i] = np.packbits(moved, axis=-1, bitorder="little")
         said += _words(track.name, octaves, counts, target)
-    return planes, said
+    return planes, said + lost
 
 
 def _words(name: str, octaves: int, counts: np.ndarray, target: np.ndarray) -> list[str]:
