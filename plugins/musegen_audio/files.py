@@ -268,10 +268,12 @@ def _kept(path: Path, rate_hz: int, n: int, floor: float | None, gain: float) ->
     for clip in clips_of(path, rate_hz, n, gain):
         if floor is None or np.abs(clip.astype(np.int32)).max() > 32767 * floor:
             if count == len(x):  # one large block, whose memory goes back to the system; many small ones keep it
-                x = np.concatenate([x, np.empty_like(x)])
+                x, before = np.empty((2 * count, n), np.int16), x
+                x[:count] = before
             x[count] = clip
             count += 1
-    return x[:count].copy()
+    x.resize((count, n), refcheck=False)  # in place
+    return x
 
 
 def read_files(
