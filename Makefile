@@ -53,8 +53,6 @@ bench: $(RUN)
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/reading.py
-	$(BIN)/python benchmarks/folders.py
-	$(BIN)/python benchmarks/round_trip.py
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -267,6 +267,26 @@ def test_grey_pictures_are_binarised_as_digits_are(picture_folder: Path) -> None
     assert sizes == {"train": [24, 24], "valid": [3, 3], "test": [3, 3]}
 
 
+@pytest.mark.parametrize("kind", ["grey jpeg", "mixed", "floats"])
+def test_what_a_run_has_resolved_reads_the_same_again(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        small = rng.integers(0, 256, (9, 9), np.uint8)
+        large = np.asarray(Image.fromarray(small).resize((300, 200), Image.Resampling.BICUBIC))
+        match kind:
+            case "grey jpeg":
+                Image.fromarray(np.repeat(large[..., None], 3, 2)).save(tmp_path / f"{i}.jpg")
+            case "floats":
+                from_values(tmp_path / f"{i}.tif", large.astype(np.float32) - 50)
+            case _:
+                path = tmp_path / (f"{i}.png" if i % 2 else f"{i}.jpg")
+                from_values(path, large if i % 3 else np.dstack([large, large[::-1], large]))
+    domain, data = opened(tmp_path)
+    assert domain.config.colour == ("rgb" if kind == "mixed" else "grey")
+    again, same = ImageDomain.open(domain.config, tmp_path, tmp_path)
+    assert (again.config, same.fingerprint) == (domain.config, data.fingerprint)
+
+
 # Classes and splits
 
 
@@ -291,6 +311,8 @@ def test_folders_of_splits_with_classes_below(tmp_path: Path, run: Callable[...,
     (line,) = [line for line in trained.err.splitlines() if line.startswith("left out")]
     assert line == "left out: 2 .txt, 1 damaged, 1 outside the class folders (see r/skipped.csv)"
     assert Path("r/skipped.csv").read_text().count("\n") == 5
+    quiet = run("train", "vae", "image", tmp_path / "d", "--steps", 1, "--set", "size=8", "--out", "q", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
     text = run("data", "info", tmp_path / "d", "--set", "size=8").out
     assert "The pictures are split by their folders." in text
 
