@@ -317,6 +317,19 @@ def test_folders_of_splits_with_classes_below(tmp_path: Path, run: Callable[...,
     assert "The pictures are split by their folders." in text
 
 
+def test_a_folder_instead_of_a_file_may_hold_other_things(tmp_path: Path, run: Callable[..., Result]) -> None:
+    for i in range(6):
+        save(tmp_path / f"d/{i % 2}/{i}.png", "L", (9, 9), 40 * i)
+    assert run("train", "ae", "image", tmp_path / "d", "--steps", 1, "--set", "size=8", "--out", "r").code == 0
+    for name in ("Thumbs.db", "notes.txt", ".hidden.png"):
+        (tmp_path / "d/0" / name).write_text("no picture")
+    done = run("arithmetic", "r", tmp_path / "d/0", tmp_path / "d/1", tmp_path / "d/1/1.png", "--out", "sum")
+    assert done.code == 0, done.err
+    (tmp_path / "none").mkdir()
+    refused = run("arithmetic", "r", tmp_path / "none", tmp_path / "d", tmp_path / "d", "--out", "x")
+    assert (refused.code, "holds no files that this model reads" in refused.err) == (2, True)
+
+
 def test_many_classes_keep_their_numbers(tmp_path: Path) -> None:
     for i in range(300):
         save(tmp_path / f"{i:03d}" / "a.png", "L", (8, 8), i % 256)
