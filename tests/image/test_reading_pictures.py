@@ -156,6 +156,22 @@ def test_pictures_that_cannot_be_used_at_all(tmp_path: Path) -> None:
         opened(tmp_path / "a.png")
 
 
+def test_more_than_the_memory_holds_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", "L", (9, 9), 3)
+    with pytest.raises(BadInput, match="1 pictures of size=1000000000 take 1000000000 GB"):
+        read(tmp_path, 10**9)
+
+
+def test_the_first_of_several_pictures_in_a_file_counts(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (16, 16), (200, 0, 0)), Image.new("RGB", (16, 16), (0, 0, 200))
+    for name, kind in (("a.jpg", "MPO"), ("b.tif", "TIFF"), ("c.webp", "WEBP"), ("d.png", "PNG")):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        first.copy().save(tmp_path / name, kind, save_all=True, append_images=[second.copy()], **options)
+    found = read(tmp_path)
+    assert found.left_out == []
+    assert np.abs(found.images[:, :, 8, 8].astype(int) - [200, 0, 0]).max() <= 3
+
+
 def test_a_decompression_bomb_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("musegen_image.reading.PIXEL_CAP", 100)
     save(tmp_path / "a.png", "L", (11, 10), 3)
@@ -175,6 +191,14 @@ def test_sixteen_bits_have_one_scale_whatever_a_picture_holds(tmp_path: Path) ->
     found = read(tmp_path)
     assert found.images[:, 0, 8, 8].tolist() == [255, 128, 1, 0, 0]
     assert found.remarks == []
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_of_either_byte_order(order: str, tmp_path: Path) -> None:
+    values = np.full((16, 16), 0x8000, f"{order}u2")
+    picture = Image.frombuffer("I;16" if order == "<" else "I;16B", (16, 16), values.tobytes(), "raw")
+    picture.save(tmp_path / "a.tif")
+    assert read(tmp_path).images[0, 0, 8, 8] == 128
 
 
 def test_floats_from_0_to_1_are_used_as_they_are(tmp_path: Path) -> None:
