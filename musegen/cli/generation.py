@@ -20,6 +20,7 @@ from musegen.cli.options import (
     unique,
 )
 from musegen.errors import BadInput
+from musegen.walking import walk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -223,7 +224,7 @@ def _read_all(model: Model, path: Path) -> Tensor:
 
     if not path.is_dir():
         return model.read(path)
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    files, _ = walk(path, model.domain.suffixes or ("",))
     if not files:
-        raise BadInput(f"The folder {path} is empty.")
+        raise BadInput(f"The folder {path} is empty, or holds no files that this model reads: give others.")
     return torch.cat([model.read(file) for file in files])

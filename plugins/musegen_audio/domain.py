@@ -30,7 +30,7 @@ from musegen_audio.clips import Clip, Recording, sheet
 from musegen_audio.config import AudioConfig, AudioWriting
 from musegen_audio.files import SUFFIXES, lengths_of, read_clips, read_files, read_sound
 from musegen_audio.metrics import compare
-from musegen_audio.spectral import CHUNK, Spectral
+from musegen_audio.spectral import Spectral
 from musegen_audio.targets import muffled, noisy
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AudioConfig", "AudioDomain", "AudioWriting"]
 
+CHUNK = 16
+"""Clips whose spectrograms are made at a time: what that takes is little beside them all."""
 Clips = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 """By split: clips int16 ``(N, n)`` and labels ``(N,)``."""
 

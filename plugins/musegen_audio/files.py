@@ -140,24 +140,52 @@ def _transform(o: int, n: int) -> Any:
     return torchaudio().transforms.Resample(o, n, lowpass_filter_width=LOWPASS_WIDTH)
 
 
-class _Beyond(Exception):
-    """A sound goes beyond full scale."""
+class Sound:
+    """A file as mono sound at another rate, block by block; it may be gone through several times.
+
+    Args:
+        path: the file.
+        rate_hz: of the sound.
+
+    Attributes:
+        peak: the highest value that has been seen, without its sign.
+        gain: by which all of it is multiplied.
+    """
+
+    def __init__(self, path: Path, rate_hz: int) -> None:
+        self.path, self.rate_hz = path, rate_hz
+        self.peak, self.gain = 0.0, 1.0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Blocks ``(k,)``.
+
+        Raises:
+            BadFile: no sound, damaged, endless, or of a rate that nobody has.
+        """
+        for block in _blocks(self.path, self.rate_hz):
+            if len(block):
+                self.peak = max(self.peak, float(block.abs().max()))
+                yield block * self.gain
+
+    def beyond(self) -> bool:
+        """Whether it was beyond full scale, now that all of it has been seen; if so, it is softer the next time."""
+        if self.gain < 1 or self.peak <= 1 + TOLERANCE:
+            return False
+        self.gain = 1 / self.peak
+        return True
 
 
-def clips_of(path: Path, rate_hz: int, n: int, gain: float = 1.0) -> Iterator[np.ndarray]:
-    """The clips of a file, int16 ``(n,)`` each, one after the other; the last one is filled up with silence.
+def clips_of(sound: Sound, n: int) -> Iterator[np.ndarray]:
+    """The clips of a sound, int16 ``(n,)`` each, one after the other; the last one is filled up with silence.
 
     Of several clips the last is left out if it is less than half full.
 
-    Args:
-        gain: by which all of it is multiplied.
-
     Raises:
-        BadFile: no sound, damaged, endless, or of a rate that nobody has.
+        BadFile: as ``Sound``.
     """
     waiting, first = torch.zeros(0), True
-    for block in _blocks(path, rate_hz):
-        waiting = torch.cat([waiting, block * gain])
+    for block in sound:
+        waiting = torch.cat([waiting, block])
         while len(waiting) >= n:
             yield _int16(waiting[:n])
             waiting, first = waiting[n:], False
@@ -172,14 +200,15 @@ def _blocks(path: Path, rate_hz: int) -> Iterator[Tensor]:
         frames = max(1, BLOCK // file.channels)
         while True:
             block = file.read(frames, dtype="float32", always_2d=True)
-            if not np.isfinite(block).all():
+            mono = block.mean(1, dtype=np.float32)
+            if not np.isfinite(mono).all():
                 raise BadFile(f"{path} holds values that are no numbers.", "with values that are no numbers")
             length += len(block)
             if length > LONGEST_S * file.samplerate:
                 hours = f"longer than {LONGEST_S / 3600:g} hours"
                 raise BadFile(f"{path} is {hours}: cut it up.", hours)
             last = not len(block)
-            yield resampler.push(torch.from_numpy(block.mean(1, dtype=np.float32)), last)
+            yield resampler.push(torch.from_numpy(mono), last)
             if last:
                 break
     if not length:
@@ -187,9 +216,7 @@ def _blocks(path: Path, rate_hz: int) -> Iterator[Tensor]:
 
 
 def _int16(x: Tensor) -> np.ndarray:
-    """Sound in [−1, 1] as int16."""
-    if float(x.abs().max()) > 1 + TOLERANCE:
-        raise _Beyond
+    """Sound in [−1, 1] as int16; what is outside is clipped."""
     return (x.clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
 
 
@@ -230,48 +257,41 @@ def read_clips(path: Path, rate_hz: int, n: int, floor: float | None = None) -> 
     """A file as clips; without those that never exceed ``floor`` (of 1), if it is given.
 
     Raises:
-        BadFile: as ``clips_of``; or nothing is left.
+        BadFile: as ``Sound``; or nothing is left.
     """
 
-    gain = 1.0
-    try:
-        x = _kept(path, rate_hz, n, floor, gain)
-    except _Beyond:
-        gain = _gain(path, rate_hz)
-        x = _kept(path, rate_hz, n, floor, gain)
+    sound = Sound(path, rate_hz)
+    x = _kept(sound, n, floor)
+    if sound.beyond():
+        x = _kept(sound, n, floor)
     if not len(x):
         raise BadFile(f"{path} is silent.", "silent")
-    return Clips(x, gain)
+    return Clips(x, sound.gain)
+
+
+def _kept(sound: Sound, n: int, floor: float | None) -> np.ndarray:
+    """The clips of a sound, but for silent ones, int16 ``(clips, n)``."""
+    x, count = np.empty((1, n), np.int16), 0
+    for clip in clips_of(sound, n):
+        if floor is None or np.abs(clip.astype(np.int32)).max() > 32767 * floor:
+            if count == len(x):  # one large block, whose memory goes back to the system; many small ones keep it
+                x, before = np.empty((2 * count, n), np.int16), x
+                x[:count] = before
+            x[count] = clip
+            count += 1
+    x.resize((count, n), refcheck=False)  # in place
+    return x
 
 
 def read_sound(path: Path, rate_hz: int) -> np.ndarray:
     """A file, whole, int16 ``(m,)``; one that goes beyond full scale is softer as a whole.
 
     Raises:
-        BadFile: as ``clips_of``.
+        BadFile: as ``Sound``.
     """
-    try:
-        return np.concatenate([_int16(block) for block in _blocks(path, rate_hz) if len(block)])
-    except _Beyond:
-        gain = _gain(path, rate_hz)
-        return np.concatenate([_int16(block * gain) for block in _blocks(path, rate_hz) if len(block)])
-
-
-def _gain(path: Path, rate_hz: int) -> float:
-    """What brings a file to full scale."""
-    return 1 / max(float(block.abs().max()) for block in _blocks(path, rate_hz) if len(block))
-
-
-def _kept(path: Path, rate_hz: int, n: int, floor: float | None, gain: float) -> np.ndarray:
-    """The clips of a file, but for silent ones, int16 ``(clips, n)``."""
-    x, count = np.empty((1, n), np.int16), 0
-    for clip in clips_of(path, rate_hz, n, gain):
-        if floor is None or np.abs(clip.astype(np.int32)).max() > 32767 * floor:
-            if count == len(x):  # one large block, whose memory goes back to the system; many small ones keep it
-                x = np.concatenate([x, np.empty_like(x)])
-            x[count] = clip
-            count += 1
-    return x[:count].copy()
+    sound = Sound(path, rate_hz)
+    x = np.concatenate([_int16(block) for block in sound])
+    return np.concatenate([_int16(block) for block in sound]) if sound.beyond() else x
 
 
 def read_files(

@@ -30,7 +30,7 @@ from musegen.errors import BadInput
 from musegen_audio.backend import torchaudio
 from musegen_audio.tones import Tones
 
-__all__ = ["CHUNK", "Spectral"]
+__all__ = ["Spectral"]
 
 HANN_BINS = 1.5
 """Bins over which a Hann window spreads the power of a sine, as an equivalent rectangle."""
@@ -38,7 +38,6 @@ PART_FRAMES, OVERLAP_FRAMES = 2048, 16
 """Of a long sound, which are made at a time, and which two parts share, at least."""
 INVERSION_STEPS, PHASE_STEPS, MOMENTUM = 40, 32, 0.99
 CHUNK = 64
-"""Clips that are worked on at a time."""
 
 
 class Spectral:

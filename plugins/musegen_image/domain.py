@@ -35,7 +35,9 @@ from musegen_image.targets import Arrays, add_background, read_optical_digits, r
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImageDomain"]
+__all__ = ["ImageConfig", "ImageDomain"]
+
+Binarisation = Literal["auto", "none", "threshold", "dynamic", "static"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ImageConfig:
     dense: int = option(
         0, "units of a fully connected layer next to code and features in the dcgan networks; 0: none", ge=0
     )
-    binarisation: Literal["auto", "none", "threshold", "dynamic", "static"] = option(
+    binarisation: Binarisation = option(
         "auto",
         "none: levels as they are; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA); "
         "auto: dynamic for grey pictures and MNIST, none for pictures with colour",
@@ -78,7 +80,7 @@ class ImageConfig:
             raise BadInput(f"levels={self.levels} is invalid: use two numbers, black and white, such as [0, 4095].")
 
     @property
-    def binary(self) -> Literal["none", "threshold", "dynamic", "static"]:
+    def binary(self) -> Binarisation:
         """How pictures are binarised: ``binarisation``, decided."""
         if self.binarisation != "auto":
             return self.binarisation

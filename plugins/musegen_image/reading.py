@@ -97,10 +97,9 @@ def read_pictures(
         levels: of black and white, of floats and 32-bit integers; found if not given.
 
     Raises:
-        BadInput: none of them can be read.
+        BadInput: none of them can be read, or all of them do not fit into memory.
     """
-    channels = 3 if mode == "rgb" else 1
-    images = np.empty((len(paths), channels, size, size), np.uint8)
+    images = _room(len(paths), 3 if mode == "rgb" else 1, size)
     spans: dict[int, tuple[str, Levels]] = {}
     reasons: dict[int, str] = {}
     first = ""
@@ -112,7 +111,9 @@ def read_pictures(
         if result.span is not None:
             spans[i] = (result.kind, result.span)
         if result.image.ndim == 3 and images.shape[1] == 1:  # the first one with colour
-            images = np.repeat(images, 3, 1)
+            grey, images = images, _room(len(paths), 3, size)
+            images[:i] = grey[:i]
+            del grey
         images[i] = result.image if result.image.ndim == 2 else result.image.transpose(2, 0, 1)
     if len(reasons) == len(paths):
         raise BadInput(f"None of the {len(paths)} pictures can be read; the first: {first}")
@@ -129,6 +130,17 @@ def read_pictures(
     if reasons:
         images = images[read]
     return Pictures(images, read, [(str(paths[i]), reason) for i, reason in reasons.items()], levels, remarks)
+
+
+def _room(n: int, channels: int, size: int) -> np.ndarray:
+    """An array for n pictures."""
+    try:
+        return np.empty((n, channels, size, size), np.uint8)
+    except MemoryError:
+        gigabytes = n * channels * size**2 / 1e9
+        raise BadInput(
+            f"{n} pictures of size={size} take {gigabytes:.0f} GB, which this machine has not: use a smaller size."
+        ) from None
 
 
 def _loaded(

@@ -19,7 +19,7 @@ from musegen.errors import BadInput
 from musegen_audio import files
 from musegen_audio.backend import torchaudio
 from musegen_audio.domain import AudioConfig, AudioDomain
-from musegen_audio.files import Resampler, clips_of, read_files, resample
+from musegen_audio.files import Resampler, Sound, clips_of, read_files, resample
 
 RATE, N = 8000, 2000
 
@@ -318,7 +318,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     path.write_bytes(wave_bytes(np.zeros(1200 * RATE), RATE, "PCM_16", "FLAC"))
     tracemalloc.start()
-    assert sum(1 for _ in clips_of(path, RATE, N)) == 1200 * RATE // N
+    assert sum(1 for _ in clips_of(Sound(path, RATE), N)) == 1200 * RATE // N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1200 * RATE  # bytes; as int16 the whole is twice that, and as float32 four times

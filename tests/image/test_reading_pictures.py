@@ -156,6 +156,22 @@ def test_pictures_that_cannot_be_used_at_all(tmp_path: Path) -> None:
         opened(tmp_path / "a.png")
 
 
+def test_more_than_the_memory_holds_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", "L", (9, 9), 3)
+    with pytest.raises(BadInput, match="1 pictures of size=1000000000 take 1000000000 GB"):
+        read(tmp_path, 10**9)
+
+
+def test_the_first_of_several_pictures_in_a_file_counts(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (16, 16), (200, 0, 0)), Image.new("RGB", (16, 16), (0, 0, 200))
+    for name, kind in (("a.jpg", "MPO"), ("b.tif", "TIFF"), ("c.webp", "WEBP"), ("d.png", "PNG")):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        first.copy().save(tmp_path / name, kind, save_all=True, append_images=[second.copy()], **options)
+    found = read(tmp_path)
+    assert found.left_out == []
+    assert np.abs(found.images[:, :, 8, 8].astype(int) - [200, 0, 0]).max() <= 3
+
+
 def test_a_decompression_bomb_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("musegen_image.reading.PIXEL_CAP", 100)
     save(tmp_path / "a.png", "L", (11, 10), 3)
@@ -175,6 +191,14 @@ def test_sixteen_bits_have_one_scale_whatever_a_picture_holds(tmp_path: Path) ->
     found = read(tmp_path)
     assert found.images[:, 0, 8, 8].tolist() == [255, 128, 1, 0, 0]
     assert found.remarks == []
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bits_of_either_byte_order(order: str, tmp_path: Path) -> None:
+    values = np.full((16, 16), 0x8000, f"{order}u2")
+    picture = Image.frombuffer("I;16" if order == "<" else "I;16B", (16, 16), values.tobytes(), "raw")
+    picture.save(tmp_path / "a.tif")
+    assert read(tmp_path).images[0, 0, 8, 8] == 128
 
 
 def test_floats_from_0_to_1_are_used_as_they_are(tmp_path: Path) -> None:
@@ -267,6 +291,26 @@ def test_grey_pictures_are_binarised_as_digits_are(picture_folder: Path) -> None
     assert sizes == {"train": [24, 24], "valid": [3, 3], "test": [3, 3]}
 
 
+@pytest.mark.parametrize("kind", ["grey jpeg", "mixed", "floats"])
+def test_what_a_run_has_resolved_reads_the_same_again(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        small = rng.integers(0, 256, (9, 9), np.uint8)
+        large = np.asarray(Image.fromarray(small).resize((300, 200), Image.Resampling.BICUBIC))
+        match kind:
+            case "grey jpeg":
+                Image.fromarray(np.repeat(large[..., None], 3, 2)).save(tmp_path / f"{i}.jpg")
+            case "floats":
+                from_values(tmp_path / f"{i}.tif", large.astype(np.float32) - 50)
+            case _:
+                path = tmp_path / (f"{i}.png" if i % 2 else f"{i}.jpg")
+                from_values(path, large if i % 3 else np.dstack([large, large[::-1], large]))
+    domain, data = opened(tmp_path)
+    assert domain.config.colour == ("rgb" if kind == "mixed" else "grey")
+    again, same = ImageDomain.open(domain.config, tmp_path, tmp_path)
+    assert (again.config, same.fingerprint) == (domain.config, data.fingerprint)
+
+
 # Classes and splits
 
 
@@ -291,8 +335,23 @@ def test_folders_of_splits_with_classes_below(tmp_path: Path, run: Callable[...,
     (line,) = [line for line in trained.err.splitlines() if line.startswith("left out")]
     assert line == "left out: 2 .txt, 1 damaged, 1 outside the class folders (see r/skipped.csv)"
     assert Path("r/skipped.csv").read_text().count("\n") == 5
+    quiet = run("train", "vae", "image", tmp_path / "d", "--steps", 1, "--set", "size=8", "--out", "q", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
     text = run("data", "info", tmp_path / "d", "--set", "size=8").out
     assert "The pictures are split by their folders." in text
+
+
+def test_a_folder_instead_of_a_file_may_hold_other_things(tmp_path: Path, run: Callable[..., Result]) -> None:
+    for i in range(6):
+        save(tmp_path / f"d/{i % 2}/{i}.png", "L", (9, 9), 40 * i)
+    assert run("train", "ae", "image", tmp_path / "d", "--steps", 1, "--set", "size=8", "--out", "r").code == 0
+    for name in ("Thumbs.db", "notes.txt", ".hidden.png"):
+        (tmp_path / "d/0" / name).write_text("no picture")
+    done = run("arithmetic", "r", tmp_path / "d/0", tmp_path / "d/1", tmp_path / "d/1/1.png", "--out", "sum")
+    assert done.code == 0, done.err
+    (tmp_path / "none").mkdir()
+    refused = run("arithmetic", "r", tmp_path / "none", tmp_path / "d", tmp_path / "d", "--out", "x")
+    assert (refused.code, "holds no files that this model reads" in refused.err) == (2, True)
 
 
 def test_many_classes_keep_their_numbers(tmp_path: Path) -> None:
