@@ -80,7 +80,7 @@ class ImageConfig:
             raise BadInput(f"levels={self.levels} is invalid: use two numbers, black and white, such as [0, 4095].")
 
     @property
-    def binary(self) -> Binarisation:
+    def binary(self) -> Literal["none", "threshold", "dynamic", "static"]:
         """How pictures are binarised: ``binarisation``, decided."""
         if self.binarisation != "auto":
             return self.binarisation
