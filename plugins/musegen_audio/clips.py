@@ -24,8 +24,9 @@ __all__ = ["Clip", "Recording", "limited", "sheet"]
 
 PEAK = 0.99
 """Louder sounds are brought down to this when they are written."""
-LIMITER_S = 0.001
-"""How far from a peak the sound is softer for it, in seconds on either side."""
+LIMITER_S = 0.0002
+"""How far from a peak the sound is softer for it, in seconds on either side. The shorter, the less does one peak take away, and the
+more is it as if peaks were cut off; of loud music it makes next to no difference."""
 SHOWN_FRAMES = 2048
 """Of a long recording's picture, at most."""
 

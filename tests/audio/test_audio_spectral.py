@@ -141,7 +141,7 @@ def test_a_square_wave_at_full_scale_is_hardly_softer() -> None:
         10 * math.log10(float(limited(x, s.rate_hz)[0, 1024:-1024].square().mean()))
         for x in (square, s.synthesise(s.analyse(square)))
     )
-    assert back - there > -2  # with random phases, and one peak deciding for all, it was 9.6 dB softer
+    assert back - there > -1.1  # with random phases, and one peak deciding for all, it was 9.6 dB softer
     assert frequency(s.synthesise(s.analyse(square))[0], s.rate_hz) == pytest.approx(440, abs=1)
 
 
