@@ -78,7 +78,7 @@ def test_every_shape_fits(
 def test_codes_that_are_too_short_are_refused(preset: str) -> None:
     domain, n = domain_of(preset), SHORTEST[preset]
     domain.network(Decoder(n))
-    with pytest.raises(BadInput, match=f"into {n} parts for 5 tracks.*latent_dim to {n} or more"):
+    with pytest.raises(BadInput, match=f"into {n} parts for 5 tracks.*latent_dim={n} or more"):
         domain.network(Decoder(n - 1))
 
 
