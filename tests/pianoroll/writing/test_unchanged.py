@@ -31,10 +31,11 @@ Event = tuple[int, bytes]
 pytestmark = pytest.mark.filterwarnings("ignore::musegen.errors.MusegenWarning")
 
 
-def events_of(content: bytes) -> list[list[Event]]:
+def events_of(content: bytes | mido.MidiFile) -> list[list[Event]]:
     """Every event of every track by tick, by mido."""
     tracks = []
-    for messages in mido.MidiFile(file=io.BytesIO(content), clip=True).tracks:
+    file = content if isinstance(content, mido.MidiFile) else mido.MidiFile(file=io.BytesIO(content), clip=True)
+    for messages in file.tracks:
         now, found = 0, []
         for message in messages:
             now += message.time
@@ -82,8 +83,9 @@ def check(path: Path, domain: PianorollDomain, keep: Any) -> list[list[Event]]:
     x, writer = domain.read_given(path, keep)
     (piece,) = writer.pieces(samples_like(x, x.shape[1] if keep == "given" else x.shape[1] + domain.config.bar_steps))
     assert piece.midi is not None
-    before, after = events_of(path.read_bytes()), events_of(piece.midi.content())
-    assert mido.MidiFile(path, clip=True).ticks_per_beat == piece.midi.division
+    file = mido.MidiFile(path, clip=True)
+    before, after = events_of(file), events_of(piece.midi.content())
+    assert file.ticks_per_beat == piece.midi.division
     new = after[len(before) :]
     assert new, "the model wrote nothing"
     assert not Counter(before[0]) - Counter(after[0])
