@@ -31,7 +31,8 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     Raises:
         BadInput: nothing to read there, or no windows.
     """
-    source = source if source is not None else bundled("freedoom")
+    ours = source is None
+    source = bundled("freedoom") if source is None else source
     store, skipped, unread = find_store(config, source, cache)
     tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
     metre = metre_of(config, store)
@@ -62,7 +63,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         splits |= {"target": second["train"], "target_valid": second["valid"], "target_test": second["test"]}
         description += f"; target {config.target}, {len(second['train'])} windows"
         fingerprint = hashlib.sha256((fingerprint + more).encode()).hexdigest()
-    return config, Data(splits, fingerprint, description, skipped, remarks(config, store, unread))
+    return config, Data(splits, fingerprint, description, skipped, remarks(config, store, "" if ours else unread))
 
 
 def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]], str]:

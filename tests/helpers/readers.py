@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import mido
 import numpy as np
 
 from musegen_pianoroll.reading import roles, worker
@@ -14,6 +16,23 @@ from musegen_pianoroll.reading.quantise import Quantised
 from musegen_pianoroll.reading.score import Score
 
 HERE = Path("file.mid")
+Event = tuple[int, bytes]
+"""A tick, and the bytes of an event."""
+
+
+def events_by_mido(file: bytes | mido.MidiFile, clip: bool = False) -> list[list[Event]]:
+    """Every event of every track by tick, without the ends of tracks; mido gives system exclusive events without their length."""
+    tracks = []
+    for messages in (
+        file if isinstance(file, mido.MidiFile) else mido.MidiFile(file=io.BytesIO(file), clip=clip)
+    ).tracks:
+        now, found = 0, []
+        for message in messages:
+            now += message.time
+            if message.type != "end_of_track":
+                found.append((now, bytes(message.bytes())))
+        tracks.append(found)
+    return tracks
 
 
 def read_score(data: bytes, pedal: Pedal = "piano") -> Score:

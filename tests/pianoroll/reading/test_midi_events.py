@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import io
-
 import midi_files
-import mido
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_files import END, chunk, header, midi, piece, quantity, track
-from readers import HERE, read_score
+from readers import HERE, Event, events_by_mido, read_score
 
 from musegen.data.bundled import bundled
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.events import MOST_LOST
 from musegen_pianoroll.reading.whole import read_whole
 from musegen_pianoroll.writing.midi import MidiFile
-
-Event = tuple[int, bytes]
-
-
-def by_mido(data: bytes) -> list[list[Event]]:
-    """Events of each track by tick, as bytes, without the ends of tracks."""
-    tracks = []
-    for messages in mido.MidiFile(file=io.BytesIO(data)).tracks:
-        now, events = 0, []
-        for message in messages:
-            now += message.time
-            if message.type != "end_of_track":
-                events.append((now, bytes(message.bytes())))
-        tracks.append(events)
-    return tracks
 
 
 def by_us(data: bytes) -> list[list[Event]]:
@@ -77,7 +59,7 @@ def test_sound_tracks_are_read_event_by_event(content: list[tuple[bytes, list[Ev
 def test_real_files_are_read_as_mido_reads_them(name: str) -> None:
     for path in sorted(bundled(name).glob("*.mid")):
         found = by_us(path.read_bytes())
-        for ours, theirs in zip(found, by_mido(path.read_bytes()), strict=True):
+        for ours, theirs in zip(found, events_by_mido(path.read_bytes()), strict=True):
             # mido gives the content of a system exclusive event without its length.
             assert [event for event in ours if event[1][0] != 0xF0] == [e for e in theirs if e[1][0] != 0xF0], path
 
@@ -193,7 +175,7 @@ def test_what_players_play_is_read_and_what_was_mended_is_said(what: str) -> Non
     found = read_whole(data, HERE)
     again = MidiFile(found.division, found.tracks, found.ends, found.kind).content()
     if what not in ("a clock", "frames"):
-        assert sum(event[1][0] == 0x90 and event[1][2] > 0 for t in by_mido(again) for event in t) == n_notes
+        assert sum(event[1][0] == 0x90 and event[1][2] > 0 for t in events_by_mido(again) for event in t) == n_notes
 
 
 def test_the_metre_of_two_bytes_and_the_frames() -> None:
@@ -292,7 +274,7 @@ def test_small_files_on_which_decoders_differ(data: str) -> None:
     """mido's notes are right: here, how many begin, and where."""
     expected = [
         (tick, event[1])
-        for events in by_mido(bytes.fromhex(data))
+        for events in events_by_mido(bytes.fromhex(data))
         for tick, event in events
         if event[0] & 0xF0 == 0x90 and event[2]
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from commands import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_files import chunk, header, midi, quantity
+from readers import Event, events_by_mido
 
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
@@ -27,22 +27,11 @@ from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.writing.midi import MidiFile, Part
 
-Event = tuple[int, bytes]
 pytestmark = pytest.mark.filterwarnings("ignore::musegen.errors.MusegenWarning")
 
 
 def events_of(content: bytes | mido.MidiFile) -> list[list[Event]]:
-    """Every event of every track by tick, by mido."""
-    tracks = []
-    file = content if isinstance(content, mido.MidiFile) else mido.MidiFile(file=io.BytesIO(content), clip=True)
-    for messages in file.tracks:
-        now, found = 0, []
-        for message in messages:
-            now += message.time
-            if message.type != "end_of_track":
-                found.append((now, bytes(message.bytes())))
-        tracks.append(found)
-    return tracks
+    return events_by_mido(content, clip=True)
 
 
 def channels_of(tracks: list[list[Event]]) -> set[tuple[int, int]]:
