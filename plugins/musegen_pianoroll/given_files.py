@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list
             f"{path} has no {config.bars} bars of {_metre(config)} in a row, which this model works on{_bars_it_has(known)}."
             + _way_out(config)
         )
-    _say(path, known, [*_other_bars(config, known), *_off_grid(config, known)])
+    _say(path, known, [*_other_bars(config, known), *_bars_too_few(config, runs), *_off_grid(config, known)])
     return planes, starts
 
 
@@ -156,6 +157,12 @@ def _other_bars(config: PianorollConfig, known: dict[str, Any]) -> list[str]:
     runs, others = bars_in(known["segments"], config.signature, config.steps_per_beat)
     others += known["n_odd"]
     return [f"{others} of {others + sum(n for _, n in runs)} bars, which are not of {_metre(config)}"] if others else []
+
+
+def _bars_too_few(config: PianorollConfig, runs: Sequence[tuple[int, int]]) -> list[str]:
+    """Bars that are left over where a file is cut into samples."""
+    n = sum(n_bars % config.bars for _, n_bars in runs)
+    return [f"{n} bar{'s' * (n > 1)} that do{'es' * (n == 1)} not fill a sample of {config.bars}"] if n else []
 
 
 def _off_grid(config: PianorollConfig, known: dict[str, Any]) -> list[str]:
