@@ -6,7 +6,7 @@ from pathlib import Path
 
 from musegen.errors import BadInput
 
-__all__ = ["MidiError"]
+__all__ = ["MidiError", "TooManyEvents"]
 
 
 class MidiError(BadInput):
@@ -24,3 +24,7 @@ class MidiError(BadInput):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class TooManyEvents(Exception):
+    """Tracks hold more events than may be read."""

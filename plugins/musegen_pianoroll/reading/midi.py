@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from musegen_pianoroll.reading.decoding import decode
-from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.events import TooManyEvents, read_events
+from musegen_pianoroll.reading.errors import MidiError, TooManyEvents
+from musegen_pianoroll.reading.events import read_events
 from musegen_pianoroll.reading.layout import layout
 from musegen_pianoroll.reading.options import Pedal
 from musegen_pianoroll.reading.score import Score

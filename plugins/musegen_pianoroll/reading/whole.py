@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.events import Events, TooManyEvents, read_events
+from musegen_pianoroll.reading.errors import MidiError, TooManyEvents
+from musegen_pianoroll.reading.events import Events, read_events
 from musegen_pianoroll.reading.layout import layout
 from musegen_pianoroll.reading.meta import sound_meta
 from musegen_pianoroll.reading.midi import BEAT_CAP, EVENT_CAP

@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.files import write_atomically
-from musegen_pianoroll.reading.events import END_OF_TRACK, quantity
 from musegen_pianoroll.reading.meta import METRE, PORT, TEMPO, TRACK_NAME
+from musegen_pianoroll.reading.track import END_OF_TRACK, quantity
 from musegen_pianoroll.store.format import StoreTrack
 
 __all__ = [

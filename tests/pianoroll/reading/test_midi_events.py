@@ -11,7 +11,7 @@ from readers import HERE, Event, events_by_mido, read_score
 
 from musegen.data.bundled import bundled
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.events import MOST_LOST
+from musegen_pianoroll.reading.track import MOST_LOST
 from musegen_pianoroll.reading.whole import read_whole
 from musegen_pianoroll.writing.midi import MidiFile
 
