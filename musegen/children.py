@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from itertools import pairwise
-from types import ModuleType
+
+# Nothing more, for the current folder may still be looked in.
 
 __all__ = ["command", "environment", "leave_current_folder", "trust"]
 
@@ -19,10 +20,11 @@ _OURS = {os.path.realpath(os.path.dirname(os.path.dirname(os.path.abspath(__file
 """Folders that musegen and its plugins were imported from."""
 
 
-def trust(module: ModuleType) -> None:
-    """Note where a plugin was imported from: children may import it too."""
+def trust(name: str) -> None:
+    """Note where a plugin's module, which was imported, comes from: children may import it too."""
+    module = sys.modules[name]
     if file := getattr(module, "__file__", None):
-        depth = module.__name__.count(".") + (1 if hasattr(module, "__path__") else 0)
+        depth = name.count(".") + hasattr(module, "__path__")
         folder = os.path.dirname(os.path.abspath(file))
         for _ in range(depth):
             folder = os.path.dirname(folder)

@@ -86,7 +86,7 @@ class Registry:
             try:
                 with quiet():
                     plugin = point.load()
-                children.trust(sys.modules[point.module])
+                children.trust(point.module)
             except KeyboardInterrupt:
                 raise
             # A plugin's import may do anything, sys.exit() included; it must not take the others along.
