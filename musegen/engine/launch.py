@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from musegen import children
+from musegen.limits import most_processes
 from musegen.plugins import registry
 
 __all__ = ["LAUNCHER", "MEETING", "environment", "launch", "wanted"]
@@ -30,8 +32,9 @@ def wanted(processes: object) -> int:
     """How many processes to start for an option as the user wrote it; 1 where somebody else started this one."""
     if "WORLD_SIZE" in os.environ:
         return 1
-    # What is no number is reported where all options are checked.
-    return int(str(processes)) if str(processes).isdigit() else 1
+    # What is no number, or too high, is reported where all options are checked.
+    n = int(str(processes)) if re.fullmatch("[0-9]{1,9}", str(processes)) else 1
+    return n if n <= most_processes() else 1
 
 
 def launch(n: int) -> int:
