@@ -18,11 +18,16 @@ torch.Size([4, 1, 28, 28])
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from musegen.errors import BadInput, MusegenError, TrainingDiverged
-from musegen.reporting import doing
+from musegen import children
+
+children.leave_current_folder()  # before anything else is looked for there
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from musegen.errors import BadInput, MusegenError, TrainingDiverged  # noqa: E402
+from musegen.reporting import doing  # noqa: E402
 
 if TYPE_CHECKING:
     from musegen.models.loading import load

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["BadFile", "BadInput", "MusegenError", "MusegenWarning", "ProcessLost", "TrainingDiverged", "did_you_mean"]
+from musegen.limits import VALUE_CHARACTERS
+
+__all__ = [
+    "BadFile",
+    "BadInput",
+    "MusegenError",
+    "MusegenWarning",
+    "ProcessLost",
+    "TrainingDiverged",
+    "did_you_mean",
+    "shown",
+]
 
 
 class MusegenError(Exception):
@@ -54,11 +66,21 @@ class ProcessLost(MusegenError):
         )
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it: cut, if it is long."""
+    try:
+        text = str(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number of more than 4,000 digits"
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]} …"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' Did you mean "x"?'`` for the closest known word, else the list of known ones."""
     import difflib  # only for a message: everything imports this module, and most runs need no message
 
     known = sorted(known)
+    word = word[:VALUE_CHARACTERS]
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f' Did you mean "{close[0]}"?'

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 from musegen.errors import BadInput
 
-__all__ = ["FORMAT", "at_home", "check_format", "sync_folder", "user_path", "write_atomically", "write_file"]
+__all__ = [
+    "FORMAT",
+    "at_home",
+    "check_format",
+    "read_file",
+    "regular",
+    "sync_folder",
+    "user_path",
+    "write_atomically",
+    "write_file",
+]
 
 FORMAT = 1
 """Version of the formats of run folders, checkpoints and model files. A change that old code cannot read raises it."""
@@ -39,6 +51,40 @@ def at_home(text: str) -> str:
 def user_path(path: str | Path) -> Path:
     """A path as a user wrote it: ``~`` is the home folder."""
     return Path(at_home(os.fspath(path)))
+
+
+def regular(path: str | Path) -> int:
+    """Open a regular file for reading: a descriptor. What has no end, a pipe or a device, is refused without waiting for it.
+
+    Raises:
+        OSError: it cannot be opened, or is none; ``strerror`` says why.
+    """
+    # Opened so, a pipe is open at once, though nobody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+
+
+def read_file(path: str | Path, most: int) -> bytes:
+    """What is in a file that a user named.
+
+    Args:
+        most: bytes that it may have.
+
+    Raises:
+        BadInput: it cannot be read, is no regular file, or is larger.
+    """
+    path = user_path(path)
+    try:
+        with open(regular(path), "rb") as file:
+            content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+    except OSError as error:
+        raise BadInput(f"The file {path} cannot be read: {error.strerror}.") from None
+    if len(content) > most:
+        raise BadInput(f"The file {path} cannot be read: it has more than {most:,} bytes.")
+    return content
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -12,17 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from musegen.errors import BadInput, did_you_mean
-from musegen.files import at_home, user_path
+from musegen.errors import BadInput, did_you_mean, shown
+from musegen.files import at_home, read_file, user_path
+from musegen.limits import CONFIG_CAP_BYTES, CONFIG_CAP_VALUES, VALUE_CHARACTERS
 
 __all__ = [
     "NoOptions",
+    "NotRead",
     "describe",
     "flat_options",
     "from_text",
     "load_yaml",
     "option",
     "parse_assignments",
+    "read_yaml",
     "split_options",
     "validate",
 ]
@@ -96,16 +99,15 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{name}".{did_you_mean(name, fields)}')
+            raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{shown(name)}".{did_you_mean(name, fields)}')
     model = _checking(config_class)  # type: ignore[arg-type]
     try:
         checked = model(**{name: at_home(v) if isinstance(v, str) else v for name, v in values.items()})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        shown = str(values[name])
         raise BadInput(
-            f"{name}={shown} is invalid for {what}: {first['msg'][0].lower()}{first['msg'][1:]}. "
+            f"{name}={shown(values[name])} is invalid for {what}: {first['msg'][0].lower()}{first['msg'][1:]}. "
             f"Its meaning: {fields[name].metadata.get('meaning', '')}."
         ) from None
     return config_class(**{name: getattr(checked, name) for name in values})
@@ -182,7 +184,7 @@ def split_options(values: Mapping[str, Any], owners: Mapping[str, type], whose: 
         one, _, option = name.rpartition(".")
         owning = [owner for owner, known in names.items() if option in known and one in ("", owner)]
         if not owning:
-            lacking = f'{whose} has no option "{name}"' if whose else f'There is no option "{name}"'
+            lacking = f'{whose} has no option "{shown(name)}"' if whose else f'There is no option "{shown(name)}"'
             raise BadInput(f"{lacking}.{did_you_mean(option, set().union(*names.values()))}")
         for owner in owning:
             sorted_[owner][option] = values[name]
@@ -219,17 +221,17 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     Raises:
         BadInput: an assignment without ``=``, or a value that is no YAML.
     """
-    import yaml
-
     values = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name:
             raise BadInput(f'"--set {assignment}" is not of the form key=value.')
         try:
-            values[name.strip().replace("-", "_")] = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError):  # the latter: brackets within brackets, thousands of them
-            raise BadInput(f'The value of "--set {assignment}" cannot be read; put quotes around text.') from None
+            values[name.strip().replace("-", "_")] = read_yaml(text)
+        except NotRead as error:
+            raise BadInput(
+                f'The value of "--set {shown(assignment)}" cannot be read: it {error.reason}; put quotes around text.'
+            ) from None
     return values
 
 
@@ -242,8 +244,6 @@ def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         BadInput: a text that is neither.
     """
-    import yaml
-
     hints, values = get_type_hints(config_class), dict[str, Any](texts)
     for name, text in texts.items():
         kinds = (
@@ -253,9 +253,12 @@ def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
         )
         if kinds & {list, dict} and text.startswith(("[", "{")):
             try:
-                values[name] = yaml.safe_load(text)
-            except yaml.YAMLError:
-                raise BadInput(f'The value of --{name.replace("_", "-")} cannot be read: "{text}".') from None
+                values[name] = read_yaml(text)
+            except NotRead as error:
+                option = f"--{name.replace('_', '-')}"
+                raise BadInput(
+                    f'The value of {option} cannot be read, as it {error.reason}: "{shown(text)}".'
+                ) from None
         elif dict in kinds and ("=" in text or get_origin(hints[name]) is dict):
             pairs = [part.partition("=") for part in text.split(",")]
             if not all(key.strip() and equals and value.strip() for key, equals, value in pairs):
@@ -266,27 +269,79 @@ def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+class NotRead(Exception):
+    """A text is no YAML, or stands for too much.
+
+    Args:
+        reason: the end of a sentence.
+        line: from 1 on; 0: unknown.
+    """
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason)
+        self.reason, self.line = reason, line
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text says, in plain types.
+
+    Raises:
+        NotRead: it is none, or stands for more than ``CONFIG_CAP_VALUES`` values.
+    """
+    import yaml
+
+    invalid = "is no valid YAML"
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        raise NotRead(invalid, error.problem_mark.line + 1 if error.problem_mark else 0) from None
+    # The 99th month, a number of thousands of digits, brackets within brackets.
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
+        raise NotRead(invalid) from None
+
+
+def _count(node: Any, known: dict[int, int]) -> int:
+    """Values that a YAML node stands for, each as often as it is referred to.
+
+    Args:
+        known: of nodes that were counted, by their ``id``; 0 for those that are being counted.
+    """
+    if id(node) in known:
+        if not known[id(node)]:
+            raise NotRead("has a value that contains itself")
+        return known[id(node)]
+    known[id(node)] = 0
+    n = 1
+    if node.tag.endswith(":int") and len(node.value) > VALUE_CHARACTERS:
+        raise NotRead(f"has a number of {len(node.value):,} digits", node.start_mark.line + 1)
+    if isinstance(node.value, list):
+        for child in node.value:
+            n += sum(_count(part, known) for part in (child if isinstance(child, tuple) else (child,)))
+            if n > CONFIG_CAP_VALUES:
+                raise NotRead(f"stands for more than {CONFIG_CAP_VALUES:,} values")
+    known[id(node)] = n
+    return n
+
+
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """A YAML file that holds a mapping.
 
     Raises:
         BadInput: it does not exist, cannot be read, or holds something else.
     """
-    import yaml
-
     path = user_path(path)
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadInput(f"The file {path} cannot be read: {reason}.") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        line = (
-            f", line {error.problem_mark.line + 1}"
-            if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark
-            else ""
-        )
-        raise BadInput(f"The file {path}{line} is no valid YAML.") from None
+        values = read_yaml(read_file(path, CONFIG_CAP_BYTES).decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BadInput(f"The file {path} cannot be read: it is not text.") from None
+    except NotRead as error:
+        line = f", line {error.line}" if error.line else ""
+        raise BadInput(f"The file {path}{line} {error.reason}.") from None
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):

@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Self, TextIO, TypeVar
 
+from musegen.limits import MESSAGE_CHARACTERS
+
 __all__ = [
     "Terminal",
     "doing",
     "each",
     "listening",
     "no_color",
+    "plain",
     "report",
     "say",
     "several",
@@ -40,6 +43,8 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 _wording: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
+KEPT = {"\n", "\u00a0", "\u3000"}
+"""Characters that are not printable, says Python, and harmless."""
 PATIENCE_S = 0.5
 """What ends within so long shows nothing."""
 REFRESH_S = 0.1
@@ -98,7 +103,24 @@ def worded(wording: Callable[[str], str]) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print a message on standard error. It names options as Python does: ``steps=20``."""
-    print(_wording.get()(text), file=sys.stderr)
+    print(plain(_wording.get()(text), MESSAGE_CHARACTERS), file=sys.stderr)
+
+
+def plain(text: str, most: int | None = None) -> str:
+    """A text without what a terminal obeys: names of strangers' files may hold any character but ``/``. Lines stay lines.
+
+    Args:
+        most: characters; what is longer is cut.
+
+    >>> from musegen.reporting import plain
+    >>> plain("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[:most]} …"
+    if text.isprintable():
+        return text
+    return "".join(c if c in KEPT or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def several(n: int, noun: str) -> str:
@@ -221,7 +243,7 @@ def _line(what: str, done: int, total: int, unit: str, width: int, fine: bool) -
     else:
         count = f" {done}/{total}{' ' * bool(unit)}{unit}"
         room = width - _cells(count) - 1
-    what = _cut(what, room)
+    what = _cut(plain(what), room)
     if not count:
         return f"{what} …" if fine else f"{what} ..."
     n = min(BAR, room - _cells(what) - 1)

@@ -16,7 +16,7 @@ from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
 from musegen.cli.wording import as_typed
-from musegen.errors import MusegenError, MusegenWarning, ProcessLost
+from musegen.errors import MusegenError, MusegenWarning, ProcessLost, shown
 from musegen.files import at_home
 from musegen.reporting import Terminal, no_color, say, worded
 
@@ -125,7 +125,7 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
         if debug:
             raise
         if isinstance(error, CycloptsError):
-            print(_usage(error), file=sys.stderr)
+            say(_usage(error))
             return 2
         if not error.reported_elsewhere:
             say(str(error))
@@ -142,6 +142,6 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        print(f"Something unexpected happened: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        say(f"Something unexpected happened: {type(error).__name__}: {shown(error)} (--debug shows where)")
         return 1
     return 0

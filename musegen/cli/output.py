@@ -12,7 +12,7 @@ from typing import Any
 
 from musegen.errors import BadInput
 from musegen.files import write_file
-from musegen.reporting import styled, width_of
+from musegen.reporting import plain, styled, width_of
 
 __all__ = ["as_json", "check_free", "print_fields", "print_table", "print_text", "save_picture"]
 
@@ -44,7 +44,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], in_json: bool, title: str = "
     if not rows:
         return
     names = list(rows[0])
-    cells = [names, *([str(value) for value in row.values()] for row in rows)]
+    cells = [names, *([plain(str(value)) for value in row.values()] for row in rows)]
     width = width_of(sys.stdout, NO_TERMINAL)
     widths = _column_widths(cells, width)
     if widths is None:
@@ -57,12 +57,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], in_json: bool, title: str = "
 
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Names and values, one below the other."""
-    _print_pairs({name: str(value) for name, value in fields.items()}, "", width_of(sys.stdout, NO_TERMINAL))
+    _print_pairs({name: plain(str(value)) for name, value in fields.items()}, "", width_of(sys.stdout, NO_TERMINAL))
 
 
 def print_text(text: str) -> None:
     """Paragraphs; on a terminal their lines are broken at spaces where they would not fit."""
-    width = width_of(sys.stdout, 0)
+    width, text = width_of(sys.stdout, 0), plain(text)
     print("\n".join(_fitted(text, width)) if width else text)
 
 

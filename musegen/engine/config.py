@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from musegen.limits import most_processes
 from musegen.options import option
 
 __all__ = ["EngineConfig"]
@@ -30,7 +31,10 @@ class EngineConfig:
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     processes: int = option(
-        1, "processes on this machine that share every batch; torchrun says it for more machines", ge=1
+        1,
+        "processes on this machine that share every batch; torchrun says it for more machines",
+        ge=1,
+        le=most_processes(),
     )
     precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
     compile: Literal["none", "default", "reduce-overhead"] = option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+
+from musegen import children
+from musegen.limits import most_processes
+from musegen.plugins import registry
 
 __all__ = ["LAUNCHER", "MEETING", "environment", "launch", "wanted"]
 
@@ -27,8 +32,9 @@ def wanted(processes: object) -> int:
     """How many processes to start for an option as the user wrote it; 1 where somebody else started this one."""
     if "WORLD_SIZE" in os.environ:
         return 1
-    # What is no number is reported where all options are checked.
-    return int(str(processes)) if str(processes).isdigit() else 1
+    # What is no number, or too high, is reported where all options are checked.
+    n = int(str(processes)) if re.fullmatch("[0-9]{1,9}", str(processes)) else 1
+    return n if n <= most_processes() else 1
 
 
 def launch(n: int) -> int:
@@ -37,12 +43,13 @@ def launch(n: int) -> int:
     A signal is passed on to each of them, once. When one fails the others find out at their next word to it; whoever is left
     after ``GRACE_S`` is ended.
     """
-    children: list[subprocess.Popen[bytes]] = []
+    registry()  # plugins may come from somewhere that only this process knows
+    started: list[subprocess.Popen[bytes]] = []
     received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for child in children:
+        for child in started:
             child.send_signal(number)
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -50,20 +57,20 @@ def launch(n: int) -> int:
     try:
         meeting = str(Path(folder) / "meeting")
         # A session of its own: Ctrl-C on a terminal reaches this process alone, and the children through it, once.
-        children += [
+        started += [
             subprocess.Popen(_command(), env=environment(rank, n, meeting), start_new_session=True) for rank in range(n)
         ]
-        ended = _wait(children)
+        ended = _wait(started)
     finally:
-        for child in children:
+        for child in started:
             if child.poll() is None:
                 child.kill()
         shutil.rmtree(folder, ignore_errors=True)
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if received and any(child.returncode for child in children):
+    if received and any(child.returncode for child in started):
         return 128 + received[0]
-    return _exit_code(children, ended)
+    return _exit_code(started, ended)
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> set[int]:
@@ -104,7 +111,7 @@ def _exit_code(children: Sequence[subprocess.Popen[bytes]], ended: set[int]) -> 
 
 
 def _command() -> list[str]:
-    return [sys.executable, "-m", "musegen", *sys.argv[1:]]
+    return children.command("from musegen.cli import main; sys.exit(main())", *sys.argv[1:])
 
 
 def environment(rank: int, n: int, meeting: str) -> dict[str, str]:
@@ -118,6 +125,4 @@ def environment(rank: int, n: int, meeting: str) -> dict[str, str]:
         MEETING: meeting,
         LAUNCHER: str(os.getpid()),
     }
-    if sys.path[0] not in ("", os.getcwd()):  # the command musegen, and not python -m: nothing is imported from here
-        own["PYTHONSAFEPATH"] = "1"
-    return {"OMP_NUM_THREADS": str(threads), **os.environ, **own}
+    return {"OMP_NUM_THREADS": str(threads), **children.environment(**own)}

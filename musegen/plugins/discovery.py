@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from musegen import children
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
 from musegen.files import user_path
 from musegen.plugins import files
@@ -85,6 +86,7 @@ class Registry:
             try:
                 with quiet():
                     plugin = point.load()
+                children.trust(point.module)
             except KeyboardInterrupt:
                 raise
             # A plugin's import may do anything, sys.exit() included; it must not take the others along.

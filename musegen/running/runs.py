@@ -313,11 +313,11 @@ def _git_state() -> dict[str, Any] | None:
 
 def _git(*arguments: str) -> str | None:
     """What git says about that checkout; None where it has nothing to say, or hangs, as on a network drive that is gone."""
-    command = ["git", *arguments]
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # a folder around it is not ours, and its settings may have git run anything
+        return None
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=True
-        )
+        done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

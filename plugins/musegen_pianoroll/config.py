@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from musegen.errors import BadInput
 from musegen.options import option
+from musegen_pianoroll.limits import MOST_BARS
 from musegen_pianoroll.reading.options import Pedal, Reading
 from musegen_pianoroll.store.metres import COMMON, signature
 
@@ -25,6 +26,9 @@ class PianorollReading:
     )
     track: str = option(
         "", "the track of a given file, by name or number, that plays the part a model is given; empty: found"
+    )
+    most_bars: int = option(
+        MOST_BARS, "longest file that a model is given, in bars of its metre; a longer one is refused", ge=1
     )
 
 
@@ -43,7 +47,7 @@ class PianorollConfig(PianorollReading):
         "mapping; a store brings its own",
     )
     steps_per_beat: int = option(4, "time steps per quarter note; a store brings its own", ge=1, le=96)
-    bars: int = option(4, "bars per sample", ge=1)
+    bars: int = option(4, "bars per sample", ge=1, le=MOST_BARS)
     metre: str = option(
         "auto",
         "time signature of the bars used, such as 3/4: others are left out, but for parts of bars, such as 2/4 for 4/4, which are "

@@ -12,8 +12,8 @@ import numpy as np
 from musegen.contracts.domain import Keep
 from musegen.errors import BadInput, MusegenWarning
 from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.limits import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.formats import MIDI_SUFFIXES
-from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.whole import read_whole
 from musegen_pianoroll.store.format import GRIDS, StoreTrack
@@ -33,7 +33,7 @@ def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list
     Raises:
         BadInput: the file cannot be read, or has none.
     """
-    planes, known = read_piece(path, config.reading())
+    planes, known = read_piece(path, config.reading(), False, config.most_bars, config.bar_steps)
     runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
     starts = [
         first + bar * config.bar_steps
@@ -59,7 +59,8 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
         BadInput: the file cannot be read, or has no bar of the model's metre, or no notes for a track that is to be given.
     """
     at_once = keep in ("given", "given only")
-    planes, known = read_piece(path, config.reading(config.given if at_once else ()), with_sources=True)
+    reading = config.reading(config.given if at_once else ())
+    planes, known = read_piece(path, reading, True, config.most_bars, config.bar_steps)
     runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
     if not runs:
         raise BadInput(

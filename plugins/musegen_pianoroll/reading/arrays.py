@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from musegen_pianoroll.limits import MEMBER_CAP_BYTES
 from musegen_pianoroll.reading.errors import MidiError
 
 __all__ = ["array_header", "array_of", "member", "runs", "zipped_array"]
-
-MEMBER_CAP_BYTES = 256 << 20
 
 
 def member(archive: zipfile.ZipFile, name: str, path: Path, cap: int = MEMBER_CAP_BYTES) -> bytes:

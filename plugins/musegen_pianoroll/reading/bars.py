@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from musegen_pianoroll.limits import BEAT_CAP, NOTE_CAP
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.midi import BEAT_CAP, NOTE_CAP
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 from musegen_pianoroll.reading.unfolding import BarMarks, playing_order
 

@@ -11,7 +11,6 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,17 +20,20 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
+from musegen import children
 from musegen.errors import BadInput, MusegenError
 from musegen_pianoroll.reading.formats import NOTATION_SUFFIXES
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.store.writer import StoreWriter
 
-__all__ = ["Crew", "Stopped", "Worker", "watching"]
+__all__ = ["Crew", "DoesNotStart", "Stopped", "Worker", "watching"]
 
 TIMEOUT_S = 10.0
 PATIENCE = 6
 """How many times as long sheet music may take: the library that reads it needs a second for some pages."""
-WORKER = (sys.executable, "-m", "musegen_pianoroll.reading.worker")
+WORKER = "from musegen_pianoroll.reading.worker import main; main()"
+STARTS = 3
+"""How many times in a row a process may end before it begins to read."""
 _KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
 """For the C library of a worker: keep freed memory. Asking for it anew costs a quarter of the time that a file takes."""
 
@@ -41,6 +43,21 @@ class Stopped(MusegenError):
 
     def __str__(self) -> str:
         return "The readers were stopped from outside. What was read is kept: the same command goes on from there."
+
+
+class DoesNotStart(MusegenError):
+    """The reading process ends before it reads anything. Exit code 1.
+
+    Args:
+        reason: the last line that it wrote.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        why = f" ({reason})" if reason else ""
+        super().__init__(
+            f"The process that reads files ended {STARTS} times before it began{why}: see that musegen is installed whole."
+        )
 
 
 class Worker:
@@ -88,20 +105,35 @@ class Worker:
             )
 
     def _ask(self, request: dict[str, Any], patient: bool) -> bool:
-        """Whether a request was answered; if not, the process is gone. ``patient``: however long it takes."""
+        """Whether a request was answered; if not, the process is gone. ``patient``: however long it takes.
+
+        Raises:
+            DoesNotStart: the process ends before it begins with the request, ``STARTS`` times.
+        """
+        for n_failed in range(STARTS):
+            if self._ask_once(request, patient, said := self.progress.with_suffix(".said") if n_failed else None):
+                return True
+            if self.at()[1]:
+                return False
+        lines = said.read_text("utf-8", "replace").split("\n") if said is not None else []
+        raise DoesNotStart(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+
+    def _ask_once(self, request: dict[str, Any], patient: bool, said: Path | None) -> bool:
+        """``_ask`` without another try; ``said``: a file for what the process writes, if it is to be kept."""
         self.progress.write_bytes(bytes(8))
         if self.closed:
             raise Stopped
         if self.process is None:
             # A session of its own: Ctrl-C is for the parent, which must not take it for a crash of the reader.
-            self.process = subprocess.Popen(
-                WORKER,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**_KEPT_MEMORY, **os.environ},
-                start_new_session=True,
-            )
+            with open(os.devnull if said is None else said, "wb") as noise:
+                self.process = subprocess.Popen(
+                    children.command(WORKER),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=noise,
+                    env={**_KEPT_MEMORY, **children.environment()},
+                    start_new_session=True,
+                )
         process = self.process
         assert process.stdin is not None
         assert process.stdout is not None

@@ -6,11 +6,11 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from musegen_pianoroll.limits import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.errors import MidiError
 
-__all__ = ["SIZE_CAP_BYTES", "Layout", "layout"]
+__all__ = ["Layout", "layout"]
 
-SIZE_CAP_BYTES = 16 << 20
 HEADER_WITHIN = 4096
 """Bytes that may stand before a header: those of a RIFF or MacBinary file, for instance."""
 MOST_TRACKS = 65535

@@ -16,18 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from musegen_pianoroll.limits import BEAT_CAP, NOTE_CAP, TEMPO_CAP
 from musegen_pianoroll.reading.arrays import member, runs, zipped_array
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.metres import metres_from_downbeats
-from musegen_pianoroll.reading.midi import BEAT_CAP, NOTE_CAP
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 from musegen_pianoroll.reading.training_arrays import described, read_sparse, too_large
 
 __all__ = ["read_lpd", "read_npz"]
 
 SLOWEST_BPM, FASTEST_BPM, DEFAULT_BPM = 1.0, 10_000.0, 120.0
-MOST_TEMPOS = 10_000
-"""With more changes than these, only those that hold at the beginning of a beat are kept."""
 
 
 def read_npz(data: bytes, path: Path) -> Score:
@@ -117,11 +115,11 @@ def _tempos(bpm: np.ndarray, resolution: int) -> tuple[list[tuple[int, float]], 
         mended.append(f"tempos outside 1 to 10,000 beats per minute were left out, at {n:,} of {len(bpm):,} steps")
     step, value = np.flatnonzero(possible), bpm[possible]
     changes = np.concatenate([[True], value[1:] != value[:-1]]) if len(value) else possible[:0]
-    if changes.sum() > MOST_TEMPOS:
+    if changes.sum() > TEMPO_CAP:
         on_beat = step % resolution == 0
         step, value = step[on_beat], value[on_beat]
         changes = np.concatenate([[True], value[1:] != value[:-1]]) if len(value) else possible[:0]
-        mended.append(f"the tempo changes more than {MOST_TEMPOS:,} times, so one per beat was kept")
+        mended.append(f"the tempo changes more than {TEMPO_CAP:,} times, so one per beat was kept")
     tempos = list(zip(step[changes].tolist(), value[changes].tolist(), strict=True))
     return tempos or [(0, DEFAULT_BPM)], mended
 

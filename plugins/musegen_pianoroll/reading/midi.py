@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from musegen_pianoroll.limits import BEAT_CAP, EVENT_CAP, NOTE_CAP
 from musegen_pianoroll.reading.decoding import decode
 from musegen_pianoroll.reading.errors import MidiError, TooManyEvents
 from musegen_pianoroll.reading.events import read_events
@@ -15,12 +16,7 @@ from musegen_pianoroll.reading.layout import layout
 from musegen_pianoroll.reading.options import Pedal
 from musegen_pianoroll.reading.score import Score
 
-__all__ = ["BEAT_CAP", "EVENT_CAP", "NOTE_CAP", "read_scores"]
-
-NOTE_CAP = 1_000_000
-EVENT_CAP = 2_000_000
-BEAT_CAP = 50_000
-"""Longest piece, in quarter notes: about seven hours at 120 beats per minute."""
+__all__ = ["read_scores"]
 
 
 def read_scores(

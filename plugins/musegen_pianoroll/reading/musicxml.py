@@ -15,14 +15,13 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
+from musegen_pianoroll.limits import XML_CAP_BYTES, XML_LEVELS
 from musegen_pianoroll.reading.arrays import member
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.unfolding import BarMarks
 
 __all__ = ["Sheet", "safe_tree", "sheet_of", "unpacked_mxl"]
 
-XML_CAP_BYTES = 32 << 20
-MOST_LEVELS = 100
 NOT_NEEDED = {
     "beam", "credit", "defaults", "dynamics", "figured-bass", "harmony", "listening", "lyric", "play", "print", "stem",
 }  # fmt: skip
@@ -87,8 +86,8 @@ def safe_tree(data: bytes, path: Path) -> Element:
     def begin(*_: object) -> None:
         nonlocal level
         level += 1
-        if level > MOST_LEVELS:
-            raise MidiError(path, f"is XML nested more than {MOST_LEVELS} levels deep")
+        if level > XML_LEVELS:
+            raise MidiError(path, f"is XML nested more than {XML_LEVELS} levels deep")
 
     def end(_: str) -> None:
         nonlocal level

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from musegen_pianoroll.limits import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.abc_tunes import tune_score, tunes
 from musegen_pianoroll.reading.bars import joined, score_of
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.musicxml import safe_tree, sheet_of, unpacked_mxl
 from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.reading.sheets import bars_of, part_of

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from musegen_pianoroll.limits import BEAT_CAP
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.midi import BEAT_CAP
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import GRIDS, PACKED

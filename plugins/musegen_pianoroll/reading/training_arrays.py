@@ -13,18 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from musegen_pianoroll.limits import BEAT_CAP, CELL_CAP, SIZE_CAP_BYTES
 from musegen_pianoroll.reading.arrays import array_header, array_of, runs, zipped_array
 from musegen_pianoroll.reading.errors import MidiError
-from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
-from musegen_pianoroll.reading.midi import BEAT_CAP
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 
 __all__ = ["READ", "described", "fits", "most_phrases", "read_npy", "read_sparse", "too_large"]
 
 LOWEST_PITCH, N_PITCHES = 24, 84
-CELL_CAP = 8_000_000
-"""Cells that may sound: what they need of memory while they are read stays below 1 GB."""
 READ = "MuseGAN's training arrays are read: phrases, bars, steps, 84 pitches, 5 tracks"
 WAY_OUT = 'cut it into smaller files with "musegen data cut"'
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from musegen_pianoroll.limits import BEAT_CAP, EVENT_CAP
 from musegen_pianoroll.reading.errors import MidiError, TooManyEvents
 from musegen_pianoroll.reading.events import Events, read_events
 from musegen_pianoroll.reading.layout import layout
 from musegen_pianoroll.reading.meta import sound_meta
-from musegen_pianoroll.reading.midi import BEAT_CAP, EVENT_CAP
 
 __all__ = ["WholeFile", "read_whole"]
 

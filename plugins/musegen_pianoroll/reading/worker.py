@@ -28,9 +28,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from musegen.errors import BadInput
+from musegen_pianoroll.limits import READER_CAP_BYTES, SIZE_CAP_BYTES
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.formats import MIDI_SUFFIXES, other_reader
-from musegen_pianoroll.reading.layout import SIZE_CAP_BYTES
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.quantise import Quantised, from_keys, pack_notes, quantise
@@ -39,7 +39,6 @@ from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import PACKED
 from musegen_pianoroll.store.tally import Tally
 
-MEMORY_CAP_BYTES = 4 << 30
 TOGETHER, TOGETHER_BYTES = 8, 1 << 18
 """Files that are read together: with more, arrays outgrow the processor's cache."""
 AT = struct.Struct("<II")
@@ -228,7 +227,7 @@ def main() -> None:
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_CAP_BYTES, MEMORY_CAP_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (READER_CAP_BYTES, READER_CAP_BYTES))
     except (ImportError, ValueError, OSError):
         pass  # no such limit on this system; the caps on sizes still hold
     # The parser may print; only answers belong on standard output.

@@ -166,7 +166,7 @@ def test_an_interrupted_build_goes_on_where_it_was(
     assert not out.exists()
     kept = 2 * len(list((tmp_path / "two.building").glob("*.json")))
     assert kept >= 4
-    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", LOGGED.format(log=str(log))))
+    monkeypatch.setattr(crew, "WORKER", LOGGED.format(log=str(log)))
     build_store(songs, out, workers=2)
     assert log.read_bytes().count(b"\0") == 11 - min(kept, 11)
     assert contents(out) == contents(tmp_path / "one")
@@ -222,7 +222,7 @@ def test_a_reader_stopped_from_outside_is_no_fault_of_the_file(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = "import sys, os; sys.stdin.readline(); os.kill(os.getpid(), 15)"
-    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", stopped))
+    monkeypatch.setattr(crew, "WORKER", stopped)
     with pytest.raises(Stopped, match="the same command goes on"):
         build_store(songs, tmp_path / "two", workers=1)
     assert not list((tmp_path / "two.building").glob("*.json"))
@@ -242,7 +242,7 @@ def interpret(files, *rest):
 worker.interpret = interpret
 worker.main()
 """
-    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", crashing))
+    monkeypatch.setattr(crew, "WORKER", crashing)
     monkeypatch.setattr(parts, "PART_FILES", 5)
     report = build_store(folder, tmp_path / "store", workers=2)
     assert report.skipped == [(f"{i}crash.mid", "crashed the reader") for i in (1, 2, 7)]

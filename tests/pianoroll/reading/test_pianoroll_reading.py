@@ -378,7 +378,7 @@ worker.main()
 
 
 def test_a_crash_or_a_hang_costs_one_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", CRASHING))
+    monkeypatch.setattr(crew, "WORKER", CRASHING)
     monkeypatch.setattr(crew, "TIMEOUT_S", 3.0)
     for i, name in enumerate(("crash", "hang", "huge", "print")):
         (folder / "deep" / f"1{name}.mid").write_bytes(piece(4, transpose=8 + i))
@@ -421,7 +421,7 @@ def test_no_file_of_a_thousand_is_opened_twice(tmp_path: Path, monkeypatch: pyte
     log.write_text("")
     for i in range(1000):
         (songs / f"{i:04d}.mid").write_bytes(midi([track([(0, 480, 1 + i % 100), (480, 960, 1 + i // 100)])]))
-    monkeypatch.setattr(crew, "WORKER", (sys.executable, "-c", WATCHED.format(log=str(log))))
+    monkeypatch.setattr(crew, "WORKER", WATCHED.format(log=str(log)))
     opened_here: list[str] = []
     watching = True
 

@@ -47,7 +47,7 @@ def channels_of(tracks: list[list[Event]]) -> set[tuple[int, int]]:
 def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read in this process: hundreds of them in a few seconds."""
 
-    def read(path: Path, reading: Reading, with_sources: bool = False) -> tuple[np.ndarray, dict[str, Any]]:
+    def read(path: Path, reading: Reading, with_sources: bool, *_: int) -> tuple[np.ndarray, dict[str, Any]]:
         ((piece, known, sources),) = worker.interpret([(path, worker.load(path))], reading, with_sources)
         known |= sources | {"segments": piece.grid.segments, "n_odd": piece.grid.n_odd, "tempos": piece.tempos}
         known |= {"n_notes": piece.n_notes, "off_grid": piece.off_grid, "mended": piece.grid.mended}

@@ -1,0 +1,24 @@
+"""Limits of what strangers' files may claim, each with its reason; those of each kind of data are with its plugin.
+
+What is within them is read whatever it holds; what is above is refused before memory is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+
+CONFIG_CAP_BYTES = 1 << 20
+"""Of a file of options: the longest real ones have some kilobytes."""
+CONFIG_CAP_VALUES = 100_000
+"""Values in it, with each reference counted as what it stands for: nine short lines may stand for a billion values."""
+VALUE_CHARACTERS = 200
+"""Of a value in a message: more tells nobody more."""
+MESSAGE_CHARACTERS = 4000
+"""Of a whole message: two screens."""
+PROCESSES_PER_CORE, FEWEST_PROCESSES = 4, 16
+"""Processes of a run on this machine: each takes 300 MB before it does anything. torchrun starts as many as it is told."""
+
+
+def most_processes() -> int:
+    """How many processes of a run may be started on this machine."""
+    return max(FEWEST_PROCESSES, PROCESSES_PER_CORE * (os.cpu_count() or 1))
