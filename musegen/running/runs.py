@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
 from musegen.files import FORMAT, check_format, user_path, write_atomically
+from musegen.folders import Claim, NewFolder
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
@@ -160,6 +160,10 @@ class Run:
             raise BadInput(f"The run folder {path} {what}: give the folder of a run.")
         return run
 
+    def claimed(self) -> Claim:
+        """A scope in which no other process trains this run."""
+        return Claim(self.path, f"The run {self.path}")
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
@@ -245,45 +249,13 @@ class Run:
         write_atomically(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-class NewRun:
-    """A run folder in the making: nothing appears under its name before ``commit``.
+def new_run(path: str | Path, overwrite: bool = False) -> NewFolder:
+    """A run folder in the making.
 
     Raises:
-        BadInput: the folder exists (unless ``overwrite`` and it is a run), or cannot be written.
+        BadInput: the folder exists (unless ``overwrite`` and it is a run).
     """
-
-    def __init__(self, path: str | Path, overwrite: bool = False) -> None:
-        self.path = user_path(path).absolute()
-        if self.path.is_file():
-            raise BadInput(f"{path} is a file: name a new folder with out=FOLDER.")
-        if self.path.is_dir() and any(self.path.iterdir()):
-            if not overwrite:
-                raise BadInput(
-                    f"The folder {path} exists: choose another with out=FOLDER, resume it, or add overwrite=True."
-                )
-            if not (self.path / "config.yaml").is_file():
-                raise BadInput(
-                    f"The folder {path} is no run of musegen, so overwrite=True leaves it alone: choose another with out=FOLDER."
-                )
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-
-    def __enter__(self) -> NewRun:
-        try:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            self.temporary.mkdir(parents=True)
-        except OSError as error:
-            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
-        return self
-
-    def commit(self) -> Run:
-        """Give the folder its name; an older run of that name goes only now."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.temporary.replace(self.path)
-        return Run(self.path)
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.temporary, ignore_errors=True)
+    return NewFolder(path, "config.yaml", "run", overwrite, "resume it, ")
 
 
 def _packages(distributions: Iterable[str]) -> dict[str, str | None]:
