@@ -37,8 +37,8 @@ AT_FDCWD = -100
 class Claim:
     """A scope in which this process alone writes a folder; it is created if it is not there.
 
-    The lock is held by the system (``flock``), so it ends with its process, however that ends: nobody waits for one that was killed.
-    The file of the lock lies in the folder and moves with it. On a file system without such locks there is none, and two
+    The lock is held by the system (``flock``), so it ends with its process, however that ends: nobody waits for one that was
+    killed. The file of the lock lies in the folder and moves with it. On a file system without such locks there is none, and two
     processes are kept apart only when their folders get their names.
 
     Args:
@@ -73,7 +73,7 @@ class Claim:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise BadInput(f"{self.folder / LOCK} is no file: remove it.")
             self._lock(descriptor)
-            if not self._is_mine(descriptor):
+            if not _is(descriptor, self.folder):
                 os.close(descriptor)
                 return False
             os.ftruncate(descriptor, 0)
@@ -99,15 +99,12 @@ class Claim:
             who = f"process {holder[1].decode()} on {holder[2].decode()}" if holder else "another process"
             raise BadInput(f"{self.what} is being written by {who}: wait until it is done, or stop it.") from None
 
-    def _is_mine(self, descriptor: int) -> bool:
-        """Whether the file of the lock is still the one in the folder."""
-        try:
-            return os.path.samestat(os.fstat(descriptor), os.lstat(self.folder / LOCK))
-        except OSError:
-            return False
+    def locks(self, folder: Path) -> bool:
+        """Whether it is this folder that is claimed: another one may have its name by now."""
+        return _is(self._descriptor, folder)
 
     def __exit__(self, *_: object) -> None:
-        if self._is_mine(self._descriptor):  # the folder may have been moved or removed
+        if self.locks(self.folder):  # the folder may have been moved or removed
             with contextlib.suppress(OSError):
                 (self.folder / LOCK).unlink()
         os.close(self._descriptor)
@@ -215,7 +212,7 @@ class NewFolder:
             BadInput: something has appeared there since; it is left alone.
         """
         try:
-            if self._old is None:
+            if self._old is None or not self.path.exists():
                 os.rename(self.temporary, self.path)
             else:
                 self._replace(self._old)
@@ -229,24 +226,16 @@ class NewFolder:
         self._done = True
         if self._claim is not None:
             self._claim.folder = self.path
-        if self._old is not None:
+        if self._old is not None and self._old.locks(self._old.folder):
             shutil.rmtree(self._old.folder, ignore_errors=True)
         sync_folder(self.path.parent)
         return self.path
 
     def _replace(self, old: Claim) -> None:
         """Change places with the older folder, if it is still the one that was looked at."""
-        before = os.stat(old.folder / LOCK)
-
-        def is_old(folder: Path) -> bool:
-            try:
-                return os.path.samestat(os.stat(folder / LOCK), before)
-            except OSError:
-                return False
-
         if _swapped(self.temporary, self.path):
             old.folder = self.temporary
-            if not is_old(old.folder):
+            if not old.locks(old.folder):
                 _swapped(self.temporary, self.path)
                 raise OSError(errno.EEXIST, "replaced meanwhile")
             return
@@ -254,7 +243,7 @@ class NewFolder:
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(self.path, aside)
         try:
-            if not is_old(aside):
+            if not old.locks(aside):
                 raise OSError(errno.EEXIST, "replaced meanwhile")
             os.rename(self.temporary, self.path)
         except OSError:
@@ -264,6 +253,14 @@ class NewFolder:
 
     def __exit__(self, *_: object) -> None:
         self._scope.close()
+
+
+def _is(descriptor: int, folder: Path) -> bool:
+    """Whether an open file is the lock that lies in a folder."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(folder / LOCK))
+    except OSError:
+        return False
 
 
 def _clear(folder: Path) -> None:

@@ -7,7 +7,8 @@ checkpoints/       see ``musegen.engine.checkpoint``
 samples/step_N/    samples in the domain's native format, and a picture
 skipped.csv        files of the data that were left out, and why
 data/              what the domain keeps, such as a packed store
-uncalibrated       empty: all steps are done, and ``Domain.calibrate`` is not; ``resume`` does it
+state.json         how far the run is, see ``State``
+lock               while it is written: the process that does
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import enum
 import functools
 import io
 import json
-import os
 import platform
 import re
 import subprocess
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from musegen.contracts.domain import Data, Domain
     from musegen.contracts.family import Family
 
-__all__ = ["Resolved", "Run", "option_owners", "resolve"]
+__all__ = ["Resolved", "Run", "State", "new_run", "option_owners", "resolve", "resolve_dict"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,23 @@ def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: boo
     return resolve(family, domain, options, data)
 
 
+class State(enum.StrEnum):
+    """How far a run is, on disk. Whatever a run was doing when it was killed is done again, so every step can be repeated.
+
+    A checkpoint is written before the state that follows from it, so it says too whether it is the last one. What the state says of
+    an older checkpoint does not count.
+    """
+
+    PLANNED = enum.auto()
+    """The folder is complete, and nothing is learnt."""
+    RUNNING = enum.auto()
+    """There is a checkpoint."""
+    TRAINED = enum.auto()
+    """The last step is done. The domain has yet to adjust how samples are written (``Domain.calibrate``)."""
+    DONE = enum.auto()
+    """That too."""
+
+
 class Run:
     """One run folder.
 
@@ -173,10 +191,23 @@ class Run:
         """Whether there is none at all, not even a damaged one."""
         return not any(self.checkpoints.glob("step_*"))
 
-    @property
-    def uncalibrated(self) -> Path:
-        """Is there while a trained run waits for its calibration."""
-        return self.path / "uncalibrated"
+    def state(self) -> tuple[State, int | None]:
+        """How far the run is, and the step of the checkpoint that this is said of; of a run without that file nothing is known.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        path = self.path / "state.json"
+        try:
+            found = json.loads(path.read_bytes())
+            return State(found["state"]), None if found["step"] is None else int(found["step"])
+        except FileNotFoundError:
+            return State.RUNNING, None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            raise BadInput(f"{path} is damaged: remove it, and go on with musegen resume.") from None
+
+    def write_state(self, state: State, step: int | None) -> None:
+        write_atomically(self.path / "state.json", json.dumps({"state": state, "step": step}).encode())
 
     @property
     def metrics_path(self) -> Path:

@@ -27,7 +27,7 @@ from musegen.plugins import registry
 from musegen.reporting import say
 from musegen.running.beginning import compare_with_data, with_options_of
 from musegen.running.resuming import NOT_OPTIONS, changed, opened, resumed
-from musegen.running.runs import Resolved, Run, new_run, resolve
+from musegen.running.runs import Resolved, Run, State, new_run, resolve
 from musegen.running.session import Session
 
 __all__ = ["resume", "train"]
@@ -119,6 +119,7 @@ def _new(
     session.prepare()
     taken = None if session.taken is None else {"model": resolved.run.init, **session.taken.as_dict()}
     draft.write_environment(resolved, splits.fingerprint, splits.description, taken)
+    draft.write_state(State.PLANNED, None)
     session.run = Run(new.commit())
     if not quiet:
         _tell(splits, Path(new.given))
@@ -173,5 +174,7 @@ def resume(path: str | Path, *, data: str | Path | None = None, quiet: bool = Fa
             if processes.main:
                 run.rewind_metrics(step)
                 run.write_config(resolved)
+                if not session.trained and session.saved is not None:
+                    run.write_state(State.RUNNING, step)
         session.fit()
     return run
