@@ -60,7 +60,9 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Tensors], state
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{step:08d}"
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    aside = folder / f".{final.name}.{os.getpid()}.old.tmp"
+    for leftover in (temporary, aside):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
     try:
         hashes = {}
@@ -72,11 +74,12 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Tensors], state
         manifest["sha256"] = _digest(manifest)
         write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1).encode())
         if final.exists():  # the same step again, after a resume: the older one goes only now
-            shutil.rmtree(final)
+            final.replace(aside)
         temporary.replace(final)
         sync_folder(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
     return final
 
 

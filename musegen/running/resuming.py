@@ -19,7 +19,7 @@ from musegen.engine.processes import Processes
 from musegen.errors import BadInput, MusegenWarning
 from musegen.running.beginning import short
 from musegen.running.config import RunConfig
-from musegen.running.runs import Resolved, Run, resolve
+from musegen.running.runs import Resolved, Run, State, resolve
 from musegen.running.session import Session
 
 __all__ = ["NOT_OPTIONS", "changed", "opened", "resumed"]
@@ -126,7 +126,7 @@ def resumed(
 
     Args:
         resolved: with the options that it goes on with.
-        asked: those that somebody asked for now; without more steps, a run that only lacks its calibration gets that.
+        asked: those that somebody asked for now; without more steps, a run that is trained is only brought to its end.
 
     Raises:
         BadInput: no checkpoint is intact; nothing is left to do; other data.
@@ -137,17 +137,25 @@ def resumed(
         return session
     parts, manifest = newest_checkpoint(run.checkpoints)
     step, further = manifest["step"], asked.get("steps") is not None
-    uncalibrated, all_steps = run.uncalibrated.exists(), step >= resolved.run.steps
-    if all_steps and not uncalibrated:
+    state, all_steps = _state(run, manifest), step >= resolved.run.steps
+    if all_steps and state == State.DONE:
         raise BadInput(f"The run {run.path} has done its {step} steps: give more, such as steps={2 * step}.")
     session = opened(run, resolved, quiet, processes, device, moved)
     with session.generators:
         session.engine.load_state(parts, step, manifest["state"]["history"])
-    session.best = manifest["state"]["best"]
-    session.trained = all_steps or (uncalibrated and not further)
+    session.best, session.saved = manifest["state"]["best"], step
+    session.trained = all_steps or (state == State.TRAINED and not further)
     if processes.main and not session.trained and all(asked.get(name) is None for name in OF_THE_RATE):
         _say_jump(session.engine.family, run.config().run, resolved.run, step)
     return session
+
+
+def _state(run: Run, manifest: Mapping[str, Any]) -> State:
+    """How far a run is with its newest checkpoint: a kill may have come between that and what the run says of it."""
+    state, step = run.state()
+    if step == manifest["step"]:
+        return state
+    return State.TRAINED if manifest["state"].get("trained") else State.RUNNING
 
 
 def _say_jump(family: Family, before: RunConfig, after: RunConfig, step: int) -> None:

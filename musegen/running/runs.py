@@ -7,7 +7,8 @@ checkpoints/       see ``musegen.engine.checkpoint``
 samples/step_N/    samples in the domain's native format, and a picture
 skipped.csv        files of the data that were left out, and why
 data/              what the domain keeps, such as a packed store
-uncalibrated       empty: all steps are done, and ``Domain.calibrate`` is not; ``resume`` does it
+state.json         how far the run is, see ``State``
+lock               while it is written: the process that does
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import enum
 import functools
 import io
 import json
-import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
 from musegen.files import FORMAT, check_format, user_path, write_atomically
+from musegen.folders import Claim, NewFolder
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from musegen.contracts.domain import Data, Domain
     from musegen.contracts.family import Family
 
-__all__ = ["Resolved", "Run", "option_owners", "resolve"]
+__all__ = ["Resolved", "Run", "State", "new_run", "option_owners", "resolve", "resolve_dict"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,23 @@ def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: boo
     return resolve(family, domain, options, data)
 
 
+class State(enum.StrEnum):
+    """How far a run is, on disk. Whatever a run was doing when it was killed is done again, so every step can be repeated.
+
+    A checkpoint is written before the state that follows from it, so it says too whether it is the last one. What the state says of
+    an older checkpoint does not count.
+    """
+
+    PLANNED = enum.auto()
+    """The folder is complete, and nothing is learnt."""
+    RUNNING = enum.auto()
+    """There is a checkpoint."""
+    TRAINED = enum.auto()
+    """The last step is done. The domain has yet to adjust how samples are written (``Domain.calibrate``)."""
+    DONE = enum.auto()
+    """That too."""
+
+
 class Run:
     """One run folder.
 
@@ -160,6 +178,10 @@ class Run:
             raise BadInput(f"The run folder {path} {what}: give the folder of a run.")
         return run
 
+    def claimed(self) -> Claim:
+        """A scope in which no other process trains this run."""
+        return Claim(self.path, f"The run {self.path}")
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
@@ -169,10 +191,23 @@ class Run:
         """Whether there is none at all, not even a damaged one."""
         return not any(self.checkpoints.glob("step_*"))
 
-    @property
-    def uncalibrated(self) -> Path:
-        """Is there while a trained run waits for its calibration."""
-        return self.path / "uncalibrated"
+    def state(self) -> tuple[State, int | None]:
+        """How far the run is, and the step of the checkpoint that this is said of; of a run without that file nothing is known.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        path = self.path / "state.json"
+        try:
+            found = json.loads(path.read_bytes())
+            return State(found["state"]), None if found["step"] is None else int(found["step"])
+        except FileNotFoundError:
+            return State.RUNNING, None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            raise BadInput(f"{path} is damaged: remove it, and go on with musegen resume.") from None
+
+    def write_state(self, state: State, step: int | None) -> None:
+        write_atomically(self.path / "state.json", json.dumps({"state": state, "step": step}).encode())
 
     @property
     def metrics_path(self) -> Path:
@@ -245,45 +280,13 @@ class Run:
         write_atomically(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-class NewRun:
-    """A run folder in the making: nothing appears under its name before ``commit``.
+def new_run(path: str | Path, overwrite: bool = False) -> NewFolder:
+    """A run folder in the making.
 
     Raises:
-        BadInput: the folder exists (unless ``overwrite`` and it is a run), or cannot be written.
+        BadInput: the folder exists (unless ``overwrite`` and it is a run).
     """
-
-    def __init__(self, path: str | Path, overwrite: bool = False) -> None:
-        self.path = user_path(path).absolute()
-        if self.path.is_file():
-            raise BadInput(f"{path} is a file: name a new folder with out=FOLDER.")
-        if self.path.is_dir() and any(self.path.iterdir()):
-            if not overwrite:
-                raise BadInput(
-                    f"The folder {path} exists: choose another with out=FOLDER, resume it, or add overwrite=True."
-                )
-            if not (self.path / "config.yaml").is_file():
-                raise BadInput(
-                    f"The folder {path} is no run of musegen, so overwrite=True leaves it alone: choose another with out=FOLDER."
-                )
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-
-    def __enter__(self) -> NewRun:
-        try:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            self.temporary.mkdir(parents=True)
-        except OSError as error:
-            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
-        return self
-
-    def commit(self) -> Run:
-        """Give the folder its name; an older run of that name goes only now."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.temporary.replace(self.path)
-        return Run(self.path)
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.temporary, ignore_errors=True)
+    return NewFolder(path, "config.yaml", "run", overwrite, "resume it, ")
 
 
 def _packages(distributions: Iterable[str]) -> dict[str, str | None]:

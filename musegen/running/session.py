@@ -28,7 +28,7 @@ from musegen.reporting import listening, say
 from musegen.running.beginning import begin
 from musegen.running.placement import placed_batches
 from musegen.running.progress import Record
-from musegen.running.runs import Resolved, Run
+from musegen.running.runs import Resolved, Run, State
 from musegen.running.samples import calibrated, drawn, seeded, write
 from musegen.running.signals import CutShort, Interrupted, Signals
 
@@ -86,6 +86,7 @@ class Session:
         self._checks, self._ask_every = 0, 1
         self.taken: Taken | None = None  # of the model that ``init`` names
         self.trained = False  # the last step is done, or the time is up, or nothing gets better any more
+        self.saved: int | None = None  # the step of the newest checkpoint
 
     def prepare(self) -> None:
         """Everything that can fail for a new run fails here, before the run folder gets its name."""
@@ -123,8 +124,7 @@ class Session:
         """
         with self.signals, self.generators:
             self.processes.spread(self.engine.family.state_dict().values())  # other machines may have rounded otherwise
-            self._saved = self.engine.step_count
-            if self.engine.step_count == 0:
+            if self.saved is None:
                 self.save()
             interrupted = self._train()
             with self.processes.together():  # nobody is done before the run folder is
@@ -145,7 +145,7 @@ class Session:
             return self._go_back(cut.number)
         if not number:
             return None
-        return Interrupted(number, f"Interrupted at step {self._saved}; saved. {self._how_to_go_on()}")
+        return Interrupted(number, f"Interrupted at step {self.saved}; saved. {self._how_to_go_on()}")
 
     def _steps(self, record: Record) -> int:
         """The steps; the signal that ended them, 0 if none did."""
@@ -227,22 +227,27 @@ class Session:
             self.engine.restore(snapshot)
             self.save()
         if self.processes.main:
-            self.run.rewind_metrics(self._saved)
-        how = f"Interrupted in the middle of step {self._under_way}; saved at step {self._saved}."
+            self.run.rewind_metrics(self.saved)
+        how = f"Interrupted in the middle of step {self._under_way}; saved at step {self.saved}."
         return Interrupted(number, f"{how} {self._how_to_go_on()}")
 
     def _how_to_go_on(self) -> str:
         return f"Go on with: {shlex.join(['musegen', 'resume', str(self.run.path)])}"
 
     def _finish(self) -> None:
-        """Calibrate, if a signal leaves the time to.
+        """What is left to do after the last step, if a signal leaves the time to. All of it can be done again.
 
         Raises:
             Interrupted: by a signal, after the last step.
         """
         try:
             with listening(self.listen):
+                last = self.run.path / "samples" / f"step_{self.engine.step_count}"
+                if self.trained and self.config.sample_every and not last.exists():  # it ended sooner than was planned
+                    self.write_samples()
                 self.calibrate()
+                if self.trained:
+                    self.run.write_state(State.DONE, self.engine.step_count)
         except CutShort as cut:
             if self.trained:  # else it is done at the end of the run
                 how = "Interrupted after the last step, before samples were calibrated; saved."
@@ -292,13 +297,10 @@ class Session:
             return
         if type(self.domain).calibrate is Domain.calibrate:  # which changes nothing
             return
-        if self.trained:
-            self.run.uncalibrated.touch()
         writing = calibrated(self.run, self.domain, self.batches)
         if writing != self.domain.writing:
             self.resolved = replace(self.resolved, writing=writing)
             self.run.write_config(self.resolved)
-        self.run.uncalibrated.unlink(missing_ok=True)
 
     def _write_samples_together(self, record: Record) -> None:
         """The first process writes samples; a signal that cuts it short does so for all."""
@@ -311,7 +313,7 @@ class Session:
         if number := self.processes.largest(number):
             raise CutShort(number)
 
-    def write_samples(self, record: Record) -> None:
+    def write_samples(self, record: Record | None = None) -> None:
         """Samples in the native format and as a picture, in the run folder and for TensorBoard."""
         step = self.engine.step_count
         source = self.valid if self.valid is not None else self.batches
@@ -321,7 +323,8 @@ class Session:
         if samples is not None:
             pieces = self.domain.pieces(samples)
             picture = write(pieces, self.domain, self.run.path / "samples" / f"step_{step}")
-            record.media(picture, lambda: [piece.audio() for piece in pieces[:4]], step)
+            if record is not None:
+                record.media(picture, lambda: [piece.audio() for piece in pieces[:4]], step)
 
     def save(self) -> None:
         """Write a checkpoint, the first process alone; then drop those that nobody needs.
@@ -332,13 +335,15 @@ class Session:
         """
         self.engine.check()
         state = {"history": self.engine.history, "best": self.best, "config": self.resolved.as_dict()}
+        state["trained"] = self.trained
         if self.processes.main:
             try:
                 save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
+                self.run.write_state(State.TRAINED if self.trained else State.RUNNING, self.engine.step_count)
             except OSError as error:
                 raise BadInput(
                     f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
                     f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
                 ) from error
             prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
-        self._saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()
+        self.saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()

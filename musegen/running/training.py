@@ -6,6 +6,7 @@ run = resume("runs/digits", steps=4000)
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,13 @@ from musegen.engine.devices import choose_device
 from musegen.engine.processes import Processes, joined
 from musegen.engine.shared_state import in_float32
 from musegen.errors import BadInput
+from musegen.folders import NewFolder
 from musegen.options import load_yaml
 from musegen.plugins import registry
 from musegen.reporting import say
 from musegen.running.beginning import compare_with_data, with_options_of
 from musegen.running.resuming import NOT_OPTIONS, changed, opened, resumed
-from musegen.running.runs import NewRun, Resolved, Run, resolve
+from musegen.running.runs import Resolved, Run, State, new_run, resolve
 from musegen.running.session import Session
 
 __all__ = ["resume", "train"]
@@ -76,10 +78,12 @@ def train(
     asked = resolve(family, domain, merged, data)
     # A config.yaml of an older run has everything, also what the data of that run decided.
     users = {name.rpartition(".")[2] for name in [*options, *([] if "format" in from_file else from_file)]}
-    with joined(asked.run) as (processes, device):
+    # The scope ends after the last step: until then the folder is this process's.
+    with joined(asked.run) as (processes, device), contextlib.ExitStack() as scope:
         with processes.together():
             if processes.main:
-                session = _new(asked, users, out, overwrite, quiet, processes, choose_device(device))
+                new = scope.enter_context(new_run(out, overwrite))
+                session = _new(new, asked, users, quiet, processes, choose_device(device))
         with processes.together():
             if not processes.main:
                 run = Run.open(out)
@@ -90,10 +94,9 @@ def train(
 
 
 def _new(
+    new: NewFolder,
     asked: Resolved,
     users: Collection[str],
-    out: str | Path,
-    overwrite: bool,
     quiet: bool,
     processes: Processes,
     device: torch.device,
@@ -103,23 +106,23 @@ def _new(
     Args:
         users: names of the options that the user set.
     """
-    with NewRun(out, overwrite) as new:
-        domain, splits = asked.open(new.temporary / "data")
-        others = compare_with_data(asked.domain_config, domain.config, users)
-        if others and asked.run.init is not None and not quiet:
-            say(f"Not as in {asked.run.init}, because the data decide it: {', '.join(others)}.")
-        memory = asked.run.device_memory or automatic_memory(splits.splits.values(), device)
-        resolved = replace(asked, domain_config=domain.config, run=replace(asked.run, device_memory=memory))
-        draft = Run(new.temporary)
-        draft.write_config(resolved)
-        draft.write_skipped(splits.skipped)
-        session = Session(draft, resolved, domain, splits, device, quiet, processes)
-        session.prepare()
-        taken = None if session.taken is None else {"model": resolved.run.init, **session.taken.as_dict()}
-        draft.write_environment(resolved, splits.fingerprint, splits.description, taken)
-        session.run = new.commit()
+    domain, splits = asked.open(new.temporary / "data")
+    others = compare_with_data(asked.domain_config, domain.config, users)
+    if others and asked.run.init is not None and not quiet:
+        say(f"Not as in {asked.run.init}, because the data decide it: {', '.join(others)}.")
+    memory = asked.run.device_memory or automatic_memory(splits.splits.values(), device)
+    resolved = replace(asked, domain_config=domain.config, run=replace(asked.run, device_memory=memory))
+    draft = Run(new.temporary)
+    draft.write_config(resolved)
+    draft.write_skipped(splits.skipped)
+    session = Session(draft, resolved, domain, splits, device, quiet, processes)
+    session.prepare()
+    taken = None if session.taken is None else {"model": resolved.run.init, **session.taken.as_dict()}
+    draft.write_environment(resolved, splits.fingerprint, splits.description, taken)
+    draft.write_state(State.PLANNED, None)
+    session.run = Run(new.commit())
     if not quiet:
-        _tell(splits, Path(out))
+        _tell(splits, Path(new.given))
     return session
 
 
@@ -142,7 +145,8 @@ def resume(path: str | Path, *, data: str | Path | None = None, quiet: bool = Fa
             ``compile``, and how often to log, save and sample.
 
     Raises:
-        BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do.
+        BadInput: no run there, no intact checkpoint, other data, an option that would change what was learnt, nothing left to do,
+            or another process trains it.
         TrainingDiverged, Interrupted: as ``train``.
 
     >>> import musegen
@@ -152,8 +156,12 @@ def resume(path: str | Path, *, data: str | Path | None = None, quiet: bool = Fa
     """
     run = Run.open(path)
     resolved = changed(run.config(), options, data)
-    with joined(resolved.run) as (processes, device):
+    with joined(resolved.run) as (processes, device), contextlib.ExitStack() as scope:
         with processes.together():
+            if processes.main:
+                scope.enter_context(run.claimed())
+        with processes.together():
+            resolved = changed(run.config(), options, data)  # until now another process may have been at it
             moved = data is not None
             session = resumed(run, resolved, options, quiet, processes, choose_device(device), moved)
         step = session.engine.step_count
@@ -166,5 +174,7 @@ def resume(path: str | Path, *, data: str | Path | None = None, quiet: bool = Fa
             if processes.main:
                 run.rewind_metrics(step)
                 run.write_config(resolved)
+                if not session.trained and session.saved is not None:
+                    run.write_state(State.RUNNING, step)
         session.fit()
     return run

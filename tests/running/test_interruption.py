@@ -25,7 +25,7 @@ from musegen.families.gan import GAN
 from musegen.families.vae import VAE
 from musegen.networks.nade import network
 from musegen.running import session, signals
-from musegen.running.runs import Run
+from musegen.running.runs import Run, State
 
 UPDATES = 201
 """Of one step: 200 of the critic and one of the generator."""
@@ -241,7 +241,7 @@ def test_a_calibration_that_is_cut_short_is_made_up_for(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(toy.ToyDomain, "calibrate", calibrate)
     whole = musegen.train("vae", "toy", out=tmp_path / "whole", **options)
-    assert not whole.uncalibrated.exists()
+    assert whole.state() == (State.DONE, newest_checkpoint(whole.checkpoints)[1]["step"])
     sample, caller = VAE.sample, Caller(3)
 
     def watched(self: Any, *arguments: Any, **more: Any) -> Tensor:
@@ -259,7 +259,7 @@ def test_a_calibration_that_is_cut_short_is_made_up_for(tmp_path: Path, monkeypa
     musegen.resume(run.path, quiet=True)
     assert differences(run, whole) == []
     assert run.config().as_dict() == whole.config().as_dict()
-    assert not run.uncalibrated.exists()
+    assert run.state() == whole.state()
 
 
 def test_a_signal_that_comes_too_late_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

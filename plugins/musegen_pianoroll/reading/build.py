@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from musegen.errors import BadInput
+from musegen.folders import Claim
 from musegen.reporting import report
 from musegen_pianoroll.reading.crew import Crew, Worker
 from musegen_pianoroll.reading.folder import find_files, unread_suffixes
 from musegen_pianoroll.reading.options import Pedal, Reading
-from musegen_pianoroll.reading.parts import BuildingFolder, Part, parts_of
+from musegen_pianoroll.reading.parts import Part, parts_of
 from musegen_pianoroll.reading.roles import track_specs
 from musegen_pianoroll.store.format import PLANES_AT, Heard, Shard
 from musegen_pianoroll.store.merge import SPLITS, deal
@@ -92,7 +93,7 @@ def build_store(
     writer = StoreWriter(
         out, specs, steps_per_beat, tracks, overwrite, share, building / "store", Heard(pedal, file_metre)
     )
-    with BuildingFolder(building):
+    with Claim(building, f"The store {out}"):
         parts = parts_of(base, names, [version("musegen"), asdict(reading)], building)
         n_workers = max(1, min(workers or os.cpu_count() or 1, len(parts)))
         with Crew([Worker(reading, building) for _ in range(n_workers)]) as crew:
@@ -105,7 +106,7 @@ def build_store(
                 _pack(parts, places, crew, writer)
                 writer.pieces = deal(writer.pieces, splits)
                 writer.finish(skipped)
-    shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)  # before another process may use it
     return BuildReport(len(writer.pieces), skipped, time.monotonic() - started, unread_suffixes(folder))
 
 

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musegen.errors import BadInput
-
-__all__ = ["BuildingFolder", "Part", "parts_of"]
+__all__ = ["Part", "parts_of"]
 
 PART_FILES = 32
 
@@ -76,32 +74,3 @@ def _part_name(base: Path, names: Sequence[str], options: bytes) -> str:
             size = changed = -1
         digest.update(os.fsencode(name) + struct.pack("<xqq", size, changed))
     return digest.hexdigest()[:32]
-
-
-class BuildingFolder:
-    """The folder in which a store is built, held by one process at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a")
-        except OSError as error:
-            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
-        try:
-            import fcntl
-
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # no such locks on this system
-        except OSError:
-            self._lock.close()
-            raise BadInput(
-                f"Another process is building in {self.path}: wait for it, or choose another --out."
-            ) from None
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()

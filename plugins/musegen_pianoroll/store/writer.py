@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.errors import BadInput
+from musegen.folders import NewFolder
 from musegen_pianoroll.store.format import FORMAT, PACKED, PLANES_AT, Heard, Piece, Shard, StoreTrack, planes_header
 from musegen_pianoroll.store.tally import Tally
 
@@ -33,11 +33,11 @@ class StoreWriter:
         mapping: kept as ``Store.mapping``.
         overwrite: replace an older store of that name, once the new one is complete.
         shard: kept as ``Store.shard``.
-        temporary: the folder to write in until then, on the same disk; default one beside ``path``.
+        temporary: the folder to write in until then, on the same disk, in a folder that is claimed; default one beside ``path``.
         heard: kept as ``Store.heard``.
 
     Raises:
-        BadInput: the folder exists, or cannot be written.
+        BadInput: the folder exists, or another process makes it, or it cannot be written.
     """
 
     def __init__(
@@ -53,14 +53,8 @@ class StoreWriter:
     ) -> None:
         self.path, self.tracks, self.steps_per_beat, self.mapping = Path(path), list(tracks), steps_per_beat, mapping
         self.shard, self.heard = shard, heard
-        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            if not overwrite:
-                raise BadInput(f"{path} exists: choose another with out=FOLDER, or add overwrite=True.")
-            if not (self.path / "store.json").is_file():
-                raise BadInput(
-                    f"{path} is no store, so overwrite=True leaves it alone: choose another with out=FOLDER."
-                )
-        self.temporary = temporary or self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        self._new = NewFolder(path, "store.json", "store", overwrite, temporary=temporary)
+        self.temporary = self._new.temporary
         self.planes_file = self.temporary / "planes.safetensors"
         self.step_bytes = len(self.tracks) * 2 * PACKED
         self.pieces: list[Piece] = []
@@ -68,11 +62,11 @@ class StoreWriter:
         self.tally = Tally(len(self.tracks))
 
     def __enter__(self) -> Self:
+        self._new.__enter__()
         try:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            self.temporary.mkdir(parents=True)
             self._planes = self.planes_file.open("wb")
         except OSError as error:
+            self._new.__exit__()
             raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
         return self
 
@@ -136,9 +130,7 @@ class StoreWriter:
             file.write("]}")
             file.flush()
             os.fsync(file.fileno())
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.temporary.replace(self.path)
+        self._new.commit()
 
     def _write_table(self, name: str, column: str, rows: Iterable[tuple[str, str]]) -> None:
         with (self.temporary / name).open("w", encoding="utf-8", errors="surrogateescape", newline="") as text:
@@ -148,4 +140,4 @@ class StoreWriter:
 
     def __exit__(self, *_: object) -> None:
         self._planes.close()
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        self._new.__exit__()

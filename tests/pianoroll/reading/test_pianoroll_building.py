@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from midi_files import midi, piece, track
 
 from musegen.errors import BadInput
+from musegen.folders import Claim
 from musegen.reporting import listening
 from musegen_pianoroll.reading import crew, parts
 from musegen_pianoroll.reading.build import build_store
@@ -214,7 +215,8 @@ def test_a_part_whose_notes_changed_is_not_written(songs: Path, tmp_path: Path) 
 
 
 def test_two_processes_do_not_build_the_same_store(songs: Path, tmp_path: Path) -> None:
-    with parts.BuildingFolder(tmp_path / "two.building"), pytest.raises(BadInput, match="Another process"):
+    busy = rf"The store .*two is being written by process {os.getpid()} on \S+: wait until it is done, or stop it"
+    with Claim(tmp_path / "two.building", "another"), pytest.raises(BadInput, match=busy):
         build_store(songs, tmp_path / "two")
 
 
