@@ -141,7 +141,9 @@ def from_keys(keys: np.ndarray) -> np.ndarray:
 
 def _separate(keys: np.ndarray) -> np.ndarray:
     """Notes as keys, sorted, without doubles, and each ended where the same pitch begins again."""
-    keys.sort(kind="stable")  # one integer per note sorts several times as fast as rows; they come in long runs that are sorted
+    keys.sort(
+        kind="stable"
+    )  # one integer per note sorts several times as fast as rows; they come in long runs that are sorted
     begins = keys >> _STEP_BITS  # voice and start
     double = begins[1:] == begins[:-1]
     if double.any():  # of notes that begin together the longest comes first and stays
