@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from musegen.models.model import Model
 
 Given = Annotated[Path, Parameter(help="The piece, as a file.")]
-Seed = Annotated[int, Parameter(help="Random seed: the same seed gives the same files.")]
+Seed = Annotated[int, Parameter(help="Random seed: the same seed gives the same files; more of them for a larger -n.")]
 
 
 @app.command(group=MAKE)

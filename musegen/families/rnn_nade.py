@@ -61,6 +61,10 @@ __all__ = ["RNNNADE", "RNNNADEConfig", "RNNNADESampling"]
 N_EXAMPLES = 32
 """Given parts that the model keeps."""
 
+PAIR = 2
+"""Samples drawn from nothing share a generator in pairs, and what goes on from something does not: so models that ship still draw
+what they are known for."""
+
 
 @dataclass(frozen=True)
 class RNNNADEConfig:
@@ -223,7 +227,10 @@ class RNNNADE(Family):
             label = torch.randint(self.n_classes, (n,), device=self.device)
         condition, s = self.condition(label), self.sampling
         lead_in = 0 if self.given else s.lead_in * self.spec.bar
-        drawn = self.network.draw(lead_in + n_steps, self.network.start(n), s.temperature, condition, given, s.top_p)
+        leading = 1 if self.given else PAIR
+        drawn = self.network.draw(
+            lead_in + n_steps, self.network.start(n), s.temperature, condition, given, s.top_p, leading
+        )
         return drawn[:, :, lead_in:]
 
     @torch.no_grad()
@@ -234,5 +241,6 @@ class RNNNADE(Family):
         lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         if past.shape[2]:
             _, memory = self.network.steps(past, memory, condition)
-        drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p)
+        leading = 1 if past.shape[2] else PAIR
+        drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p, leading=leading)
         return drawn[:, :, lead_in:]

@@ -28,6 +28,7 @@ from musegen.models.labels import class_numbers
 from musegen.models.reference import reference_data
 from musegen.options import flat_options, split_options, validate
 from musegen.plugins import needs, registry
+from musegen.probability.any_number import AnyNumber
 from musegen.probability.latent import slerp
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Model:
         n_steps: int | None = None,
         **options: Any,
     ) -> Tensor:
-        """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine.
+        """n new samples ``(n, *S)`` on the CPU; the same seed gives the same samples on the same machine, more for a larger n.
 
         Args:
             label: a class for all samples, or one per sample: by name, or by number from 0 where no class has that name. A tensor
@@ -154,11 +155,11 @@ class Model:
                 raise BadInput("A given part and another length do not go together: continue or accompany instead.")
             if n_steps > self.domain.spec.shape[1]:
                 unfolding.require_continue(self.family, self.domain)
-            with self.drawing(seed, options):
+            with self.drawing(seed, options), AnyNumber():
                 return unfolding.samples(self.family, self.domain, n, n_steps, seed, labels)
         if given is not None:
             unfolding.require_given(self.family, self.domain)
-        with self.drawing(seed, options):
+        with self.drawing(seed, options), AnyNumber():
             return self.family.sample(n, label=labels, given=given).float().cpu()
 
     def continue_(
@@ -195,7 +196,7 @@ class Model:
         unfolding.check_past(self.family, self.domain, past, n_steps)
         labels = self._labels(label, n)
         many = self._taken(past)[None].expand(n, -1, -1, -1)
-        with self.drawing(seed, options):
+        with self.drawing(seed, options), AnyNumber():
             return unfolding.continuations(self.family, self.domain, many, n_steps, labels)
 
     def accompany(self, given: Tensor, n: int = 1, seed: int = 0, **options: Any) -> Tensor:
@@ -218,7 +219,7 @@ class Model:
         torch.Size([2, 8, 16, 56])
         """
         unfolding.require_given_tracks(self.family, self.domain)
-        with self.drawing(seed, options):
+        with self.drawing(seed, options), AnyNumber():
             return unfolding.accompaniments(self.family, self.domain, given, n, CHUNK)
 
     def _labels(self, label: int | str | Sequence[int | str] | Tensor | None, n: int) -> Tensor | None:

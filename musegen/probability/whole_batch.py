@@ -252,9 +252,9 @@ def _check_rows(part: Part, size: Sequence[int]) -> None:
         raise BadInput(_REFUSED.format(f"of shape {tuple(size)}, where {part.rows} examples are at hand"))
 
 
-_FACTORIES = {torch.randn, torch.rand, torch.randint}
+FACTORIES = {torch.randn, torch.rand, torch.randint}
 _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}
-_FROM_TENSORS = {
+FROM_TENSORS = {
     *(torch.randn_like, torch.rand_like, torch.randint_like, torch.bernoulli, torch.multinomial),
     *(getattr(Tensor, name) for name in ("bernoulli", "multinomial")),
     *(
@@ -320,8 +320,8 @@ class SharedBatch(TorchFunctionMode):
 
 
 _HANDLERS: dict[Any, Callable[..., Tensor]] = {
-    **dict.fromkeys(_FACTORIES, _draw_factory),
-    **dict.fromkeys(_FROM_TENSORS, _draw_from),
+    **dict.fromkeys(FACTORIES, _draw_factory),
+    **dict.fromkeys(FROM_TENSORS, _draw_from),
     **dict.fromkeys(_DROPOUTS, _dropout),
     torch.normal: _normal,
 }

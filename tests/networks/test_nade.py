@@ -285,7 +285,7 @@ def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], tem
         past = torch.randint(2, (n, c, 3, w)).double()
         _, memory = made.steps(past, made.start(n))
         torch.manual_seed(5)
-        drawn = made.draw(t - 3, memory, temperature, top_p=top_p)
+        drawn = made.draw(t - 3, memory, temperature, top_p=top_p, leading=n)
         torch.manual_seed(5)
         x = torch.cat([past, torch.zeros(n, c, t - 3, w, dtype=torch.float64)], 2)
         for step in range(3, t):
@@ -423,7 +423,7 @@ def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
         for p in made.parameters():
             p.mul_(0.5)
         torch.manual_seed(5)
-        drawn = made.draw(t, made.start(n), temperature, given=part)
+        drawn = made.draw(t, made.start(n), temperature, given=part, leading=n)
         torch.manual_seed(5)
         x = torch.zeros_like(part)
         x[:, 1] = part[:, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import reduce
 
@@ -10,18 +11,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musegen.networks.nade.terms import Cells, Drawing
+from musegen.probability.any_number import default_generator
 
-__all__ = ["draw_step"]
+__all__ = ["draw_step", "step_noise"]
 
 
-def draw_step(terms: Sequence[Drawing], cells: Cells, row: Tensor, temperature: float, top_p: float) -> Tensor:
+def step_noise(n: int, n_cells: int, device: torch.device, leading: int) -> Tensor:
+    """Uniform numbers for a step of n samples ``(n, D)``: those of the first samples are the same, however many follow.
+
+    Args:
+        leading: samples whose numbers come from the default generator, always for as many, so that the next step's begin at the
+            same place. All others have a stream for each step, whose seed follows from these numbers.
+    """
+    first = torch.rand(leading, n_cells, generator=default_generator(device), device=device)
+    if n <= leading:
+        return first[:n]
+    digest = hashlib.sha256(first.cpu().numpy().tobytes()).digest()
+    generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
+    return torch.cat([first, torch.rand(n - leading, n_cells, generator=generator, device=device)])
+
+
+def draw_step(
+    terms: Sequence[Drawing], cells: Cells, row: Tensor, noise: Tensor, temperature: float, top_p: float
+) -> Tensor:
     """The step that the terms have begun, ``(B, C, 1, W)``, from one in which only what is given is on.
+
+    Args:
+        noise: uniform numbers ``(B, D)``.
 
     A cell is on when its uniform number lies below its probability, as if drawn one by one. Between two cells that are
     on nothing changes, so the terms are asked once per cell that is on, for the whole batch at a time.
     """
     n, none = len(row), len(cells)
-    noise = torch.rand(n, none, device=row.device)
     number = torch.arange(none, device=row.device)
     free = (~cells.given).expand(n, -1)
     flat = F.pad(cells.flat(row)[:, 0], (0, 1))  # (B, D + 1), with the cell that is none

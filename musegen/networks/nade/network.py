@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.networks.nade.absolute import Absolute
-from musegen.networks.nade.choice import draw_step
+from musegen.networks.nade.choice import draw_step, step_noise
 from musegen.networks.nade.recurrent import (
     Backwards,
     NothingGiven,
@@ -23,6 +23,7 @@ from musegen.networks.nade.recurrent import (
 )
 from musegen.networks.nade.relative import Relative
 from musegen.networks.nade.terms import Block, Cells, State, Term
+from musegen.probability.any_number import own_streams
 from musegen.reporting import each, several
 
 __all__ = ["Memory", "RecurrentNADE"]
@@ -148,6 +149,7 @@ class RecurrentNADE(nn.Module):
         condition: Tensor | None = None,
         given: Tensor | None = None,
         top_p: float = 1.0,
+        leading: int = 1,
     ) -> Tensor:
         """``n_steps`` more steps ``(B, C, n_steps, W)``: exact draws given what ``memory`` knows.
 
@@ -155,19 +157,21 @@ class RecurrentNADE(nn.Module):
             given: where channels are given: these steps ``(B, C, n_steps, W)``; what it holds in other channels does not matter.
             top_p: below 1, only the most probable choices of the next cell on, which together have this probability, are drawn
                 from (nucleus sampling, Holtzman et al. 2020, 1904.09751).
+            leading: samples that share the default generator; see ``step_noise``.
         """
         given = self.cells.blank(len(memory.row), n_steps, memory.row) if given is None else given
         given = given * self.cells.given_channels[:, None, None]
         ahead = self._ahead(given, memory.step, condition)
         terms, rows = [term.drawing() for term in self.terms], [given[:, :, :0]]
-        with _threads(1 if len(given) <= FEW else torch.get_num_threads()):
+        with own_streams(), _threads(1 if len(given) <= FEW else torch.get_num_threads()):
             for i in each(range(n_steps), f"Drawing {several(len(given), 'sample')}", "steps"):
                 row = given[:, :, i : i + 1]
                 context, state = self._context(row, memory, condition, [part[:, i : i + 1] for part in ahead])
                 step = Block(memory.step, row, given[:, :, i:], context[:, 0])
                 for term, before in zip(terms, memory.terms, strict=True):
                     term.begin(step, before)
-                row = draw_step(terms, self.cells, row, temperature, top_p)
+                noise = step_noise(len(row), len(self.cells), row.device, leading)
+                row = draw_step(terms, self.cells, row, noise, temperature, top_p)
                 memory = Memory(memory.step + 1, row, state, tuple(term.end(row) for term in terms))
                 rows.append(row)
         return torch.cat(rows, 2)
