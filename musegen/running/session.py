@@ -227,7 +227,7 @@ class Session:
             self.engine.restore(snapshot)
             self.save()
         if self.processes.main:
-            self.run.rewind_metrics(self.saved)
+            self.run.rewind_metrics(self.saved or 0)
         how = f"Interrupted in the middle of step {self._under_way}; saved at step {self.saved}."
         return Interrupted(number, f"{how} {self._how_to_go_on()}")
 
@@ -334,8 +334,12 @@ class Session:
             BadInput: the disk is full or read-only; earlier checkpoints are intact.
         """
         self.engine.check()
-        state = {"history": self.engine.history, "best": self.best, "config": self.resolved.as_dict()}
-        state["trained"] = self.trained
+        state = {
+            "history": self.engine.history,
+            "best": self.best,
+            "config": self.resolved.as_dict(),
+            "trained": self.trained,
+        }
         if self.processes.main:
             try:
                 save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
