@@ -235,11 +235,7 @@ class Session:
         return f"Go on with: {shlex.join(['musegen', 'resume', str(self.run.path)])}"
 
     def _finish(self) -> None:
-        """What is left to do after the last step, if a signal leaves the time to. All of it can be done again.
-
-        Raises:
-            Interrupted: by a signal, after the last step.
-        """
+        """What is left to do after the last step, if a signal leaves the time to. All of it can be done again."""
         try:
             with listening(self.listen):
                 last = self.run.path / "samples" / f"step_{self.engine.step_count}"
