@@ -187,7 +187,7 @@ def evaluate(
 
 
 def _print_evaluation(found: Evaluation) -> None:
-    from musegen.evaluation.evaluate import rows
+    from musegen.evaluation.evaluate import rows, tables
 
     if found.log_prob is not None:
         sign = "=" if found.log_prob["kind"] == "exact" else f"≥ (K = {found.log_prob['draws']})"
@@ -197,10 +197,11 @@ def _print_evaluation(found: Evaluation) -> None:
         )
     if found.metrics:
         print_text(
-            f"{found.n_samples} samples against {found.n_held_out} examples of the {found.split} split; "
-            "in parentheses, as many training examples\n"
+            f"{found.n_samples} samples of the model, {found.n_held_out} held-out examples of the {found.split} split, and as many "
+            f"training examples{', ' * bool(found.baselines)}{', '.join(found.baselines)}"
         )
-        print_table(rows(found.metrics), False)
+        for title, table in tables(found.metrics):
+            print_table(table, False, f"\n{title}\n")
         close, far = found.within(2)
         if close or far:
             n = len(close) + len(far)
@@ -209,6 +210,9 @@ def _print_evaluation(found: Evaluation) -> None:
             )
         if far:
             print_text(f"Farther: {', '.join(far)}.")
+        for baseline in found.baselines:
+            behind = found.behind(baseline)
+            print_text(f"Farther than the {baseline}: {', '.join(behind) or 'none'}.")
     if found.copies:
         print_text(
             "\nWhat samples share with the training data; in parentheses, what held-out examples share with them\n"

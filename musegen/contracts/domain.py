@@ -406,6 +406,15 @@ class Domain(ABC):
         """Figures of how much of samples ``(n, *S)`` stands in the training data; none by default."""
         return {}
 
+    def baselines(self, training: Dataset, n: int, seed: int) -> dict[str, Tensor]:
+        """What a model has to beat, by name: n samples ``(n, *S)`` each, made without a model; none by default.
+
+        Args:
+            training: the training data.
+            seed: of what is drawn.
+        """
+        return {}
+
     @abstractmethod
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Made-up data with the spec's shape, for tests: n training examples, and some for validation and test."""

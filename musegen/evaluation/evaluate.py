@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,16 @@ from musegen.plugins import registry
 from musegen.plugins.checks import one_line, quiet
 from musegen.reporting import doing
 
-__all__ = ["Evaluation", "Figure", "evaluate", "rows"]
+__all__ = ["Evaluation", "Figure", "evaluate", "rows", "tables"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the model's samples, and of real examples; NaN where it is not defined."""
+    """One figure of the model's samples, of real examples, and of the domain's baselines by name; NaN where it is not defined."""
 
     model: float
     floor: float
+    baselines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Evaluation:
         n_samples, n_held_out: how many were compared.
         log_prob: ``nats`` per held-out example, its standard ``error``, whether it is ``exact`` or a ``bound``, and from
             how many ``draws``; None for families without one.
-        metrics: of the domain and of plugins, named ``measure/part/figure``, beside those of training examples.
+        metrics: of the domain and of plugins, figures ``measure/part/figure``, beside those of training examples.
         copies: of the domain, beside those of held-out examples.
     """
 
@@ -62,13 +63,31 @@ class Evaluation:
         The distance is Wasserstein's of numbers, and the KL divergence of tables of counts; measures are left out that are not
         defined for samples, training or held-out data.
         """
-        names = dict.fromkeys(name.rpartition("/")[0] for name in self.metrics)
-        close: dict[str, bool] = {}
-        for name in names:
-            figure = self.metrics.get(f"{name}/distance", self.metrics.get(f"{name}/kl"))
-            if figure is not None and math.isfinite(figure.model) and math.isfinite(figure.floor):
-                close[name] = figure.model <= factor * figure.floor
+        close = {
+            name: figure.model <= factor * figure.floor
+            for name, figure in self._distances().items()
+            if math.isfinite(figure.model) and math.isfinite(figure.floor)
+        }
         return [name for name in close if close[name]], [name for name in close if not close[name]]
+
+    @property
+    def baselines(self) -> list[str]:
+        """Names of the domain's baselines."""
+        return list(next(iter(self.metrics.values())).baselines) if self.metrics else []
+
+    def behind(self, baseline: str) -> list[str]:
+        """Names of the measures in which samples are farther from held-out data than a baseline is."""
+        return [
+            name
+            for name, figure in self._distances().items()
+            if figure.model > figure.baselines.get(baseline, math.inf)
+        ]
+
+    def _distances(self) -> dict[str, Figure]:
+        """How far each measure is from held-out data: Wasserstein's distance of numbers, the KL divergence of counts."""
+        names = dict.fromkeys(name.rpartition("/")[0] for name in self.metrics)
+        found = {name: self.metrics.get(f"{name}/distance", self.metrics.get(f"{name}/kl")) for name in names}
+        return {name: figure for name, figure in found.items() if figure is not None}
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which knows no NaN: None instead."""
@@ -140,7 +159,8 @@ def _compared(
     """Measures of samples against held-out data, and what they share with the training data; beside each, the floor."""
     domain, real = model.domain, _draw(train, n, seed)
     with doing("Measuring samples"):
-        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out))
+        baselines = {name: domain.metrics(x, held_out) for name, x in domain.baselines(train, n, seed).items()}
+        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out), baselines)
     more = _measures_of_plugins(model, samples, real, held_out, seed)
     metrics |= {name: figure for name, figure in more.items() if name not in metrics}
     with doing("Looking for copies"):
@@ -193,22 +213,52 @@ def _as_figures(returned: Any) -> dict[str, float]:
     return {name: float(value) for name, value in returned.items()}
 
 
-def _beside(model: Mapping[str, float], floor: Mapping[str, float]) -> dict[str, Figure]:
-    return {name: Figure(value, floor.get(name, math.nan)) for name, value in model.items()}
+def _beside(
+    model: Mapping[str, float], floor: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]] | None = None
+) -> dict[str, Figure]:
+    def beside(name: str) -> dict[str, float]:
+        return {who: figures.get(name, math.nan) for who, figures in (baselines or {}).items()}
+
+    return {name: Figure(value, floor.get(name, math.nan), beside(name)) for name, value in model.items()}
+
+
+def tables(figures: Mapping[str, Figure]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Figures as tables of text, each with its title: a row per measure, and a column for each of those that were measured.
+
+    Means of numbers come first, then the overlap of every distribution with that of held-out data, then what else there is. Further
+    figures of a distribution are for those who compute with them.
+    """
+    distributions = [name.rpartition("/")[0] for name in figures if name.endswith("/overlap")]
+    means, overlaps, others = [], [], []
+    for name in distributions:
+        if (mean := figures.get(f"{name}/mean")) is not None:
+            held_out = figures[f"{name}/reference"].model
+            means.append({"": name, "model": _short(mean.model), "held-out": _short(held_out), **_others(mean)})
+        overlap = figures[f"{name}/overlap"]
+        overlaps.append({"": name, "model": _short(overlap.model), **_others(overlap)})
+    for name, figure in figures.items():
+        if name.rpartition("/")[0] not in distributions:
+            others.append({"": name, "model": _short(figure.model), **_others(figure)})
+    found = [
+        ("Means", means),
+        ("Overlap with held-out examples (1: the same distribution)", overlaps),
+        ("Figures", others),
+    ]
+    return [(title, table) for title, table in found if table]
+
+
+def _others(figure: Figure) -> dict[str, str]:
+    return {"training": _short(figure.floor), **{who: _short(value) for who, value in figure.baselines.items()}}
 
 
 def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:
-    """Figures as rows of text: names alike up to the last / share a row, and each cell is "model (floor)".
-
-    A figure that is the same for both, such as the mean of the reference, is shown once.
-    """
+    """Figures as rows of text: names alike up to the last / share a row, and each cell is "model (floor)"."""
     table: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for name, figure in figures.items():
         row, _, column = name.rpartition("/") if "/" in name else (name, "", "value")
         columns[column] = None
-        model, floor = (_short(value) for value in (figure.model, figure.floor))
-        table.setdefault(row, {})[column] = model if column == "reference" else f"{model} ({floor})"
+        table.setdefault(row, {})[column] = f"{_short(figure.model)} ({_short(figure.floor)})"
     return [{"": row, **{column: cells.get(column, "") for column in columns}} for row, cells in table.items()]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musegen.contracts.dataset import Dataset
+from musegen.contracts.dataset import Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Keep, Spec
 from musegen.contracts.survey import Survey
 from musegen.data.batches import Batches
@@ -24,8 +24,10 @@ from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
 from musegen_pianoroll.config import PianorollConfig, PianorollReading, PianorollWriting
-from musegen_pianoroll.measures.bars import measures
+from musegen_pianoroll.measures.bars import Bars, measures
+from musegen_pianoroll.measures.baselines import markov_chain, random_pitches
 from musegen_pianoroll.measures.copies import longest_runs
+from musegen_pianoroll.measures.heard import heard
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
 from musegen_pianoroll.opening import open_data, synthetic_data
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PianorollDomain"]
 
-COPY_CHUNK = 256
-"""Training windows that are searched for copies at a time."""
+CHUNK = 256
+"""Training windows that are looked at at a time."""
+MARKOV_WINDOWS = 4096
+"""Training windows that the Markov chain is made of, at most: 60 MB of a band's of four bars."""
 MEASURED_AT_ONCE = 64
 """Samples that are measured at a time: at 96 steps per bar, 512 of them would need 4 GB."""
 
@@ -222,7 +226,10 @@ class PianorollDomain(Domain):
 
     def discretise(self, samples: Tensor) -> Tensor:
         """The notes of samples as cells."""
-        rolls = self.rolls(samples)  # (n, tracks, 2, steps, 128)
+        return self._samples_of(self.rolls(samples))
+
+    def _samples_of(self, rolls: Tensor) -> Tensor:
+        """Rolls ``(n, tracks, 2, steps, 128)`` as cells."""
         packed = torch.from_numpy(np.packbits(rolls.permute(0, 3, 1, 2, 4).numpy(), axis=-1, bitorder="little"))
         return torch.cat([self._cells(piece.numpy(), [0], piece.shape[0]) for piece in packed])
 
@@ -236,7 +243,8 @@ class PianorollDomain(Domain):
         with_musegan = (c.bar_steps, c.signature, *c.pitch_range) == (MUSEGAN_BAR_STEPS, (4, 4), *MUSEGAN_PITCHES)
         for part in samples.split(MEASURED_AT_ONCE):
             rolls = self.rolls(part)
-            parts.append(measures(rolls, self.tracks, c.bar_steps, c.steps_per_beat))
+            bars = Bars(rolls, c.bar_steps)
+            parts.append(measures(bars, self.tracks, c.steps_per_beat) | heard(bars, self.tracks, c.steps_per_beat))
             if with_musegan:
                 parts[-1] |= musegan_measures(rolls, self.tracks)
         return merge(parts)
@@ -246,13 +254,25 @@ class PianorollDomain(Domain):
         of the whole band, and the share of samples that share k bars or more; see ``copies``."""
         if isinstance(training, WindowDataset):
             training = replace(training, transpositions=())
-        parts = (self.rolls(batch.x)[:, :, 1] for batch in Batches(training, COPY_CHUNK, 0, torch.device("cpu")).once())
+        parts = (self.rolls(batch.x)[:, :, 1] for batch in Batches(training, CHUNK, 0, torch.device("cpu")).once())
         drums = torch.tensor([track.is_drum for track in self.tracks])
         onset = torch.cat([self.rolls(part)[:, :, 1] for part in samples.split(MEASURED_AT_ONCE)])
         longest = longest_runs(onset, parts, drums, self.config.bar_steps)
         lengths = sorted({1, *(2**i for i in range(8) if 2**i < self.config.bars), self.config.bars})
         shares = {f"copied bars/{k} or more": float((longest >= k).double().mean()) for k in lengths}
         return {"copied bars/mean": float(longest.double().mean())} | shares
+
+    def baselines(self, training: Dataset, n: int, seed: int) -> dict[str, Tensor]:
+        """A first-order Markov chain of whole steps, and training windows with random pitches; see ``baselines``."""
+        generator = generator_for(torch.device("cpu"), seed, 7)
+        order = torch.randperm(len(training), generator=generator)
+        parts = (training.gather(index, generator).x for index in order[:MARKOV_WINDOWS].split(CHUNK))
+        chain = markov_chain(parts, n, generator)
+        again = order.repeat(-(-n // max(1, len(order))))[:n]
+        drums = torch.tensor([track.is_drum for track in self.tracks])
+        rhythms = (self.rolls(training.gather(index, generator).x.float()) for index in again.split(CHUNK))
+        rolls = torch.cat([random_pitches(part, drums, generator) for part in rhythms])
+        return {"Markov chain": chain, "random pitches": self._samples_of(rolls)}
 
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Random scales over steady drums: a few pieces' worth of bars that a model can learn in seconds."""

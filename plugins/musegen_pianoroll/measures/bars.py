@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from musegen.evaluation.distributions import Counts, Numbers, Values
+from musegen_pianoroll.measures.chords import full_chords
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.midi import notes_of
 
@@ -27,8 +28,6 @@ __all__ = ["BarMeasures", "Bars", "measure", "measures", "onsets_of", "table"]
 # A note's length in quarter notes, as in mgeval: whole to sixteenth, dotted half to sixteenth, triplet half to eighth.
 NOTE_LENGTHS = (4, 2, 1, 1 / 2, 1 / 4, 3, 3 / 2, 3 / 4, 3 / 8, 4 / 3, 2 / 3, 1 / 3)
 DIATONIC = (0, 2, 4, 5, 7, 9, 11)
-CONSONANT = ((0, 4, 7), (0, 3, 7))
-SEVENTHS = ((0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10), (0, 3, 6, 10), (0, 3, 6, 9))
 
 RATE = torch.linspace(0, 1, 21)
 COUNT = torch.arange(66) - 0.5
@@ -151,8 +150,7 @@ class Bars:
         position. Two voices alone, or a passing note, make no such chord, so that real chorales do not reach 1 either.
         """
         chroma = (self.chroma[:, tracks] > 0).any(1)  # (n, bars, bar_steps, 12)
-        sets = (chroma.long() << torch.arange(12)).sum(-1)
-        return CHORDS[sets].sum(2).double() / (sets > 0).sum(2)
+        return (full_chords(chroma) >= 0).sum(2).double() / chroma.any(3).sum(2)
 
     def note_length_transitions(self, steps_per_beat: int) -> Tensor:
         """How often a note of one length follows a note of another in the same track, ``(tracks, 12, 12)``.
@@ -197,25 +195,8 @@ def tonal_centroid(chroma: Tensor) -> Tensor:
     return chroma / chroma.sum(-1, keepdim=True) @ torch.stack(rows, 1)  # (12, 6)
 
 
-def _chords() -> Tensor:
-    """Which sets of pitch classes, as numbers of 12 bits, are consonant triads or seventh chords: bool ``(4096,)``."""
-    found = torch.zeros(4096, dtype=torch.bool)
-    for chord in (*CONSONANT, *SEVENTHS):
-        for root in range(12):
-            found[sum(1 << (root + step) % 12 for step in chord)] = True
-    return found
-
-
-CHORDS = _chords()
-
-
-def measures(rolls: Tensor, tracks: Sequence[StoreTrack], bar_steps: int, steps_per_beat: int) -> dict[str, Values]:
-    """Every measure of rolls as a distribution, named ``measure/track``.
-
-    Args:
-        rolls: bool ``(n, tracks, 2, steps, 128)``, see ``Bars``.
-    """
-    bars = Bars(rolls, bar_steps)
+def measures(bars: Bars, tracks: Sequence[StoreTrack], steps_per_beat: int) -> dict[str, Values]:
+    """Every measure of single bars as a distribution, named ``measure/track``."""
     pitched = [i for i, track in enumerate(tracks) if not track.is_drum]
     found: dict[str, Values] = {}
 
@@ -230,7 +211,7 @@ def measures(rolls: Tensor, tracks: Sequence[StoreTrack], bar_steps: int, steps_
     add("pitch classes", bars.pitch_classes(), CLASSES, pitched)
     add("pitch range", bars.pitch_range(), SEMITONES, pitched)
     add("polyphony", bars.polyphony(), RATE, pitched)
-    if bar_steps > 32:  # on a coarser grid every note is long enough
+    if bars.bar_steps > 32:  # on a coarser grid every note is long enough
         add("long notes", bars.long_notes(), RATE, pitched)
     for name, parts in (("drums on eighths", 2), ("drums on sixteenths", 4)):
         if steps_per_beat > parts and steps_per_beat % parts == 0:

@@ -1,12 +1,15 @@
-"""Class labels of pieces: mode by key profile, or the folder that a file came from."""
+"""Keys, and class labels of pieces: mode, or the folder that a file came from."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from musegen_pianoroll.measures.chords import best_path
 from musegen_pianoroll.store.store import Store
 
-__all__ = ["KEY_PROFILES", "key_of", "piece_labels", "pitch_classes"]
+__all__ = ["KEY_PROFILES", "correlations", "find_keys", "key_of", "piece_labels", "pitch_classes"]
 
 MODES = ("major", "minor")
 
@@ -22,6 +25,38 @@ def pitch_classes(planes: np.ndarray, drums: np.ndarray) -> np.ndarray:
     frame = planes[:, ~drums, 0].reshape(-1, 16)  # (steps · tracks, 16)
     pitches = np.unpackbits(frame, axis=-1, bitorder="little").sum(0)  # (128,)
     return np.bincount(np.arange(128) % 12, pitches, minlength=12)
+
+
+NEAR = 2
+"""Bars before and after one that decide what its key is: a bar alone has a chord, not a key."""
+MODULATION = 0.4
+"""Cost of another key than in the bar before, in correlations: the new one has to be better by this, over all its bars together."""
+
+
+def correlations(counts: Tensor) -> Tensor:
+    """How well pitch classes fit each key (Krumhansl 1990, chapter 4): ``(…, 12)`` → Pearson's r, double ``(…, 24)``.
+
+    0 where all classes are equally frequent, as in silence.
+    """
+    counts = counts.double()
+    counts = counts - counts.mean(-1, keepdim=True)
+    profiles = torch.from_numpy(KEY_PROFILES - KEY_PROFILES.mean(1, keepdims=True))
+    profiles = profiles / profiles.norm(dim=-1, keepdim=True)
+    return counts / counts.norm(dim=-1, keepdim=True).clamp(min=1e-9) @ profiles.T
+
+
+def find_keys(chroma: Tensor) -> Tensor:
+    """The key of every bar: the most probable sequence, with few changes.
+
+    Args:
+        chroma: how long each pitch class sounds in each bar, ``(n, bars, 12)``.
+
+    Returns:
+        int64 ``(n, bars)``: tonic from 0 (C) for major keys, 12 more for minor ones.
+    """
+    padded = torch.nn.functional.pad(chroma.double().transpose(1, 2), (NEAR, NEAR))
+    around = padded.unfold(2, 2 * NEAR + 1, 1).sum(-1).transpose(1, 2)  # (n, bars, 12)
+    return best_path(correlations(around), torch.full((chroma.shape[1],), MODULATION))
 
 
 def key_of(counts: np.ndarray) -> tuple[int, int]:
