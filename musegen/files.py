@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
+import time
 from pathlib import Path
 
 from musegen.errors import BadInput
@@ -16,12 +19,20 @@ __all__ = [
     "check_format",
     "read_file",
     "regular",
+    "remove_leftovers",
     "sync_folder",
+    "temporary_path",
     "user_path",
     "write_atomically",
     "write_file",
 ]
 
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a file is opened that nobody else may have made."""
+LONGEST = 60
+"""Characters of a name that a temporary name repeats: no name may have more than 255 bytes."""
+LEFT_S = 3600
+"""Seconds after which what is half-written is nobody's any more."""
 FORMAT = 1
 """Version of the formats of run folders, checkpoints and model files. A change that old code cannot read raises it."""
 
@@ -88,17 +99,49 @@ def read_file(path: str | Path, most: int) -> bytes:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file under a temporary name, flush it to disk, and rename it into place.
+
+    Nobody can guess the temporary name, and nothing that has it is written to. What a killed process left of the same file is
+    removed once it is too old to be anybody's.
+    """
+    remove_leftovers(path.parent, path.name, LEFT_S)
+    temporary = temporary_path(path)
+    descriptor = os.open(temporary, NEW, 0o666)
     try:
-        with temporary.open("wb") as file:
+        with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside a file or folder for what will be it: ``.NAME.0123456789abcdef.tmp``, each time another."""
+    return path.with_name(f".{path.name[:LONGEST]}.{os.urandom(8).hex()}.tmp")
+
+
+def remove_leftovers(folder: Path, name: str = "", older_than_s: float = 0) -> None:
+    """Remove what killed processes left half-written in a folder under names of ``temporary_path``.
+
+    Args:
+        name: of the file or folder that it would have been; empty: any.
+        older_than_s: only what was written to last so many seconds ago.
+    """
+    wanted = re.compile(rf"\.{re.escape(name[:LONGEST]) or '.+'}\.[0-9a-f]{{16}}\.tmp")
+    with contextlib.suppress(OSError):  # whatever cannot be removed harms nobody
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if wanted.fullmatch(entry.name)]
+        for entry in found:
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < older_than_s:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
 
 
 def write_file(path: str | Path, content: bytes) -> Path:

@@ -22,7 +22,7 @@ from typing import Self
 from musegen.errors import BadInput
 from musegen.files import sync_folder, user_path
 
-__all__ = ["LOCK", "Claim", "NewFolder"]
+__all__ = ["LOCK", "Claim", "NewFolder", "forget"]
 
 LOCK = "lock"
 """Name of the file in a folder that says which process writes it."""
@@ -253,6 +253,15 @@ class NewFolder:
 
     def __exit__(self, *_: object) -> None:
         self._scope.close()
+
+
+def forget(path: Path) -> None:
+    """Remove what a killed process left beside a folder that it was making, or replacing."""
+    left = path.absolute().with_name(f".{path.name}.new")
+    if left.is_symlink() or not left.is_dir():
+        return
+    with contextlib.suppress(BadInput, OSError), Claim(left, ""):  # otherwise somebody is at work there
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _is(descriptor: int, folder: Path) -> bool:

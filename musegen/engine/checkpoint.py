@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +21,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, sync_folder, write_atomically, write_file
+from musegen.files import (
+    FORMAT,
+    check_format,
+    remove_leftovers,
+    sync_folder,
+    temporary_path,
+    write_atomically,
+    write_file,
+)
 
 __all__ = [
+    "begun",
     "checkpoints",
     "load_checkpoint",
     "load_model_file",
@@ -36,6 +45,7 @@ __all__ = [
 ]
 
 Tensors = Mapping[str, Tensor]
+_NAME = re.compile(r"step_\d{8,12}")
 
 
 def _serialise(tensors: Tensors, metadata: dict[str, str] | None = None) -> bytes:
@@ -59,10 +69,7 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Tensors], state
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    aside = folder / f".{final.name}.{os.getpid()}.old.tmp"
-    for leftover in (temporary, aside):
-        shutil.rmtree(leftover, ignore_errors=True)
+    temporary, aside = temporary_path(final), temporary_path(final)
     temporary.mkdir()
     try:
         hashes = {}
@@ -91,7 +98,17 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder`` that have a manifest, oldest first."""
-    return sorted(path.parent for path in folder.glob("step_*/manifest.json"))
+    return [path for path in begun(folder) if (path / "manifest.json").exists()]
+
+
+def begun(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, whole or not, oldest first; whatever else somebody put there is none."""
+    if not folder.is_dir():
+        return []
+    found = [
+        path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -144,7 +161,7 @@ def newest_checkpoint(
         BadInput: none is intact; the message is about the newest.
     """
     problem = BadInput(f"There is no checkpoint in {folder} yet: begin the run again with musegen resume.")
-    if parts := sorted(folder.glob("step_*")):
+    if parts := begun(folder):
         problem = BadInput(f"The checkpoint {parts[-1]} is damaged: its manifest is missing.")
     for i, path in enumerate(reversed(checkpoints(folder))):
         try:
@@ -161,11 +178,10 @@ def prune(folder: Path, keep: set[int], last: int = 2) -> None:
             # Without its manifest it no longer counts, so a kill in the middle of deleting leaves no half checkpoint.
             (path / "manifest.json").unlink()
             shutil.rmtree(path)
-    for leftover in [
-        *folder.glob(".step_*.tmp"),
-        *(p for p in folder.glob("step_*") if not (p / "manifest.json").exists()),
-    ]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    for path in begun(folder):
+        if not (path / "manifest.json").exists():
+            shutil.rmtree(path, ignore_errors=True)
+    remove_leftovers(folder)
 
 
 def _read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, user_path, write_atomically
-from musegen.folders import Claim, NewFolder
+from musegen.files import FORMAT, check_format, remove_leftovers, user_path, write_atomically
+from musegen.folders import Claim, NewFolder, forget
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
@@ -182,6 +182,12 @@ class Run:
         """A scope in which no other process trains this run."""
         return Claim(self.path, f"The run {self.path}")
 
+    def tidy(self) -> None:
+        """Remove what killed processes left of this run, half-written or half-removed; only who has claimed it may."""
+        for folder in (self.path, self.path / "samples", self.path / "data"):
+            remove_leftovers(folder)
+        forget(self.path)
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
@@ -189,7 +195,9 @@ class Run:
     @property
     def killed_before_its_first_checkpoint(self) -> bool:
         """Whether there is none at all, not even a damaged one."""
-        return not any(self.checkpoints.glob("step_*"))
+        from musegen.engine.checkpoint import begun  # which imports torch
+
+        return not begun(self.checkpoints)
 
     def state(self) -> tuple[State, int | None]:
         """How far the run is, and the step of the checkpoint that this is said of; of a run without that file nothing is known.

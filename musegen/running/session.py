@@ -236,6 +236,7 @@ class Session:
 
     def _finish(self) -> None:
         """What is left to do after the last step, if a signal leaves the time to. All of it can be done again."""
+        self._prune()  # a kill may have come between the last checkpoint and this
         try:
             with listening(self.listen):
                 last = self.run.path / "samples" / f"step_{self.engine.step_count}"
@@ -298,6 +299,9 @@ class Session:
             self.resolved = replace(self.resolved, writing=writing)
             self.run.write_config(self.resolved)
 
+    def _prune(self) -> None:
+        prune(self.run.checkpoints, set() if self.best["step"] is None else {self.best["step"]})
+
     def _write_samples_together(self, record: Record) -> None:
         """The first process writes samples; a signal that cuts it short does so for all."""
         number = 0
@@ -345,5 +349,5 @@ class Session:
                     f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
                     f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
                 ) from error
-            prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
+            self._prune()
         self.saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()

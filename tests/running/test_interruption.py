@@ -23,6 +23,7 @@ from musegen.engine.launch import MEETING
 from musegen.errors import BadInput
 from musegen.families.gan import GAN
 from musegen.families.vae import VAE
+from musegen.files import temporary_path
 from musegen.networks.nade import network
 from musegen.running import session, signals
 from musegen.running.runs import Run, State
@@ -321,7 +322,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
         pass
 
     def killed(folder: Path, *arguments: Any) -> None:
-        (folder / ".step_00000000.1.tmp").mkdir(parents=True)
+        temporary_path(folder / "step_00000000").mkdir(parents=True)
         raise Killed
 
     with monkeypatch.context() as context:
