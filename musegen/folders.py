@@ -44,13 +44,14 @@ class Claim:
     Args:
         folder: to be written.
         what: is busy, for the message: ``The run runs/a``.
+        wait: until another process is done with it, for what is written in seconds; otherwise that is an error.
 
     Raises:
         BadInput: another process writes it, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, what: str) -> None:
-        self.folder, self.what = folder, what
+    def __init__(self, folder: Path, what: str, wait: bool = False) -> None:
+        self.folder, self.what, self.wait = folder, what, wait
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -90,7 +91,7 @@ class Claim:
         except ImportError:
             return  # no such locks on this system
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in BUSY:
                 return  # none on this file system

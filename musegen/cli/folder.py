@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from musegen.cli.options import Flag
 from musegen.cli.output import save_picture
 from musegen.errors import BadInput
+from musegen.folders import Claim
 from musegen.reporting import each
 
 if TYPE_CHECKING:
@@ -56,15 +57,19 @@ class Folder:
         """Native files, sound, and a picture of the pieces or of those that are to be shown instead; prints their paths.
 
         Raises:
-            BadInput: the folder cannot be written.
+            BadInput: the folder cannot be written, or files of these names have appeared meanwhile.
         """
+        # Two commands may write to one folder at once: each writes its files together, and leaves alone what has appeared.
+        with Claim(self.out, f"The folder {self.out}", wait=True):
+            self.check(names)
+            self._write(writer, pieces, names, shown)
+
+    def _write(
+        self, writer: Writer, pieces: Sequence[Piece], names: Sequence[str], shown: Sequence[Piece] | None
+    ) -> None:
         from musegen.contracts.piece import save
         from musegen.sound.files import write_sound
 
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"The folder {self.out} cannot be written: {error.strerror}.") from None
         paths = save(pieces, self.out, names)
         if self.audio != "none":
             for name, piece in each([*zip(names, pieces, strict=True)], "Writing sound", "files"):
