@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def newest_checkpoint(
     raise problem
 
 
-def prune(folder: Path, keep: set[int], last: int = 2) -> None:
+def prune(folder: Path, keep: Container[int | None], last: int = 2) -> None:
     """Delete all checkpoints but the ``last`` newest and those of the steps in ``keep``; also what a kill left half-written."""
     for path in checkpoints(folder)[:-last]:
         if int(path.name.removeprefix("step_")) not in keep:

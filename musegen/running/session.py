@@ -187,8 +187,7 @@ class Session:
         if due(config.sample_every):
             self._write_samples_together(record)
         # Last of all: whatever is cut short before is done again with its step.
-        save = self.trained or signalled or improved or due(config.checkpoint_every)
-        if save:
+        if save := self.trained or signalled or improved or due(config.checkpoint_every):
             self.save()
         return save
 
@@ -236,7 +235,7 @@ class Session:
 
     def _finish(self) -> None:
         """What is left to do after the last step, if a signal leaves the time to. All of it can be done again."""
-        self._prune()  # a kill may have come between the last checkpoint and this
+        prune(self.run.checkpoints, {self.best["step"]})  # a kill may have come between the last checkpoint and this
         try:
             with listening(self.listen):
                 last = self.run.path / "samples" / f"step_{self.engine.step_count}"
@@ -299,9 +298,6 @@ class Session:
             self.resolved = replace(self.resolved, writing=writing)
             self.run.write_config(self.resolved)
 
-    def _prune(self) -> None:
-        prune(self.run.checkpoints, set() if self.best["step"] is None else {self.best["step"]})
-
     def _write_samples_together(self, record: Record) -> None:
         """The first process writes samples; a signal that cuts it short does so for all."""
         number = 0
@@ -349,5 +345,5 @@ class Session:
                     f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
                     f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
                 ) from error
-            self._prune()
+            prune(self.run.checkpoints, {self.best["step"]})
         self.saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()
