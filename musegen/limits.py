@@ -18,6 +18,18 @@ MESSAGE_CHARACTERS = 4000
 PROCESSES_PER_CORE, FEWEST_PROCESSES = 4, 16
 """Processes of a run on this machine: each takes 300 MB before it does anything. torchrun starts as many as it is told."""
 
+NETWORK_CALLS = 20_000
+"""Of torch, while networks are made: a layer takes about six, and the deepest networks have a thousand."""
+
+
+def in_bytes(n: float) -> str:
+    """``1.5 GB``."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while n >= 1000 and len(units) > 1:
+        n /= 1000
+        units.pop(0)
+    return f"{n:,.0f} {units[0]}" if units[0] == "bytes" or n >= 100 else f"{n:.1f} {units[0]}"
+
 
 def most_processes() -> int:
     """How many processes of a run may be started on this machine."""

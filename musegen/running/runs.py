@@ -13,19 +13,13 @@ lock               while it is written: the process that does
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import enum
-import functools
 import io
 import json
-import platform
-import re
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +29,13 @@ from musegen.folders import Claim, NewFolder, forget
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
+from musegen.running.surroundings import surroundings
 
 if TYPE_CHECKING:
     from musegen.contracts.domain import Data, Domain
     from musegen.contracts.family import Family
 
-__all__ = ["Resolved", "Run", "State", "new_run", "option_owners", "resolve", "resolve_dict"]
+__all__ = ["Resolved", "Run", "State", "line_of", "new_run", "option_owners", "resolve", "resolve_dict"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,14 +235,32 @@ class Run:
             raise BadInput(f"The run {self.path} is damaged: environment.json cannot be read.") from None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a last line cut off by a kill is left out."""
+        """The lines of ``metrics.jsonl``; a last line cut off by a kill is left out.
+
+        A figure that was NaN or infinite is None.
+
+        Raises:
+            BadInput: the file cannot be read, or another line is damaged.
+        """
+        try:
+            lines = self.metrics_path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BadInput(f"{self.metrics_path} cannot be read: {error.strerror}.") from None
         rows = []
-        if self.metrics_path.exists():
-            for line in self.metrics_path.read_text("utf-8").splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError:
-                    break
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                whole = isinstance(row, dict) and type(row["step"]) is int
+            except (ValueError, KeyError, RecursionError):
+                whole = False
+            if whole:
+                rows.append(row)
+            elif number < len(lines):
+                raise BadInput(
+                    f"{self.metrics_path} is damaged in line {number}: correct that line, or remove the file."
+                )
         return rows
 
     def write_config(self, resolved: Resolved) -> None:
@@ -260,16 +273,8 @@ class Run:
         self, resolved: Resolved, data_fingerprint: str, data_description: str, init: Mapping[str, Any] | None = None
     ) -> None:
         """What there is of the machine, the packages and the data; and what was taken of the model that ``init`` names."""
-        needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
-            "musegen": _version("musegen"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": _packages({"musegen", *(need["distribution"] for need in needed)}),
-            "plugins": [dataclasses.asdict(found) for found in registry().found],
-            "needs": needed,
-            "git": _git_state(),
-            "arguments": sys.argv,
+            **surroundings(needs(resolved.family.name, resolved.domain.name)),
             "data": {"sha256": data_fingerprint, "description": data_description},
             **({} if init is None else {"init": init}),
         }
@@ -285,7 +290,13 @@ class Run:
     def rewind_metrics(self, step: int) -> None:
         """Drop the metrics after ``step``: a killed run may have logged further than its last checkpoint."""
         rows = [row for row in self.metrics() if row["step"] <= step]
-        write_atomically(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_atomically(self.metrics_path, "".join(map(line_of, rows)).encode())
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A line of ``metrics.jsonl``: JSON has no NaN and no infinity, and null stands for them."""
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
 def new_run(path: str | Path, overwrite: bool = False) -> NewFolder:
@@ -295,40 +306,3 @@ def new_run(path: str | Path, overwrite: bool = False) -> NewFolder:
         BadInput: the folder exists (unless ``overwrite`` and it is a run).
     """
     return NewFolder(path, "config.yaml", "run", overwrite, "resume it, ")
-
-
-def _packages(distributions: Iterable[str]) -> dict[str, str | None]:
-    """Versions of the packages that distributions need, but for those of their extras."""
-    names = set()
-    for distribution in distributions:
-        with contextlib.suppress(PackageNotFoundError, ValueError):  # a plugin that is a file comes from none
-            names |= {
-                re.split("[^A-Za-z0-9._-]", line)[0] for line in requires(distribution) or () if "extra ==" not in line
-            }
-    return {name: _version(name) for name in sorted(names)}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-@functools.cache  # the code that runs is what was there when the process began; each question costs a process
-def _git_state() -> dict[str, Any] | None:
-    """Commit and cleanliness of the checkout that musegen runs from; None outside one."""
-    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return None if commit is None or status is None else {"commit": commit, "clean": not status}
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says about that checkout; None where it has nothing to say, or hangs, as on a network drive that is gone."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():  # a folder around it is not ours, and its settings may have git run anything
-        return None
-    try:
-        done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

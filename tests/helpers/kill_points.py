@@ -114,7 +114,7 @@ def content(where: Path) -> dict[str, Any]:
         if path.name == "metrics.jsonl":
             found[name] = [{**json.loads(line), "steps_per_s": 0} for line in path.read_text().splitlines()]
         elif path.name == "environment.json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "arguments"}
+            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("arguments", "git")}
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (where / OUT / "checkpoints").is_dir():
