@@ -17,6 +17,7 @@ __all__ = [
     "FORMAT",
     "at_home",
     "check_format",
+    "content_of",
     "read_file",
     "regular",
     "remove_leftovers",
@@ -72,10 +73,32 @@ def regular(path: str | Path) -> int:
     """
     # Opened so, a pipe is open at once, though nobody writes to it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
         return descriptor
     os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+
+
+def content_of(path: str | Path, most: int) -> bytes:
+    """What is in a regular file.
+
+    Args:
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger; ``strerror`` says why.
+    """
+    with open(regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = (
+            b"" if size > most else file.read(size + 1)
+        )  # no more than that: room is made for all that is asked for
+    if max(size, len(content)) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", os.fspath(path))
+    return content
 
 
 def read_file(path: str | Path, most: int) -> bytes:
@@ -89,13 +112,9 @@ def read_file(path: str | Path, most: int) -> bytes:
     """
     path = user_path(path)
     try:
-        with open(regular(path), "rb") as file:
-            content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+        return content_of(path, most)
     except OSError as error:
         raise BadInput(f"The file {path} cannot be read: {error.strerror}.") from None
-    if len(content) > most:
-        raise BadInput(f"The file {path} cannot be read: it has more than {most:,} bytes.")
-    return content
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -18,6 +18,16 @@ MESSAGE_CHARACTERS = 4000
 PROCESSES_PER_CORE, FEWEST_PROCESSES = 4, 16
 """Processes of a run on this machine: each takes 300 MB before it does anything. torchrun starts as many as it is told."""
 
+HEADER_CAP_BYTES = 8 << 20
+"""Of a model file: names and shapes of its tensors, of which the largest networks have some thousands, and its options."""
+RECORD_CAP_BYTES = 16 << 20
+"""Of what a run records in one file: its state, its surroundings, the manifest of a checkpoint."""
+METRICS_CAP_BYTES = 256 << 20
+"""Of the metrics of a run: a million lines."""
+SOURCE_CAP_BYTES = 8 << 20
+"""Of a plugin in one file."""
+SOUNDFONT_CAP_BYTES = 2 << 30
+"""Of a soundfont, which stays in memory; the largest that are in use have 1 GB."""
 NETWORK_CALLS = 20_000
 """Of torch, while networks are made: a layer takes about six, and the deepest networks have a thousand."""
 

@@ -24,12 +24,15 @@ from musegen.errors import BadInput
 from musegen.files import (
     FORMAT,
     check_format,
+    content_of,
+    regular,
     remove_leftovers,
     sync_folder,
     temporary_path,
     write_atomically,
     write_file,
 )
+from musegen.limits import HEADER_CAP_BYTES, RECORD_CAP_BYTES
 
 __all__ = [
     "begun",
@@ -118,7 +121,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BadInput: it is damaged, or of another format version.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        manifest = json.loads(content_of(path / "manifest.json", RECORD_CAP_BYTES))
         intact = isinstance(manifest, dict) and manifest.get("sha256") == _digest(manifest)
     except (OSError, ValueError, RecursionError):
         intact = False
@@ -142,7 +145,7 @@ def load_checkpoint(
         # Names come from a manifest that a stranger may have written: only plain names beside it are opened.
         file = path / Path(name).name
         try:
-            with file.open("rb") as stream:
+            with open(regular(file), "rb") as stream:
                 actual = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
             raise BadInput(f"The checkpoint {path} is damaged: {name} is missing.") from None
@@ -185,11 +188,27 @@ def prune(folder: Path, keep: Container[int | None], last: int = 2) -> None:
 
 
 def _read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
+    _check_header(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"The file {path} is damaged or is no model file of musegen ({error}).") from None
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no regular file, or claims so many tensors that their names alone would fill the memory.
+
+    Raises:
+        BadInput: it is, does, or cannot be read.
+    """
+    try:
+        with open(regular(path), "rb") as file:
+            n = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise BadInput(f"The file {path} cannot be read: {error.strerror}.") from None
+    if n > HEADER_CAP_BYTES:
+        raise BadInput(f"The file {path} is damaged or is no model file of musegen (a header of {n:,} bytes).")
 
 
 def _model_digest(tensors: Tensors, config: str) -> str:
@@ -249,6 +268,7 @@ def read_model_needs(path: Path) -> Any:
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, remove_leftovers, user_path, write_atomically
+from musegen.files import FORMAT, check_format, content_of, remove_leftovers, user_path, write_atomically
 from musegen.folders import Claim, NewFolder, forget
+from musegen.limits import METRICS_CAP_BYTES, RECORD_CAP_BYTES
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
@@ -202,7 +203,7 @@ class Run:
         """
         path = self.path / "state.json"
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(content_of(path, RECORD_CAP_BYTES))
             return State(found["state"]), None if found["step"] is None else int(found["step"])
         except FileNotFoundError:
             return State.RUNNING, None
@@ -230,8 +231,8 @@ class Run:
             BadInput: the file is missing or damaged.
         """
         try:
-            return json.loads((self.path / "environment.json").read_bytes())
-        except (OSError, ValueError):
+            return json.loads(content_of(self.path / "environment.json", RECORD_CAP_BYTES))
+        except (OSError, ValueError, RecursionError):
             raise BadInput(f"The run {self.path} is damaged: environment.json cannot be read.") from None
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -243,7 +244,7 @@ class Run:
             BadInput: the file cannot be read, or another line is damaged.
         """
         try:
-            lines = self.metrics_path.read_bytes().splitlines()
+            lines = content_of(self.metrics_path, METRICS_CAP_BYTES).splitlines()
         except FileNotFoundError:
             return []
         except OSError as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from musegen.errors import BadInput
 from musegen.files import read_file
-from musegen_image.limits import COUNTED_BYTES, IDX_CAP_BYTES, MATRIX_CAP_BYTES, MATRIX_ROWS
+from musegen_image.limits import COUNTED_BYTES, IDX_CAP_BYTES, MATRIX_CAP_BYTES, MATRIX_ROWS, SUMS_CAP_BYTES
 
 __all__ = [
     "binarise",
@@ -133,7 +133,10 @@ def _checksums(folder: Path) -> Mapping[str, str]:
     path = folder / "SHA256SUMS"
     if not path.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text("utf-8").splitlines() if line.strip())
+    lines = read_file(path, SUMS_CAP_BYTES).decode("utf-8", "replace").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    if any(len(pair) < 2 for pair in pairs):
+        raise BadInput(f"{path} is damaged: each line should hold a checksum and a name. Fetch it again, or remove it.")
     return {name.lstrip("*"): digest for digest, name in pairs}
 
 

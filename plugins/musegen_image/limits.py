@@ -12,5 +12,9 @@ COUNTED_BYTES = 64 << 20
 """An idx file that claims more is unpacked twice: first only to see whether it holds as much."""
 MATRIX_CAP_BYTES = 256 << 20
 """Of a file of binarised MNIST: the largest has 78 MB, as text."""
+SUMS_CAP_BYTES = 1 << 20
+"""Of a list of checksums."""
+TEXT_CAP_BYTES = 64 << 20
+"""Of a file of USPS, unpacked; the larger one has 14 MB."""
 MATRIX_ROWS = 200_000
 """Of a matrix in a MATLAB file, before it is unpacked; binarised MNIST has 50,000."""

@@ -157,6 +157,7 @@ def _loaded(
         try:
             return _load(paths[i], size, mode, levels)
         except BadFile as error:
+            error.__context__ = error.__traceback__ = None  # they hold the picture, as far as it was decoded
             return error
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:

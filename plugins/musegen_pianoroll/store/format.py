@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mmap
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from musegen.errors import BadInput
+from musegen.files import regular
 
 __all__ = [
     "FORMAT",
@@ -25,6 +27,8 @@ __all__ = [
     "Piece",
     "Shard",
     "StoreTrack",
+    "digest_of",
+    "fingerprint_of",
     "map_planes",
     "pitch_name",
     "planes_header",
@@ -134,7 +138,7 @@ def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     problem = BadInput(f"The store file {path} is damaged: its size does not fit its index. Build it again.")
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open(regular(path), "rb") as file:
             (header_size,) = struct.unpack("<Q", file.read(8))
             if header_size > min(size, HEADER_CAP):
                 raise problem
@@ -156,6 +160,27 @@ def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         flags, access = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
         content = mmap.mmap(file.fileno(), size, flags=flags, prot=access)
     return np.frombuffer(content, np.uint8, n_bytes, 8 + header_size).reshape(shape)
+
+
+def fingerprint_of(pieces: Iterable[Piece]) -> str:
+    """SHA-256 over what pieces hold."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(f"{piece.n_steps} {piece.content}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file of planes.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        with open(regular(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"The store file {path} cannot be read: {error.strerror}.") from None
 
 
 def planes_header(shape: Sequence[int]) -> bytes:

@@ -15,7 +15,18 @@ import numpy as np
 
 from musegen.errors import BadInput
 from musegen.folders import NewFolder
-from musegen_pianoroll.store.format import FORMAT, PACKED, PLANES_AT, Heard, Piece, Shard, StoreTrack, planes_header
+from musegen_pianoroll.store.format import (
+    FORMAT,
+    PACKED,
+    PLANES_AT,
+    Heard,
+    Piece,
+    Shard,
+    StoreTrack,
+    digest_of,
+    fingerprint_of,
+    planes_header,
+)
 from musegen_pianoroll.store.tally import Tally
 
 __all__ = ["StoreWriter"]
@@ -107,14 +118,12 @@ class StoreWriter:
         mended = [(piece.source, what) for piece in self.pieces for what in piece.mended]
         if mended:
             self._write_table("mended.csv", "what was wrong", mended)
-        digest = hashlib.sha256()
-        for piece in self.pieces:
-            digest.update(f"{piece.n_steps} {piece.content}\n".encode())
         index: dict[str, Any] = {
             "format": FORMAT,
             "steps_per_beat": self.steps_per_beat,
             "total_steps": self.total,
-            "sha256": digest.hexdigest(),
+            "sha256": fingerprint_of(self.pieces),
+            "planes_sha256": digest_of(self.planes_file),
             "mapping": self.mapping,
             "heard": asdict(self.heard),
             "tally": self.tally.as_json(),
