@@ -11,7 +11,7 @@ import stat
 import time
 from pathlib import Path
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 
 __all__ = [
     "FORMAT",
@@ -114,7 +114,7 @@ def read_file(path: str | Path, most: int) -> bytes:
     try:
         return content_of(path, most)
     except OSError as error:
-        raise BadInput(f"The file {path} cannot be read: {error.strerror}.") from None
+        raise because_of(error, f"The file {path} cannot be read: {error.strerror}.") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -170,10 +170,12 @@ def write_file(path: str | Path, content: bytes) -> Path:
         BadInput: the place cannot be written to.
     """
     path = user_path(path)
+    if not path.name or path.is_dir():
+        raise BadInput(f"{path} is a folder: name a file.")
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+        raise because_of(error, f"{path} cannot be written: {error.strerror}.") from None
     return path
 
 

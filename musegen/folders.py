@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import sync_folder, user_path
 
 __all__ = ["LOCK", "Claim", "NewFolder", "forget"]
@@ -59,7 +59,7 @@ class Claim:
             while not self._taken():
                 pass
         except OSError as error:
-            raise BadInput(f"The folder {self.folder} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"The folder {self.folder} cannot be written: {error.strerror}.") from None
         return self
 
     def _taken(self) -> bool:
@@ -204,7 +204,7 @@ class NewFolder:
         try:
             self.temporary.mkdir(parents=True)
         except OSError as error:
-            raise BadInput(f"The folder {self.given} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"The folder {self.given} cannot be written: {error.strerror}.") from None
 
     def commit(self) -> Path:
         """Give the folder its name, which is returned; an older one goes only now.
@@ -219,7 +219,7 @@ class NewFolder:
                 self._replace(self._old)
         except OSError as error:
             if error.errno not in TAKEN:
-                raise BadInput(f"The folder {self.given} cannot be written: {error.strerror}.") from None
+                raise because_of(error, f"The folder {self.given} cannot be written: {error.strerror}.") from None
             raise BadInput(
                 f"{self.given} has appeared while this {self.what} was being made, and is left alone: move it away, or choose "
                 "another with out=FOLDER."

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import (
     FORMAT,
     check_format,
@@ -206,7 +206,7 @@ def _check_header(path: Path) -> None:
         with open(regular(path), "rb") as file:
             n = int.from_bytes(file.read(8), "little")
     except OSError as error:
-        raise BadInput(f"The file {path} cannot be read: {error.strerror}.") from None
+        raise because_of(error, f"The file {path} cannot be read: {error.strerror}.") from None
     if n > HEADER_CAP_BYTES:
         raise BadInput(f"The file {path} is damaged or is no model file of musegen (a header of {n:,} bytes).")
 

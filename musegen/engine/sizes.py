@@ -104,7 +104,7 @@ def check_shapes(shapes: Mapping[str, Tensor] | None, weights: Mapping[str, Tens
             what = f"holds {name} in the shape {tuple(found.shape)}, and its configuration says {tuple(claimed.shape)}"
         else:
             continue
-        raise BadInput(f"{where} is damaged: it {what}.")
+        raise BadInput(f"{where} is damaged, because its weights do not fit: it {what}.")
 
 
 def memory_of(device: torch.device) -> int | None:

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import FORMAT, check_format, content_of, remove_leftovers, user_path, write_atomically
 from musegen.folders import Claim, NewFolder, forget
 from musegen.limits import METRICS_CAP_BYTES, RECORD_CAP_BYTES
@@ -248,7 +248,7 @@ class Run:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise BadInput(f"{self.metrics_path} cannot be read: {error.strerror}.") from None
+            raise because_of(error, f"{self.metrics_path} cannot be read: {error.strerror}.") from None
         rows = []
         for number, line in enumerate(lines, 1):
             try:

@@ -23,7 +23,7 @@ from musegen.engine.processes import ALONE, Processes
 from musegen.engine.shared_state import Generators, reseed
 from musegen.engine.sizes import check_size, outline
 from musegen.engine.weights import Taken
-from musegen.errors import BadInput, TrainingDiverged
+from musegen.errors import BadInput, TrainingDiverged, because_of
 from musegen.probability.whole_batch import SharedBatch
 from musegen.reporting import listening, say
 from musegen.running.beginning import begin
@@ -342,9 +342,10 @@ class Session:
                 save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
                 self.run.write_state(State.TRAINED if self.trained else State.RUNNING, self.engine.step_count)
             except OSError as error:
-                raise BadInput(
+                raise because_of(
+                    error,
                     f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
-                    f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
+                    f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume.",
                 ) from error
             prune(self.run.checkpoints, {self.best["step"]})
         self.saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.plugins import registry
 
 __all__ = ["write_plugin"]
@@ -50,5 +50,5 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
             path.write_text(Template(source.read_text("utf-8")).substitute(words), "utf-8")
             written.append(path)
     except OSError as error:
-        raise BadInput(f"{folder} cannot be written: {error.strerror}.") from None
+        raise because_of(error, f"{folder} cannot be written: {error.strerror}.") from None
     return written

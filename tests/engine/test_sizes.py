@@ -56,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CLAIMS = {
     "50,000 wide": ({"widths": [50_000, 50_000]}, "holds .* in the shape .*, and its configuration says .*50000"),
     "wider than there are numbers": ({"widths": [2**40, 2**40]}, "no machine can hold|holds .* in the shape"),
-    "another layer": ({"widths": [8, 8]}, "is damaged: it"),
+    "another layer": ({"widths": [8, 8]}, "has no tensor encoder"),
     "100,000 layers": ({"widths": [8] * 20_000}, "many thousand layers"),
     "a larger code": ({"latent_dim": 10**6}, "its configuration says"),
 }

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import regular
 
 __all__ = [
@@ -180,7 +180,7 @@ def digest_of(path: Path) -> str:
         with open(regular(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BadInput(f"The store file {path} cannot be read: {error.strerror}.") from None
+        raise because_of(error, f"The store file {path} cannot be read: {error.strerror}.") from None
 
 
 def planes_header(shape: Sequence[int]) -> bytes:

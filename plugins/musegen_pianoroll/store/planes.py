@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.errors import BadInput
+from musegen.errors import because_of
 from musegen.files import temporary_path
 from musegen_pianoroll.store.format import PACKED, map_planes, planes_header
 from musegen_pianoroll.store.store import Store
@@ -72,5 +72,5 @@ def mapped_planes(store: Store, n_planes: int, cache: Path) -> Tensor:
             unfinished.replace(file)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise BadInput(f"{file} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"{file} cannot be written: {error.strerror}.") from None
     return torch.from_numpy(map_planes(file, shape))

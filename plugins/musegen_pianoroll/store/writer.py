@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import because_of
 from musegen.folders import NewFolder
 from musegen_pianoroll.store.format import (
     FORMAT,
@@ -78,7 +78,7 @@ class StoreWriter:
             self._planes = self.planes_file.open("wb")
         except OSError as error:
             self._new.__exit__()
-            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"The folder {self.path} cannot be written: {error.strerror}.") from None
         return self
 
     def reserve(self, n_steps: int, piece: dict[str, Any]) -> int:
