@@ -54,7 +54,7 @@ OUTSIDE = {
         errno.ESTALE,
         errno.ENODEV,
     ),
-    *(errno.ENXIO, errno.ETIMEDOUT),
+    *(errno.ENXIO, errno.ETIMEDOUT, errno.EFBIG),
 }
 """What the system says where nothing is wrong with what was asked for."""
 

@@ -97,7 +97,7 @@ def content_of(path: str | Path, most: int) -> bytes:
             b"" if size > most else file.read(size + 1)
         )  # no more than that: room is made for all that is asked for
     if max(size, len(content)) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", os.fspath(path))
+        raise OSError(errno.EOVERFLOW, f"it has more than {most:,} bytes", os.fspath(path))
     return content
 
 

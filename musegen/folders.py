@@ -59,6 +59,8 @@ class Claim:
             while not self._taken():
                 pass
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # if it is empty: nobody has a use for it
             raise because_of(error, f"The folder {self.folder} cannot be written: {error.strerror}.") from None
         return self
 
@@ -77,13 +79,21 @@ class Claim:
             if not _is(descriptor, self.folder):
                 os.close(descriptor)
                 return False
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()} {platform.node()}\n".encode())
+            self._sign(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
         return True
+
+    def _sign(self, descriptor: int) -> None:
+        """Say in the lock whose it is."""
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()} {platform.node()}\n".encode())
+        except OSError:
+            (self.folder / LOCK).unlink()
+            raise
 
     def _lock(self, descriptor: int) -> None:
         try:

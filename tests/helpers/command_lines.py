@@ -8,6 +8,7 @@ long, or with files that it left half-written.
 from __future__ import annotations
 
 import collections
+import fcntl
 import gzip
 import json
 import os
@@ -16,6 +17,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -190,42 +192,32 @@ def _damaged_run(name: str) -> None:
 
 VALUES = [
     "",
-    "0",
-    "1",
-    "2",
-    "-1",
-    "3.5",
-    "1e999",
-    "nan",
-    "inf",
-    "-inf",
-    "99999999999999999999",
-    "x",
-    "None",
-    "null",
-    "true",
-    "[]",
-    "{}",
-    "[1",
+    *[
+        "0",
+        "1",
+        "2",
+        "-1",
+        "3.5",
+        "1e999",
+        "nan",
+        "inf",
+        "-inf",
+        "99999999999999999999",
+        "x",
+        "None",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "[1",
+        "1,2",
+        "é",
+        "../../x",
+        "%s",
+        "{0}",
+    ],
 ]
-VALUES += [
-    "1,2",
-    "é",
-    "\x1b[2J",
-    "\u202e",
-    "a" * 5000,
-    "../../x",
-    "%s",
-    "{0}",
-    "$(id)",
-    "*",
-    "\udcff",
-    "0x10",
-    "1_000",
-    " 1",
-    "4/4",
-    "auto",
-]
+VALUES += [*["$(id)", "*", "0x10", "1_000", "4/4", "auto"], " 1", "\x1b[2J", "\u202e", "\udcff", "a" * 5000]
 NAMES = [
     "widths",
     "latent_dim",
@@ -372,18 +364,25 @@ def line(draw: random.Random, pools: dict[str, list[str]]) -> list[str]:
     return found + given
 
 
-def ended(arguments: list[str], where: Path) -> tuple[int, str]:
-    """Exit code of a command, and what it said. Nobody waits for one for long."""
-    said = where.parent / "said"
+def ended(arguments: list[str], where: Path, most_bytes: int | None = None) -> tuple[int, str]:
+    """Exit code of a command, and what it said. Nobody waits for one for long.
+
+    Args:
+        most_bytes: that a file may have, as on a disk that is nearly full.
+    """
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 1 << 20)
     child = os.fork()
     if not child:
         code = 99
         try:
             os.setsid()
             os.chdir(where)
-            descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(os.open("/dev/null", os.O_RDONLY), 0), os.dup2(descriptor, 1), os.dup2(descriptor, 2)
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0), os.dup2(writing, 1), os.dup2(writing, 2)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            if most_bytes is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
             sys.argv = ["musegen", *arguments]
             code = main(arguments)
         except SystemExit as stopped:
@@ -393,13 +392,14 @@ def ended(arguments: list[str], where: Path) -> tuple[int, str]:
         finally:
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code)
-    begun, status = time.monotonic(), 0
+    os.close(writing)
+    begun = time.monotonic()
     while not (found := os.waitpid(child, os.WNOHANG))[0]:
         if time.monotonic() - begun > LONGEST_S:
             os.killpg(child, signal.SIGKILL)
         time.sleep(0.002)
-    status = found[1]
-    return os.waitstatus_to_exitcode(status), said.read_text("utf-8", "replace")
+    with open(reading, "rb") as pipe:
+        return os.waitstatus_to_exitcode(found[1]), pipe.read().decode("utf-8", "replace")
 
 
 def outside(said: str) -> bool:
@@ -407,6 +407,13 @@ def outside(said: str) -> bool:
     return any(
         word in said for word in ("No space", "memory", "Permission denied", "Read-only", "A check failed", "failed")
     )
+
+
+def copied(start: Path, where: Path) -> None:
+    """A fresh copy of the inputs."""
+    shutil.rmtree(where.parent, ignore_errors=True)
+    where.parent.mkdir(parents=True)
+    subprocess.run(["cp", "-a", start, where], check=True)  # shutil would read pipes
 
 
 def half_written(where: Path) -> list[str]:
@@ -420,17 +427,12 @@ def lines(folder: Path, seed: int, n: int) -> dict[str, Any]:
     wrong: list[dict[str, Any]] = []
     where = folder / "now" / "here"
 
-    def fresh() -> None:
-        shutil.rmtree(where.parent, ignore_errors=True)
-        where.parent.mkdir()
-        os.system(f"cp -a '{start}' '{where}'")  # shutil would read pipes
-
-    fresh()
+    copied(start, where)
     dirty = False
     for number in range(n):
         arguments = line(draw, pools)
         if dirty:
-            fresh()
+            copied(start, where)
         before = sorted(where.rglob("*"))
         code, said = ended(arguments, where)
         codes[code] += 1

@@ -27,9 +27,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import OUTSIDE, BadInput
 from musegen_pianoroll.limits import READER_CAP_BYTES, SIZE_CAP_BYTES
-from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.errors import FAULT_OUTSIDE, MidiError
 from musegen_pianoroll.reading.formats import MIDI_SUFFIXES, other_reader
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.reading.options import Reading
@@ -240,7 +240,12 @@ def main() -> None:
             def at(i: int, n: int, place: mmap.mmap = place) -> None:
                 place[:] = AT.pack(i, n)
 
-            (read_part if "read" in request else pack_part)(request, at)
+            try:
+                (read_part if "read" in request else pack_part)(request, at)
+            except OSError as error:
+                if error.errno not in OUTSIDE:
+                    raise
+                os._exit(FAULT_OUTSIDE)  # at once: buffers that cannot be written would only fail again
         out.write(b"\n")
         out.flush()
 
