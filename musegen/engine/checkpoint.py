@@ -68,9 +68,9 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Tensors], state
         The checkpoint's folder.
 
     Raises:
-        OSError: the disk is full or read-only. Earlier checkpoints are untouched.
+        OSError: the disk is full or read-only, or the run folder is gone. Earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     final = folder / f"step_{step:08d}"
     temporary, aside = temporary_path(final), temporary_path(final)
     temporary.mkdir()

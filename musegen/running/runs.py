@@ -19,11 +19,12 @@ import enum
 import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musegen.errors import BadInput, because_of
+from musegen.errors import BadInput, OutsideFault, because_of
 from musegen.files import FORMAT, check_format, content_of, remove_leftovers, user_path, write_atomically
 from musegen.folders import Claim, NewFolder, forget
 from musegen.limits import METRICS_CAP_BYTES, RECORD_CAP_BYTES
@@ -160,6 +161,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = user_path(path)
+        self._place: os.stat_result | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -177,6 +179,23 @@ class Run:
     def claimed(self) -> Claim:
         """A scope in which no other process trains this run."""
         return Claim(self.path, f"The run {self.path}")
+
+    def check_place(self) -> None:
+        """See that the folder is still the one that it was when this was first called.
+
+        Raises:
+            OutsideFault: it was moved or removed; nothing is written to what has its name now.
+        """
+        try:
+            now = os.stat(self.path)
+        except OSError:
+            now = None
+        self._place = self._place or now
+        if now is None or self._place is None or not os.path.samestat(self._place, now):
+            raise OutsideFault(
+                f"The run folder {self.path} was moved or removed while it was trained, so training stopped. The last checkpoint "
+                "is where the folder is now: go on there with musegen resume."
+            )
 
     def tidy(self) -> None:
         """Remove what killed processes left of this run, half-written or half-removed; only who has claimed it may."""

@@ -127,6 +127,7 @@ class Session:
         Raises:
             Interrupted: by a signal; the run is saved.
         """
+        self.run.check_place()
         with self.signals, self.generators:
             self.processes.spread(self.engine.family.state_dict().values())  # other machines may have rounded otherwise
             if self.saved is None:
@@ -184,6 +185,7 @@ class Session:
             return bool(every) and (engine.step_count % every == 0 or self.trained)
 
         if due(config.log_every):
+            self.run.check_place()
             record("train", engine.step_count, engine.collect(), steps_per_s=record.rate)
         if improved := self.valid is not None and due(config.validate_every):
             improved = self.validate(record)
@@ -331,12 +333,9 @@ class Session:
             BadInput: the disk is full or read-only; earlier checkpoints are intact.
         """
         self.engine.check()
-        state = {
-            "history": self.engine.history,
-            "best": self.best,
-            "config": self.resolved.as_dict(),
-            "trained": self.trained,
-        }
+        self.run.check_place()
+        state = {"history": self.engine.history, "best": self.best, "trained": self.trained}
+        state["config"] = self.resolved.as_dict()
         if self.processes.main:
             try:
                 save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
