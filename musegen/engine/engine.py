@@ -245,7 +245,8 @@ class Engine:
         for player, own in self.parameters.items():
             slots = self.optimisers[player].state.values()
             memories = [t for slot in slots for t in slot.values() if isinstance(t, Tensor) and t.dim()]
-            for what, tensors in (("weights", [*own]), ("moments of the optimiser", memories)):
+            weights: list[Tensor] = list(own)
+            for what, tensors in (("weights", weights), ("moments of the optimiser", memories)):
                 if not tensors or torch.stack(torch._foreach_norm(tensors, float("inf"))).isfinite().all():
                     continue
                 raise TrainingDiverged(

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from musegen.engine.checkpoint import (
     _digest,
+    _model_digest,
     checkpoints,
     load_checkpoint,
     load_model_file,
@@ -245,3 +246,52 @@ def test_model_file_round_trip_and_flipped_bits(tmp_path: Path) -> None:
         path.write_bytes(original[:length])
         with pytest.raises(BadInput):
             load_model_file(path)
+
+
+def test_a_manifest_that_somebody_changed_is_noticed(tmp_path: Path) -> None:
+    """Files and their sums are sound: only what the manifest says of the run is another."""
+    save_checkpoint(tmp_path, 4, parts(1.0), {"best": {"step": 4}})
+    checkpoint = save_checkpoint(tmp_path, 5, parts(2.0), {"best": {"step": 4}})
+    path = checkpoint / "manifest.json"
+    for old, new in (('"step": 5', '"step": 6'), ('"step": 4', '"step": 5'), ('"format": 1', '"format": 2')):
+        text = path.read_text()
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(BadInput, match="is damaged: its manifest cannot be trusted"):
+            load_checkpoint(checkpoint)
+        assert newest_checkpoint(tmp_path)[1]["step"] == 4
+        path.write_text(text)
+    assert newest_checkpoint(tmp_path)[1]["step"] == 5
+
+
+def test_the_digest_of_a_model_knows_names_types_shapes_and_values() -> None:
+    x = torch.arange(6, dtype=torch.float32)
+    others = [
+        {"a": x.view(2, 3)},
+        {"a": x.view(3, 2)},
+        {"b": x},
+        {"a": x.view(torch.int32)},
+        {"a": x + 1},
+        {"a": x, "b": x},
+    ]
+    digests = [_model_digest(tensors, "c") for tensors in [{"a": x}, *others]] + [_model_digest({"a": x}, "d")]
+    assert len(set(digests)) == len(digests)
+    assert _model_digest({"a": x, "b": x + 1}, "c") == _model_digest({"b": x + 1, "a": x.clone()}, "c")
+
+
+def test_a_checkpoint_counts_no_more_before_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in the middle of deleting must not leave a manifest beside files that are gone."""
+    for step in range(1, 4):
+        save_checkpoint(tmp_path, step, parts(), {})
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(Killed):
+        prune(tmp_path, keep=set())
+    assert not (tmp_path / "step_00000001" / "manifest.json").exists()
+    assert (tmp_path / "step_00000001" / "weights.safetensors").exists()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_00000002", "step_00000003"]

@@ -29,6 +29,7 @@ __all__ = [
     "StoreTrack",
     "digest_of",
     "fingerprint_of",
+    "fits",
     "map_planes",
     "pitch_name",
     "planes_header",
@@ -160,6 +161,18 @@ def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         flags, access = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
         content = mmap.mmap(file.fileno(), size, flags=flags, prot=access)
     return np.frombuffer(content, np.uint8, n_bytes, 8 + header_size).reshape(shape)
+
+
+def fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
+    """Whether a piece lies in the store, its bars in the piece, and its tempo is one: only such are written and read."""
+    try:
+        inside = 0 <= piece.first_step and 0 <= piece.n_steps and piece.first_step + piece.n_steps <= total_steps
+        for first, n_bars, numerator, denominator in piece.segments:
+            bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
+            inside &= rest == 0 and bar > 0 and 0 <= first and 0 <= n_bars and first + n_bars * bar <= piece.n_steps
+        return inside and math.isfinite(piece.tempo_bpm) and piece.tempo_bpm > 0
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False
 
 
 def fingerprint_of(pieces: Iterable[Piece]) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ from musegen_pianoroll.store.format import (
     StoreTrack,
     digest_of,
     fingerprint_of,
+    fits,
     map_planes,
     pitch_name,
 )
@@ -142,7 +142,7 @@ class Store:
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
         if not intact:
             raise BadInput(f"The store {path} is damaged: its pieces are not those of its checksum. Build it again.")
-        if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
+        if steps_per_beat < 1 or not all(fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
         tally = Tally.from_json(index.get("tally"), len(tracks))
@@ -254,15 +254,3 @@ class Store:
         except (OSError, csv.Error):
             raise BadInput(f"{file} is damaged: remove it, or build the store again.") from None
         return [(row[0], row[1]) for row in rows[1:] if len(row) == 2]
-
-
-def _fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
-    """Whether a piece lies in the store and its bars in the piece, so that no window can reach outside."""
-    try:
-        inside = 0 <= piece.first_step and 0 <= piece.n_steps and piece.first_step + piece.n_steps <= total_steps
-        for first, n_bars, numerator, denominator in piece.segments:
-            bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
-            inside &= rest == 0 and bar > 0 and 0 <= first and 0 <= n_bars and first + n_bars * bar <= piece.n_steps
-        return inside and math.isfinite(piece.tempo_bpm) and piece.tempo_bpm > 0
-    except (TypeError, ValueError, ZeroDivisionError):
-        return False

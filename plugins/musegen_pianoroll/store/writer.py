@@ -25,6 +25,7 @@ from musegen_pianoroll.store.format import (
     StoreTrack,
     digest_of,
     fingerprint_of,
+    fits,
     planes_header,
 )
 from musegen_pianoroll.store.tally import Tally
@@ -87,7 +88,10 @@ class StoreWriter:
         Args:
             piece: the fields of ``Piece`` but its place.
         """
-        self.pieces.append(Piece(first_step=self.total, n_steps=n_steps, **piece))
+        placed = Piece(first_step=self.total, n_steps=n_steps, **piece)
+        if not fits(placed, self.total + n_steps, self.steps_per_beat):
+            raise ValueError(f"{placed.source}: bars, or a tempo, with which no store can be opened")
+        self.pieces.append(placed)
         self.total += n_steps
         return self.total - n_steps
 
