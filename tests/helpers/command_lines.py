@@ -365,7 +365,13 @@ def line(draw: random.Random, pools: dict[str, list[str]]) -> list[str]:
 
 
 def ended(arguments: list[str], where: Path, most_bytes: int | None = None) -> tuple[int, str]:
-    """Exit code of a command, and what it said. Nobody waits for one for long.
+    """Exit code of a command, and what it said. Nobody waits for one for long."""
+    code, said, _ = measured(arguments, where, most_bytes)
+    return code, said
+
+
+def measured(arguments: list[str], where: Path, most_bytes: int | None = None) -> tuple[int, str, int]:
+    """As ``ended``; and the most memory that it held, in MB, with all that was imported before.
 
     Args:
         most_bytes: that a file may have, as on a disk that is nearly full.
@@ -394,12 +400,13 @@ def ended(arguments: list[str], where: Path, most_bytes: int | None = None) -> t
             os._exit(code)
     os.close(writing)
     begun = time.monotonic()
-    while not (found := os.waitpid(child, os.WNOHANG))[0]:
+    while not (found := os.wait4(child, os.WNOHANG))[0]:
         if time.monotonic() - begun > LONGEST_S:
             os.killpg(child, signal.SIGKILL)
         time.sleep(0.002)
     with open(reading, "rb") as pipe:
-        return os.waitstatus_to_exitcode(found[1]), pipe.read().decode("utf-8", "replace")
+        said = pipe.read().decode("utf-8", "replace")
+    return os.waitstatus_to_exitcode(found[1]), said, found[2].ru_maxrss // 1000
 
 
 def outside(said: str) -> bool:

@@ -44,9 +44,9 @@ def read_npz(data: bytes, path: Path) -> Score:
             raise MidiError(path, described(archive))
     except (MidiError, MemoryError):
         raise
-    except Exception as error:  # zipfile, zlib and numpy raise whatever a damaged file leads them to
+    except Exception:  # zipfile, zlib and numpy raise whatever a damaged file leads them to
         too_large(data, path)
-        raise MidiError(path, f"is no .npz file, or a damaged one ({type(error).__name__})") from None
+        raise MidiError(path, "is no .npz file, or a damaged one") from None
 
 
 def read_lpd(data: bytes, path: Path) -> Score:
@@ -66,8 +66,8 @@ def read_lpd(data: bytes, path: Path) -> Score:
             return _score(archive, info, resolution, path)
     except (MidiError, MemoryError):
         raise
-    except Exception as error:  # zipfile, zlib, json and numpy raise whatever a damaged file leads them to
-        raise MidiError(path, f"is no Lakh pianoroll file, or a damaged one ({type(error).__name__})") from None
+    except Exception:  # zipfile, zlib, json and numpy raise whatever a damaged file leads them to
+        raise MidiError(path, "is no Lakh pianoroll file, or a damaged one") from None
 
 
 def _score(archive: zipfile.ZipFile, info: dict[str, Any], resolution: int, path: Path) -> Score:

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from musegen.errors import OUTSIDE, BadInput
+from musegen.files import regular
 from musegen_pianoroll.limits import READER_CAP_BYTES, SIZE_CAP_BYTES
 from musegen_pianoroll.reading.errors import FAULT_OUTSIDE, MidiError
 from musegen_pianoroll.reading.formats import MIDI_SUFFIXES, other_reader
@@ -58,7 +59,7 @@ def load(path: Path) -> bytes:
         MidiError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             return file.read(min(size, SIZE_CAP_BYTES) + 1)  # not the cap at once: a buffer of that size is slow to get
     except OSError as error:
