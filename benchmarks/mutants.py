@@ -4,8 +4,8 @@
 
 A mutant is a module with one change: a comparison, an operator, a constant, a condition, a result, or a call or an exception that
 is left out. What nobody could notice is left alone: messages, documentation, annotations. Each mutant lives in a process of its
-own, and nothing on the disk changes. It is caught if a test fails or hangs. Results are appended to a file as they come, so that the
-same command goes on where it stopped; the table at the end has every survivor.
+own, and nothing on the disk changes. It is caught if a test fails or hangs. Results are appended to a file as they come, so that
+the same command goes on where it stopped; the table at the end has every survivor.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from musegen.cli.options import Flag
 from musegen.cli.output import save_picture
 from musegen.errors import BadInput
 from musegen.folders import Claim
-from musegen.reporting import each
+from musegen.reporting import each, plain
 
 if TYPE_CHECKING:
     from musegen.contracts.piece import Piece, Writer
@@ -79,7 +79,7 @@ class Folder:
                 ):  # of some domains this is the native format
                     paths.append(write_sound(path, *heard))
         for path in paths:
-            print(path)
+            print(plain(str(path)))
         save_picture(writer.sheet(pieces if shown is None else shown), self.out / f"{PICTURE}.png")
 
 
