@@ -1,7 +1,7 @@
 """Files that a stranger forged, by the thousand: damaged at random, or made to run a program or to write somewhere else.
 
-``python forged.py FOLDER SEED N`` reads each with a command that might, and prints how many ended with which exit code and every one
-that did what none may: run something, write outside, take much memory, crash, or hang.
+``python forged.py FOLDER SEED N`` reads each with a command that might, and prints how many ended with which exit code and every
+one that did what none may: run something, write outside, take much memory, crash, or hang.
 """
 
 from __future__ import annotations
