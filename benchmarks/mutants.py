@@ -37,7 +37,13 @@ _RUNNING += ["tests/running/test_resuming.py"]
 _READING = [
     f"tests/pianoroll/reading/{name}.py" for name in ("test_midi_events", "test_channels", "test_pianoroll_reading")
 ]
-_READING += ["tests/pianoroll/reading/test_midi_fuzz.py"]
+_READING += ["tests/pianoroll/reading/test_lakh.py", "tests/pianoroll/writing/test_unchanged.py"]
+_READING += ["tests/pianoroll/store/test_bars_of_stores.py", "tests/pianoroll/reading/test_midi_fuzz.py"]
+_STORE = ["tests/pianoroll/store", "tests/pianoroll/reading/test_folder.py", "tests/pianoroll/test_pianoroll_domain.py"]
+_LATENT = [
+    "tests/probability",
+    *(f"tests/families/test_{name}.py" for name in ("vae", "aae", "infogan", "structured_vae")),
+]
 TESTS: dict[str, list[str]] = {
     "musegen.files": ["tests/test_files.py", "tests/test_claimed_folders.py", "tests/engine/test_checkpoint.py"],
     "musegen.folders": ["tests/test_claimed_folders.py"],
@@ -56,12 +62,12 @@ TESTS: dict[str, list[str]] = {
     "musegen.running.validating": _RUNNING,
     "musegen.probability.likelihood": ["tests/probability"],
     "musegen.probability.bounds": ["tests/probability"],
-    "musegen.probability.latent": ["tests/probability"],
-    "musegen_pianoroll.store.format": ["tests/pianoroll/store"],
-    "musegen_pianoroll.store.store": ["tests/pianoroll/store"],
-    "musegen_pianoroll.store.writer": ["tests/pianoroll/store"],
-    "musegen_pianoroll.store.metres": ["tests/pianoroll/store"],
-    "musegen_pianoroll.store.windows": ["tests/pianoroll/store"],
+    "musegen.probability.latent": _LATENT,
+    "musegen_pianoroll.store.format": _STORE,
+    "musegen_pianoroll.store.store": _STORE,
+    "musegen_pianoroll.store.writer": _STORE,
+    "musegen_pianoroll.store.metres": _STORE,
+    "musegen_pianoroll.store.windows": _STORE,
     "musegen_pianoroll.reading.layout": _READING,
     "musegen_pianoroll.reading.track": _READING,
     "musegen_pianoroll.reading.events": _READING,

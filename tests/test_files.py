@@ -80,3 +80,11 @@ def test_what_a_killed_process_left_is_removed_once_nobody_can_be_writing_it(tmp
     remove_leftovers(tmp_path)
     assert set(tmp_path.iterdir()) == {tmp_path / "a.txt", mine}
     remove_leftovers(tmp_path / "nowhere")  # nothing to do
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", Path("."), Path("/")):
+        with pytest.raises(BadInput, match="is a folder: name a file"):
+            write_file(path, b"")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
