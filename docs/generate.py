@@ -1,13 +1,16 @@
-"""Write docs/families.md and docs/graphs/*.svg from the code: python docs/generate.py [--check].
+"""Write docs/families.md, docs/limits.md and docs/graphs/*.svg from the code: python docs/generate.py [--check].
 
 --check writes nothing and fails if what is there is not what the code says.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from musegen.contracts.family import Sampling
@@ -16,6 +19,12 @@ from musegen.options import describe
 from musegen.plugins import registry
 
 DOCS = Path(__file__).parent
+LIMITS = {
+    "Everywhere": "musegen.limits",
+    "Music": "musegen_pianoroll.limits",
+    "Pictures": "musegen_image.limits",
+    "Sound": "musegen_audio.limits",
+}
 
 
 def files() -> Iterator[tuple[Path, str]]:
@@ -60,6 +69,38 @@ def files() -> Iterator[tuple[Path, str]]:
             lines += ["", "How samples are drawn, also after training:", "", *options(family.Sampling)]
         lines += ["", "```text", inspect.cleandoc(module.__doc__).replace("``", "`"), "```"]
     yield DOCS / "families.md", "\n".join(lines) + "\n"
+    yield DOCS / "limits.md", "\n".join(limits()) + "\n"
+
+
+def limits() -> Iterator[str]:
+    """Every limit, with its value and its reason."""
+    yield "# Limits"
+    yield ""
+    yield "Generated from the code by `python docs/generate.py`. Why there are limits: [security.md](security.md)."
+    for title, name in LIMITS.items():
+        module = importlib.import_module(name)
+        yield from (
+            "",
+            f"## {title}",
+            "",
+            inspect.cleandoc(module.__doc__ or ""),
+            "",
+            "| limit | value | meaning |",
+            "|---|---|---|",
+        )
+        body = ast.parse(inspect.getsource(module)).body
+        for statement, text in pairwise(body):
+            if isinstance(statement, ast.Assign) and isinstance(text, ast.Expr):
+                targets = [n.id for n in ast.walk(statement.targets[0]) if isinstance(n, ast.Name)]
+                values = ", ".join(_number(getattr(module, target)) for target in targets)
+                reason = inspect.cleandoc(ast.literal_eval(text.value)).replace("\n", " ").replace("``", "`")
+                yield f"| `{', '.join(targets)}` | {values} | {reason} |"
+
+
+def _number(value: object) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(map(_number, value))
+    return f"{value:,}"
 
 
 def options(kind: type) -> list[str]:

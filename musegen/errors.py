@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,8 +13,10 @@ __all__ = [
     "BadInput",
     "MusegenError",
     "MusegenWarning",
+    "OutsideFault",
     "ProcessLost",
     "TrainingDiverged",
+    "because_of",
     "did_you_mean",
     "shown",
 ]
@@ -31,6 +34,38 @@ class BadInput(MusegenError):
     """Wrong use or bad input: the message says what is wrong, where, and what to do. Exit code 2."""
 
     exit_code = 2
+
+
+class OutsideFault(BadInput):
+    """Something outside of musegen and of what was asked for: a full disk, a drive that fails. Exit code 1."""
+
+    exit_code = 1
+
+
+OUTSIDE = {
+    *(
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ENODEV,
+    ),
+    *(errno.ENXIO, errno.ETIMEDOUT, errno.EFBIG),
+}
+"""What the system says where nothing is wrong with what was asked for."""
+
+
+def because_of(error: OSError, message: str) -> BadInput:
+    """The error of a file or folder that cannot be read or written, in words.
+
+    Args:
+        message: that says what cannot be done, and holds why.
+    """
+    return (OutsideFault if error.errno in OUTSIDE else BadInput)(message)
 
 
 class BadFile(BadInput):

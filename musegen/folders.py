@@ -19,10 +19,10 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import sync_folder, user_path
 
-__all__ = ["LOCK", "Claim", "NewFolder"]
+__all__ = ["LOCK", "Claim", "NewFolder", "forget"]
 
 LOCK = "lock"
 """Name of the file in a folder that says which process writes it."""
@@ -59,7 +59,9 @@ class Claim:
             while not self._taken():
                 pass
         except OSError as error:
-            raise BadInput(f"The folder {self.folder} cannot be written: {error.strerror}.") from None
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # if it is empty: nobody has a use for it
+            raise because_of(error, f"The folder {self.folder} cannot be written: {error.strerror}.") from None
         return self
 
     def _taken(self) -> bool:
@@ -77,13 +79,21 @@ class Claim:
             if not _is(descriptor, self.folder):
                 os.close(descriptor)
                 return False
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()} {platform.node()}\n".encode())
+            self._sign(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
         return True
+
+    def _sign(self, descriptor: int) -> None:
+        """Say in the lock whose it is."""
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()} {platform.node()}\n".encode())
+        except OSError:
+            (self.folder / LOCK).unlink()
+            raise
 
     def _lock(self, descriptor: int) -> None:
         try:
@@ -204,7 +214,7 @@ class NewFolder:
         try:
             self.temporary.mkdir(parents=True)
         except OSError as error:
-            raise BadInput(f"The folder {self.given} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"The folder {self.given} cannot be written: {error.strerror}.") from None
 
     def commit(self) -> Path:
         """Give the folder its name, which is returned; an older one goes only now.
@@ -219,7 +229,7 @@ class NewFolder:
                 self._replace(self._old)
         except OSError as error:
             if error.errno not in TAKEN:
-                raise BadInput(f"The folder {self.given} cannot be written: {error.strerror}.") from None
+                raise because_of(error, f"The folder {self.given} cannot be written: {error.strerror}.") from None
             raise BadInput(
                 f"{self.given} has appeared while this {self.what} was being made, and is left alone: move it away, or choose "
                 "another with out=FOLDER."
@@ -254,6 +264,15 @@ class NewFolder:
 
     def __exit__(self, *_: object) -> None:
         self._scope.close()
+
+
+def forget(path: Path) -> None:
+    """Remove what a killed process left beside a folder that it was making, or replacing."""
+    left = path.absolute().with_name(f".{path.name}.new")
+    if left.is_symlink() or not left.is_dir():
+        return
+    with contextlib.suppress(BadInput, OSError), Claim(left, ""):  # otherwise somebody is at work there
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _is(descriptor: int, folder: Path) -> bool:

@@ -16,7 +16,7 @@ from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
 from musegen.cli.wording import as_typed
-from musegen.errors import MusegenError, MusegenWarning, ProcessLost, shown
+from musegen.errors import MusegenError, MusegenWarning, ProcessLost, because_of, shown
 from musegen.files import at_home
 from musegen.reporting import Terminal, no_color, say, worded
 
@@ -139,6 +139,16 @@ def _guarded(run: Callable[[], None], debug: bool) -> int:
         return 130
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except OSError as error:
+        if debug:
+            raise
+        say(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
+        return because_of(error, "").exit_code if error.filename else 1
+    except MemoryError:
+        if debug:
+            raise
+        say("There is not enough memory for this: make it smaller, or close other programs.")
+        return 1
     except Exception as error:
         if debug:
             raise

@@ -14,6 +14,7 @@ from musegen.cli.output import as_json, check_free, print_table, print_text, sav
 from musegen.errors import BadInput
 from musegen.files import write_file
 from musegen.options import parse_assignments
+from musegen.reporting import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -239,4 +240,4 @@ def export(
     loaded = source.load(model)
     loaded.configure(**parse_assignments(set_))
     loaded.save(file)
-    print(f"Wrote {file}")
+    print(plain(f"Wrote {file}"))

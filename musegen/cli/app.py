@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclopts import App, Group
+from cyclopts import App, Group, Parameter
 
 __all__ = ["DATA", "LOOK", "MAKE", "PLUGINS", "TRAIN", "app", "data_app", "plugin_app"]
 
@@ -27,6 +27,7 @@ app = App(
     version=_version,
     help_format="plaintext",  # reading Markdown takes a third of the time of --help
     result_action="return_value",
+    default_parameter=Parameter(json_list=False, json_dict=False),  # a name may begin with a bracket
     group_commands=Group("Other", sort_key=6),
 )
 app.register_install_completion_command(add_to_startup=False)

@@ -14,6 +14,7 @@ from musegen.cli.options import Json
 from musegen.cli.output import print_table, print_text
 from musegen.files import write_file
 from musegen.options import describe
+from musegen.reporting import plain
 
 
 @app.command(group=PLUGINS)
@@ -123,14 +124,16 @@ def explain(
     graph = family_class.graph(config)
     if svg is not None:
         write_file(svg, graph.svg(family_class.title).encode())
-        print(f"Wrote {svg}")
+        print(plain(f"Wrote {svg}"))
         return
     module = inspect.getmodule(family_class)
     # The players are those of a real instance, so that what is printed is what trains.
     domain_class = registry().domain("image") if "image" in registry().domains else None
     print_text(f"{family_class.title} ({family})\n{family_class.paper}\n\nObjective\n  {family_class.objective}\n")
     if domain_class is not None:
-        instance = build(family_class, config, domain_class(domain_class.Config()))
+        # With what some families need: classes, and a second data set.
+        data: Any = domain_class.Config(classes=[str(i) for i in range(10)], target="inverted")
+        instance = build(family_class, config, domain_class(data))
         print_text("Players; each updates its own networks alone")
         for name, player in instance.players.items():
             adam = f"(Adam {player.learning_rate:g}, β {player.betas})"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from musegen.cli.options import Flag
+from musegen.cli.output import save_picture
 from musegen.errors import BadInput
 from musegen.folders import Claim
-from musegen.reporting import each
+from musegen.reporting import each, plain
 
 if TYPE_CHECKING:
     from musegen.contracts.piece import Piece, Writer
@@ -77,10 +78,9 @@ class Folder:
                     path not in paths and (heard := piece.audio()) is not None
                 ):  # of some domains this is the native format
                     paths.append(write_sound(path, *heard))
-        picture = self.out / f"{PICTURE}.png"
-        writer.sheet(pieces if shown is None else shown).save(picture)
-        for path in [*paths, picture]:
-            print(path)
+        for path in paths:
+            print(plain(str(path)))
+        save_picture(writer.sheet(pieces if shown is None else shown), self.out / f"{PICTURE}.png")
 
 
 FolderOptions = Annotated[Folder, Parameter(name="*")]

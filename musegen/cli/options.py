@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, shown
+from musegen.limits import MOST_AT_ONCE
 from musegen.options import from_text, split_options
 from musegen.running.config import RunConfig
 
@@ -72,7 +73,7 @@ def given_options(options: Any) -> dict[str, Any]:
 
 
 def at_least(least: int, **numbers: int) -> None:
-    """Refuse an option that is too small.
+    """Refuse an option that is too small, or so large that nobody can mean it.
 
     Raises:
         BadInput: names it.
@@ -81,6 +82,9 @@ def at_least(least: int, **numbers: int) -> None:
         if number < least:
             flag = f"-{name}" if len(name) == 1 else f"--{name}"
             raise BadInput(f"{flag} {number} is invalid: use {least} or more.")
+        if number > MOST_AT_ONCE:
+            flag = f"-{name}" if len(name) == 1 else f"--{name}"
+            raise BadInput(f"{flag} {shown(number)} is invalid: use {MOST_AT_ONCE:,} or less.")
 
 
 @dataclasses.dataclass

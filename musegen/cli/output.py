@@ -186,4 +186,4 @@ def save_picture(picture: Any, out: Path) -> None:
     content = io.BytesIO()
     picture.save(content, "PNG")
     write_file(out, content.getvalue())
-    print(out)
+    print(plain(str(out)))

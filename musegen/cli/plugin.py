@@ -12,6 +12,7 @@ from musegen.cli.options import Assignments, Json
 from musegen.cli.output import print_table
 from musegen.errors import BadInput, did_you_mean
 from musegen.options import parse_assignments, validate
+from musegen.reporting import plain
 
 
 @plugin_app.command
@@ -34,7 +35,7 @@ def new(
 
     folder = out or Path(f"musegen-{name}")
     for path in write_plugin(name, folder):
-        print(os.path.relpath(path))
+        print(plain(os.path.relpath(path)))
     install = shlex.join(["pip", "install", "-e", str(folder)])
     print(f"\nNext: {install} && musegen plugin check {name} && musegen train vae {name} --steps 500")
 

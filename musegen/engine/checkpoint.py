@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, sync_folder, write_atomically, write_file
+from musegen.errors import BadInput, because_of
+from musegen.files import (
+    FORMAT,
+    check_format,
+    content_of,
+    regular,
+    remove_leftovers,
+    sync_folder,
+    temporary_path,
+    write_atomically,
+    write_file,
+)
+from musegen.limits import HEADER_CAP_BYTES, RECORD_CAP_BYTES
 
 __all__ = [
+    "begun",
     "checkpoints",
     "load_checkpoint",
     "load_model_file",
@@ -36,6 +48,7 @@ __all__ = [
 ]
 
 Tensors = Mapping[str, Tensor]
+_NAME = re.compile(r"step_\d{8,12}")
 
 
 def _serialise(tensors: Tensors, metadata: dict[str, str] | None = None) -> bytes:
@@ -55,14 +68,11 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Tensors], state
         The checkpoint's folder.
 
     Raises:
-        OSError: the disk is full or read-only. Earlier checkpoints are untouched.
+        OSError: the disk is full or read-only, or the run folder is gone. Earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     final = folder / f"step_{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    aside = folder / f".{final.name}.{os.getpid()}.old.tmp"
-    for leftover in (temporary, aside):
-        shutil.rmtree(leftover, ignore_errors=True)
+    temporary, aside = temporary_path(final), temporary_path(final)
     temporary.mkdir()
     try:
         hashes = {}
@@ -91,7 +101,17 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder`` that have a manifest, oldest first."""
-    return sorted(path.parent for path in folder.glob("step_*/manifest.json"))
+    return [path for path in begun(folder) if (path / "manifest.json").exists()]
+
+
+def begun(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, whole or not, oldest first; whatever else somebody put there is none."""
+    if not folder.is_dir():
+        return []
+    found = [
+        path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -101,7 +121,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BadInput: it is damaged, or of another format version.
     """
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        manifest = json.loads(content_of(path / "manifest.json", RECORD_CAP_BYTES))
         intact = isinstance(manifest, dict) and manifest.get("sha256") == _digest(manifest)
     except (OSError, ValueError, RecursionError):
         intact = False
@@ -125,7 +145,7 @@ def load_checkpoint(
         # Names come from a manifest that a stranger may have written: only plain names beside it are opened.
         file = path / Path(name).name
         try:
-            with file.open("rb") as stream:
+            with open(regular(file), "rb") as stream:
                 actual = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
             raise BadInput(f"The checkpoint {path} is damaged: {name} is missing.") from None
@@ -144,7 +164,7 @@ def newest_checkpoint(
         BadInput: none is intact; the message is about the newest.
     """
     problem = BadInput(f"There is no checkpoint in {folder} yet: begin the run again with musegen resume.")
-    if parts := sorted(folder.glob("step_*")):
+    if parts := begun(folder):
         problem = BadInput(f"The checkpoint {parts[-1]} is damaged: its manifest is missing.")
     for i, path in enumerate(reversed(checkpoints(folder))):
         try:
@@ -154,26 +174,41 @@ def newest_checkpoint(
     raise problem
 
 
-def prune(folder: Path, keep: set[int], last: int = 2) -> None:
+def prune(folder: Path, keep: Container[int | None], last: int = 2) -> None:
     """Delete all checkpoints but the ``last`` newest and those of the steps in ``keep``; also what a kill left half-written."""
     for path in checkpoints(folder)[:-last]:
         if int(path.name.removeprefix("step_")) not in keep:
             # Without its manifest it no longer counts, so a kill in the middle of deleting leaves no half checkpoint.
             (path / "manifest.json").unlink()
             shutil.rmtree(path)
-    for leftover in [
-        *folder.glob(".step_*.tmp"),
-        *(p for p in folder.glob("step_*") if not (p / "manifest.json").exists()),
-    ]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    for path in begun(folder):
+        if not (path / "manifest.json").exists():
+            shutil.rmtree(path, ignore_errors=True)
+    remove_leftovers(folder)
 
 
 def _read_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
+    _check_header(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise BadInput(f"The file {path} is damaged or is no model file of musegen ({error}).") from None
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no regular file, or claims so many tensors that their names alone would fill the memory.
+
+    Raises:
+        BadInput: it is, does, or cannot be read.
+    """
+    try:
+        with open(regular(path), "rb") as file:
+            n = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise because_of(error, f"The file {path} cannot be read: {error.strerror}.") from None
+    if n > HEADER_CAP_BYTES:
+        raise BadInput(f"The file {path} is damaged or is no model file of musegen (a header of {n:,} bytes).")
 
 
 def _model_digest(tensors: Tensors, config: str) -> str:
@@ -233,6 +268,7 @@ def read_model_needs(path: Path) -> Any:
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}

@@ -236,18 +236,21 @@ class Engine:
         return {key: sum(v) / len(v) for key, v in values.items()}
 
     def check(self) -> None:
-        """Refuse to save what is not finite: losses so far, and weights.
+        """Refuse to save what is not finite: losses so far, weights, and what optimisers remember.
 
         Raises:
             TrainingDiverged: names the player and the step.
         """
         self._fetch()
         for player, own in self.parameters.items():
-            parameters: list[Tensor] = list(own)
-            norms = torch._foreach_norm(parameters, float("inf"))
-            if not torch.stack(norms).isfinite().all():
+            slots = self.optimisers[player].state.values()
+            memories = [t for slot in slots for t in slot.values() if isinstance(t, Tensor) and t.dim()]
+            weights: list[Tensor] = list(own)
+            for what, tensors in (("weights", weights), ("moments of the optimiser", memories)):
+                if not tensors or torch.stack(torch._foreach_norm(tensors, float("inf"))).isfinite().all():
+                    continue
                 raise TrainingDiverged(
-                    f"Training stopped: weights of the player {player} became NaN or infinite by step {self.step_count}. "
+                    f"Training stopped: {what} of the player {player} became NaN or infinite by step {self.step_count}. "
                     "The last good checkpoint is kept; a lower learning_rate or clip_norm=1 may help."
                 )
 

@@ -22,8 +22,16 @@ def load_weights(family: Family, weights: dict[str, Tensor]) -> None:
     """Load weights into a family.
 
     Raises:
-        BadInput: they do not fit.
+        BadInput: they do not fit, or some are NaN or infinite.
     """
+    # What is NaN in a new family says so that it holds nothing yet.
+    own = {name: tensor for name, tensor in family.state_dict().items() if tensor.isfinite().all()}
+    bad = [name for name in own if name in weights and not weights[name].isfinite().all()]
+    if bad:
+        raise BadInput(
+            f"Weights of the family {family.name} are NaN or infinite ({', '.join(bad[:SHOWN])}): take an earlier checkpoint, or "
+            "train again."
+        )
     try:
         family.load_state_dict(weights)
     except RuntimeError as error:

@@ -20,6 +20,7 @@ from musegen.engine.checkpoint import (
 )
 from musegen.engine.devices import choose_device
 from musegen.engine.shared_state import in_float32, seeded
+from musegen.engine.sizes import check_shapes, outline
 from musegen.engine.weights import load_weights
 from musegen.errors import BadInput
 from musegen.files import user_path
@@ -96,6 +97,8 @@ def weights_of(path: Path, checkpoint: str = "best") -> tuple[dict[str, Tensor],
 def _loaded(path: Path, checkpoint: str, where: torch.device) -> Model:
     weights, resolved, run = weights_of(path, checkpoint)
     domain = resolved.make_domain()
+    shapes = outline(lambda: build(resolved.family, resolved.family_config, domain), str(path))
+    check_shapes(shapes, weights, f"The model {path}")
     with seeded(0, torch.device("cpu")):  # it draws weights first, which are replaced
         family = build(resolved.family, resolved.family_config, domain)
     family.sampling = resolved.sampling

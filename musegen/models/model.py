@@ -21,7 +21,7 @@ from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
 from musegen.engine.shared_state import in_float32, seeded
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import user_path
 from musegen.models import unfolding
 from musegen.models.labels import class_numbers
@@ -455,7 +455,7 @@ class Model:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BadInput(f"The folder {folder} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"The folder {folder} cannot be written: {error.strerror}.") from None
         return piece.save(pieces, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
 
     def save(self, path: str | Path) -> None:

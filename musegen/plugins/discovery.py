@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from musegen import children
 from musegen.errors import BadInput, MusegenWarning, did_you_mean
-from musegen.files import user_path
+from musegen.files import content_of, user_path
+from musegen.limits import SOURCE_CAP_BYTES
 from musegen.plugins import files
 from musegen.plugins.checks import check_api, offers_of, one_line, quiet, wrong_class
 from musegen.plugins.hooks import GROUP, HOOKS, Found, Measure, Offer, Refused
@@ -114,7 +115,7 @@ class Registry:
             if found.file == str(path):
                 return found
         try:
-            source = path.read_bytes()
+            source = content_of(path, SOURCE_CAP_BYTES)
         except OSError as error:
             raise Refused(
                 f"the file cannot be read: {error.strerror or error}", "give the path of a Python file"

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from musegen.errors import BadInput, MusegenWarning
+from musegen.files import content_of
+from musegen.limits import SOURCE_CAP_BYTES
 from musegen.plugins import files
 from musegen.plugins.discovery import ONLY, OURS, registry
 from musegen.plugins.hooks import Refused
@@ -73,7 +75,7 @@ def _provide_file(need: dict[str, str], needed: str) -> None:
     path, add = Path(need["file"]), f"--plugin {shlex.quote(need['file'])}"
     needed += f" of the plugin file {need['file']}"
     try:
-        sha256 = files.digest(path.read_bytes())
+        sha256 = files.digest(content_of(path, SOURCE_CAP_BYTES))
     except OSError:
         raise BadInput(f"{needed}, which cannot be read: restore it, or {USE}.") from None
     if sha256 != need["sha256"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from musegen.errors import BadInput
 from musegen.reporting import listening, styled, width_of
+from musegen.running.runs import line_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -158,7 +158,7 @@ class Record:
         self._scope.close()
 
     def __call__(self, kind: str, step: int, metrics: dict[str, float], **extra: float) -> None:
-        self._log.write(json.dumps({"step": step, "kind": kind, **metrics, **extra}) + "\n")
+        self._log.write(line_of({"step": step, "kind": kind, **metrics, **extra}))
         self._log.flush()
         self._progress.show(metrics if kind == "train" else {f"{kind} {key}": v for key, v in metrics.items()})
         if self._board is not None:

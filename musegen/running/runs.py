@@ -13,34 +13,31 @@ lock               while it is written: the process that does
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import enum
-import functools
 import io
 import json
-import platform
-import re
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, requires, version
+import math
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from musegen.errors import BadInput
-from musegen.files import FORMAT, check_format, user_path, write_atomically
-from musegen.folders import Claim, NewFolder
+from musegen.errors import BadInput, OutsideFault, because_of
+from musegen.files import FORMAT, check_format, content_of, remove_leftovers, user_path, write_atomically
+from musegen.folders import Claim, NewFolder, forget
+from musegen.limits import METRICS_CAP_BYTES, RECORD_CAP_BYTES
 from musegen.options import flat_options, load_yaml, split_options, validate
 from musegen.plugins import needs, provide, registry
 from musegen.running.config import RunConfig
+from musegen.running.surroundings import surroundings
 
 if TYPE_CHECKING:
     from musegen.contracts.domain import Data, Domain
     from musegen.contracts.family import Family
 
-__all__ = ["Resolved", "Run", "State", "new_run", "option_owners", "resolve", "resolve_dict"]
+__all__ = ["Resolved", "Run", "State", "line_of", "new_run", "option_owners", "resolve", "resolve_dict"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +161,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = user_path(path)
+        self._place: os.stat_result | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -182,6 +180,29 @@ class Run:
         """A scope in which no other process trains this run."""
         return Claim(self.path, f"The run {self.path}")
 
+    def check_place(self) -> None:
+        """See that the folder is still the one that it was when this was first called.
+
+        Raises:
+            OutsideFault: it was moved or removed; nothing is written to what has its name now.
+        """
+        try:
+            now = os.stat(self.path)
+        except OSError:
+            now = None
+        self._place = self._place or now
+        if now is None or self._place is None or not os.path.samestat(self._place, now):
+            raise OutsideFault(
+                f"The run folder {self.path} was moved or removed while it was trained, so training stopped. The last checkpoint "
+                "is where the folder is now: go on there with musegen resume."
+            )
+
+    def tidy(self) -> None:
+        """Remove what killed processes left of this run, half-written or half-removed; only who has claimed it may."""
+        for folder in (self.path, self.path / "samples", self.path / "data"):
+            remove_leftovers(folder)
+        forget(self.path)
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
@@ -189,7 +210,9 @@ class Run:
     @property
     def killed_before_its_first_checkpoint(self) -> bool:
         """Whether there is none at all, not even a damaged one."""
-        return not any(self.checkpoints.glob("step_*"))
+        from musegen.engine.checkpoint import begun  # which imports torch
+
+        return not begun(self.checkpoints)
 
     def state(self) -> tuple[State, int | None]:
         """How far the run is, and the step of the checkpoint that this is said of; of a run without that file nothing is known.
@@ -199,7 +222,7 @@ class Run:
         """
         path = self.path / "state.json"
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(content_of(path, RECORD_CAP_BYTES))
             return State(found["state"]), None if found["step"] is None else int(found["step"])
         except FileNotFoundError:
             return State.RUNNING, None
@@ -227,19 +250,37 @@ class Run:
             BadInput: the file is missing or damaged.
         """
         try:
-            return json.loads((self.path / "environment.json").read_bytes())
-        except (OSError, ValueError):
+            return json.loads(content_of(self.path / "environment.json", RECORD_CAP_BYTES))
+        except (OSError, ValueError, RecursionError):
             raise BadInput(f"The run {self.path} is damaged: environment.json cannot be read.") from None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a last line cut off by a kill is left out."""
+        """The lines of ``metrics.jsonl``; a last line cut off by a kill is left out.
+
+        A figure that was NaN or infinite is None.
+
+        Raises:
+            BadInput: the file cannot be read, or another line is damaged.
+        """
+        try:
+            lines = content_of(self.metrics_path, METRICS_CAP_BYTES).splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise because_of(error, f"{self.metrics_path} cannot be read: {error.strerror}.") from None
         rows = []
-        if self.metrics_path.exists():
-            for line in self.metrics_path.read_text("utf-8").splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError:
-                    break
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                whole = isinstance(row, dict) and type(row["step"]) is int
+            except (ValueError, KeyError, RecursionError):
+                whole = False
+            if whole:
+                rows.append(row)
+            elif number < len(lines):
+                raise BadInput(
+                    f"{self.metrics_path} is damaged in line {number}: correct that line, or remove the file."
+                )
         return rows
 
     def write_config(self, resolved: Resolved) -> None:
@@ -252,16 +293,8 @@ class Run:
         self, resolved: Resolved, data_fingerprint: str, data_description: str, init: Mapping[str, Any] | None = None
     ) -> None:
         """What there is of the machine, the packages and the data; and what was taken of the model that ``init`` names."""
-        needed = needs(resolved.family.name, resolved.domain.name)
         environment = {
-            "musegen": _version("musegen"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": _packages({"musegen", *(need["distribution"] for need in needed)}),
-            "plugins": [dataclasses.asdict(found) for found in registry().found],
-            "needs": needed,
-            "git": _git_state(),
-            "arguments": sys.argv,
+            **surroundings(needs(resolved.family.name, resolved.domain.name)),
             "data": {"sha256": data_fingerprint, "description": data_description},
             **({} if init is None else {"init": init}),
         }
@@ -277,7 +310,13 @@ class Run:
     def rewind_metrics(self, step: int) -> None:
         """Drop the metrics after ``step``: a killed run may have logged further than its last checkpoint."""
         rows = [row for row in self.metrics() if row["step"] <= step]
-        write_atomically(self.metrics_path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_atomically(self.metrics_path, "".join(map(line_of, rows)).encode())
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A line of ``metrics.jsonl``: JSON has no NaN and no infinity, and null stands for them."""
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
 
 
 def new_run(path: str | Path, overwrite: bool = False) -> NewFolder:
@@ -287,40 +326,3 @@ def new_run(path: str | Path, overwrite: bool = False) -> NewFolder:
         BadInput: the folder exists (unless ``overwrite`` and it is a run).
     """
     return NewFolder(path, "config.yaml", "run", overwrite, "resume it, ")
-
-
-def _packages(distributions: Iterable[str]) -> dict[str, str | None]:
-    """Versions of the packages that distributions need, but for those of their extras."""
-    names = set()
-    for distribution in distributions:
-        with contextlib.suppress(PackageNotFoundError, ValueError):  # a plugin that is a file comes from none
-            names |= {
-                re.split("[^A-Za-z0-9._-]", line)[0] for line in requires(distribution) or () if "extra ==" not in line
-            }
-    return {name: _version(name) for name in sorted(names)}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-@functools.cache  # the code that runs is what was there when the process began; each question costs a process
-def _git_state() -> dict[str, Any] | None:
-    """Commit and cleanliness of the checkout that musegen runs from; None outside one."""
-    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return None if commit is None or status is None else {"commit": commit, "clean": not status}
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says about that checkout; None where it has nothing to say, or hangs, as on a network drive that is gone."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():  # a folder around it is not ours, and its settings may have git run anything
-        return None
-    try:
-        done = subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +17,7 @@ from musegen.contracts.family import Family
 from musegen.contracts.piece import Piece, save
 from musegen.data.batches import Batches
 from musegen.engine import shared_state
+from musegen.files import temporary_path
 from musegen.models.loading import load
 from musegen.reporting import each
 from musegen.running.runs import Run
@@ -48,11 +50,20 @@ def drawn(family: Family, n: int, source: Batches) -> Tensor | None:
 
 
 def write(pieces: Sequence[Piece], domain: Domain, folder: Path) -> Image:
-    """Pieces in their native format, and all in one picture, which is returned."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save(pieces, folder, [f"sample_{i:03d}" for i in range(len(pieces))])
-    picture = domain.sheet(pieces)
-    picture.save(folder / "picture.png")
+    """Pieces in their native format, and all in one picture, which is returned.
+
+    The folder appears whole, and replaces an older one.
+    """
+    picture, temporary = domain.sheet(pieces), temporary_path(folder)
+    temporary.mkdir(parents=True)
+    try:
+        save(pieces, temporary, [f"sample_{i:03d}" for i in range(len(pieces))])
+        picture.save(temporary / "picture.png")
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return picture
 
 

@@ -21,8 +21,9 @@ from musegen.engine.devices import keep_freed_memory
 from musegen.engine.engine import Engine, Snapshot
 from musegen.engine.processes import ALONE, Processes
 from musegen.engine.shared_state import Generators, reseed
+from musegen.engine.sizes import check_size, outline
 from musegen.engine.weights import Taken
-from musegen.errors import BadInput, TrainingDiverged
+from musegen.errors import BadInput, TrainingDiverged, because_of
 from musegen.probability.whole_batch import SharedBatch
 from musegen.reporting import listening, say
 from musegen.running.beginning import begin
@@ -31,6 +32,7 @@ from musegen.running.progress import Record
 from musegen.running.runs import Resolved, Run, State
 from musegen.running.samples import calibrated, drawn, seeded, write
 from musegen.running.signals import CutShort, Interrupted, Signals
+from musegen.running.validating import NONE_YET, next_best, shared_out
 
 __all__ = ["Session"]
 
@@ -71,6 +73,9 @@ class Session:
             torch.set_float32_matmul_precision("highest")
         # Weights, like everything random, follow from the seed.
         self.generators = Generators(config.seed, device)
+        check_size(
+            outline(lambda: build(resolved.family, resolved.family_config, domain), "The run"), device, "The run"
+        )
         with self.generators:
             family = build(resolved.family, resolved.family_config, domain).to(device)
         family.sampling, family.n_examples = resolved.sampling, len(data.splits["train"])
@@ -79,7 +84,7 @@ class Session:
             left = " and ".join(self.engine.left_uncompiled)
             say(f"Not compiled: {left}, because a penalty on its gradient differentiates it twice.")
         self.batches, self.valid = placed_batches(resolved, domain.spec, data, family, self.engine.batch_dtype)
-        self.best: dict[str, Any] = {"value": None, "step": None, "since": 0}
+        self.best: dict[str, Any] = dict(NONE_YET)
         self.signals = Signals()
         self._kept: tuple[Snapshot, dict[str, Any]] | None = None
         self._kept_at, self._keep_every = time.monotonic(), KEEP_EVERY_S
@@ -122,6 +127,7 @@ class Session:
         Raises:
             Interrupted: by a signal; the run is saved.
         """
+        self.run.check_place()
         with self.signals, self.generators:
             self.processes.spread(self.engine.family.state_dict().values())  # other machines may have rounded otherwise
             if self.saved is None:
@@ -179,16 +185,15 @@ class Session:
             return bool(every) and (engine.step_count % every == 0 or self.trained)
 
         if due(config.log_every):
+            self.run.check_place()
             record("train", engine.step_count, engine.collect(), steps_per_s=record.rate)
-        improved = False
-        if self.valid is not None and due(config.validate_every):
+        if improved := self.valid is not None and due(config.validate_every):
             improved = self.validate(record)
             self.trained |= bool(config.early_stop) and self.best["since"] >= config.early_stop
         if due(config.sample_every):
             self._write_samples_together(record)
         # Last of all: whatever is cut short before is done again with its step.
-        save = self.trained or signalled or improved or due(config.checkpoint_every)
-        if save:
+        if save := self.trained or signalled or improved or due(config.checkpoint_every):
             self.save()
         return save
 
@@ -236,6 +241,7 @@ class Session:
 
     def _finish(self) -> None:
         """What is left to do after the last step, if a signal leaves the time to. All of it can be done again."""
+        prune(self.run.checkpoints, {self.best["step"]})  # a kill may have come between the last checkpoint and this
         try:
             with listening(self.listen):
                 last = self.run.path / "samples" / f"step_{self.engine.step_count}"
@@ -269,23 +275,20 @@ class Session:
         """Evaluate; whether this is the best so far."""
         assert self.valid is not None
         n = min(self.config.validate_examples, len(self.valid.dataset))
-        n_batches, count = -(-n // self.valid.batch_size), self.processes.count
-        share = self.processes.share(n_batches)
-        # As many batches for all: whoever has fewer evaluates one that does not count.
-        numbers = [*share, *[0] * (-(-n_batches // count) - len(share))]
-        between = {"check": self.listen} if count == 1 else {}  # others may report less often within a batch
+        numbers, counted = shared_out(-(-n // self.valid.batch_size), self.processes)
+        # Several processes may report unequally often within a batch.
+        between = {"check": self.listen} if self.processes.count == 1 else {}
         with self.seeded():
-            metrics = self.engine.evaluate(self.to_validate(numbers), shared=True, counted=len(share), **between)
-        record("valid", self.engine.step_count, metrics)
-        monitor = self.resolved.family.monitor
+            metrics = self.engine.evaluate(self.to_validate(numbers), shared=True, counted=counted, **between)
+        step, monitor = self.engine.step_count, self.resolved.family.monitor
+        record("valid", step, metrics)
         if monitor is None:
             return False
         value = next(value for key, value in metrics.items() if key.endswith(f"/{monitor}"))
-        if self.best["value"] is None or value < self.best["value"]:
-            self.best = {"value": value, "step": self.engine.step_count, "since": 0}
-            return True
-        self.best = {**self.best, "since": self.best["since"] + 1}
-        return False
+        if not (math.isfinite(value) or self.quiet):
+            say(f"The {monitor} of the validation data is {value} at step {step}, which cannot be the best.")
+        self.best = next_best(self.best, value, step)
+        return bool(self.best["step"] == step)
 
     def calibrate(self) -> None:
         """Let the domain adjust how samples of the best checkpoint are written, and keep that in the run's config."""
@@ -330,20 +333,18 @@ class Session:
             BadInput: the disk is full or read-only; earlier checkpoints are intact.
         """
         self.engine.check()
-        state = {
-            "history": self.engine.history,
-            "best": self.best,
-            "config": self.resolved.as_dict(),
-            "trained": self.trained,
-        }
+        self.run.check_place()
+        state = {"history": self.engine.history, "best": self.best, "trained": self.trained}
+        state["config"] = self.resolved.as_dict()
         if self.processes.main:
             try:
                 save_checkpoint(self.run.checkpoints, self.engine.step_count, self.engine.state(), state)
                 self.run.write_state(State.TRAINED if self.trained else State.RUNNING, self.engine.step_count)
             except OSError as error:
-                raise BadInput(
+                raise because_of(
+                    error,
                     f"The checkpoint of step {self.engine.step_count} cannot be written to {self.run.checkpoints} "
-                    f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume."
+                    f"({error.strerror or error}); earlier ones are intact. Make room, then: musegen resume.",
                 ) from error
-            prune(self.run.checkpoints, keep={self.best["step"]} if self.best["step"] is not None else set())
+            prune(self.run.checkpoints, {self.best["step"]})
         self.saved, self._kept, self._kept_at = self.engine.step_count, None, time.monotonic()

@@ -160,6 +160,7 @@ def resume(path: str | Path, *, data: str | Path | None = None, quiet: bool = Fa
         with processes.together():
             if processes.main:
                 scope.enter_context(run.claimed())
+                run.tidy()
         with processes.together():
             resolved = changed(run.config(), options, data)  # until now another process may have been at it
             moved = data is not None

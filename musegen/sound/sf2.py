@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from musegen.errors import BadInput
+from musegen.files import read_file
+from musegen.limits import SOUNDFONT_CAP_BYTES
 from musegen.sound.zones import INSTRUMENT, SAMPLE, Generators, Zone, joined
 
 __all__ = ["Sf2File"]
@@ -56,7 +58,7 @@ class Sf2File:
     """
 
     def __init__(self, path: Path) -> None:
-        content = path.read_bytes()
+        content = read_file(path, SOUNDFONT_CAP_BYTES)
         if content[:4] != b"RIFF" or content[8:12] != b"sfbk":
             raise BadInput(f"{path} is no SoundFont 2 file.")
         chunks = dict(_chunks(content))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import keyword
 import re
+import shutil
 from pathlib import Path
 from string import Template
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
+from musegen.files import temporary_path
 from musegen.plugins import registry
 
 __all__ = ["write_plugin"]
@@ -42,13 +44,15 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
     if folder.exists():
         raise BadInput(f"{folder} exists: choose another with out=FOLDER.")
     words = {"name": name, "title": "".join(word.capitalize() for word in name.split("_"))}
-    written = []
+    written, temporary = [], temporary_path(folder)
     try:
         for source in sorted(_PACKAGE.rglob(f"*{_SUFFIX}")):
-            path = folder / Template(str(source.relative_to(_PACKAGE))).substitute(words).removesuffix(_SUFFIX)
+            path = temporary / Template(str(source.relative_to(_PACKAGE))).substitute(words).removesuffix(_SUFFIX)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(Template(source.read_text("utf-8")).substitute(words), "utf-8")
-            written.append(path)
+            written.append(folder / path.relative_to(temporary))
+        temporary.rename(folder)
     except OSError as error:
-        raise BadInput(f"{folder} cannot be written: {error.strerror}.") from None
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise because_of(error, f"{folder} cannot be written: {error.strerror}.") from None
     return written

@@ -25,6 +25,7 @@ from musegen.errors import BadFile, BadInput
 from musegen.reporting import report
 from musegen.walking import UNREADABLE
 from musegen_audio.backend import torchaudio
+from musegen_audio.limits import CLIPS_CAP_BYTES, LONGEST_S, RATES_HZ
 
 __all__ = [
     "SUFFIXES",
@@ -54,11 +55,6 @@ SUFFIXES = (
     ".w64",
     ".rf64",
 )
-RATES_HZ = (1_000, 768_000)
-"""Sample rates of files; a header that says anything else lies."""
-LONGEST_S = 36_000
-"""A file that goes on for longer is left out: a few hundred kB of FLAC may hold days of silence."""
-CLIPS_CAP_BYTES = 4 << 30
 TOLERANCE = 1e-3
 """By which a sound may exceed full scale, as resampling does, and be clipped: less than 0.01 dB."""
 BLOCK = 1 << 19

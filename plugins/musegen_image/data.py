@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,8 @@ import torch
 from torch import Tensor
 
 from musegen.errors import BadInput
+from musegen.files import read_file
+from musegen_image.limits import COUNTED_BYTES, IDX_CAP_BYTES, MATRIX_CAP_BYTES, MATRIX_ROWS, SUMS_CAP_BYTES
 
 __all__ = [
     "binarise",
@@ -23,10 +27,9 @@ __all__ = [
 ]
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-IDX_CAP_BYTES = 1 << 30
 
-N_VALID = 10_000
-"""The last training images of MNIST serve as validation: the customary 50,000 / 10,000 / 10,000."""
+N_VALID, VALID_SHARE = 10_000, 6
+"""The last training images serve as validation: of MNIST the customary 10,000 of 60,000, of smaller sets every sixth."""
 
 
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
@@ -37,12 +40,9 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
         sha256: expected digest of the file as it lies on disk; None skips the check.
 
     Raises:
-        BadInput: missing, damaged, truncated, longer than its header says, or no idx file.
+        BadInput: missing, damaged, truncated, longer than its header says, too large, or no idx file.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"The file {path} cannot be read: {error.strerror}.") from None
+    raw = read_file(path, IDX_CAP_BYTES)
     if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
         raise BadInput(f"The file {path} is damaged: its checksum is not the one in SHA256SUMS. Fetch it again.")
     content = _unzip(raw, path) if path.suffix == ".gz" else raw
@@ -59,22 +59,48 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
 
 
 def _unzip(raw: bytes, path: Path) -> bytes:
-    """Unzip at most what an idx header may claim, so that a gzip bomb cannot fill the memory."""
-    import io
+    """Unzip what an idx header claims, and a byte more if there is one.
 
+    Raises:
+        BadInput: it cannot be unzipped, or claims too much; or claims much and holds something else.
+    """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
-            content = file.read(4)
-            if len(content) == 4:
-                content += file.read(4 * content[3])
-                shape = (
-                    np.frombuffer(content[4 : 4 + 4 * content[3]], ">u4") if len(content) == 4 + 4 * content[3] else ()
+            claimed = _claimed(file)
+            if claimed > IDX_CAP_BYTES:
+                raise BadInput(
+                    f"The idx file {path} claims {claimed:,} bytes, more than {IDX_CAP_BYTES:,}: give a part of it."
                 )
-                size = np.dtype(IDX_TYPES.get(content[2], ">u1")).itemsize * math.prod(int(n) for n in shape)
-                content += file.read(min(size, IDX_CAP_BYTES) + 1)
-            return content
-    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+            file.seek(0)
+            if claimed > COUNTED_BYTES:
+                n = _length(file, claimed + 1)
+                if n != claimed:
+                    problem = "truncated" if n < claimed else "longer than its header says"
+                    raise BadInput(
+                        f"The idx file {path} is {problem}: its header claims {claimed:,} bytes. Fetch it again."
+                    )
+                file.seek(0)
+            return file.read(claimed + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"The file {path} is damaged: it cannot be unzipped ({error}). Fetch it again.") from None
+
+
+def _claimed(file: gzip.GzipFile) -> int:
+    """Bytes that an idx file has by its header; those of the header, if it is none."""
+    start = file.read(4)
+    sizes = file.read(4 * start[3]) if len(start) == 4 else b""
+    if len(start) < 4 or len(sizes) < 4 * start[3]:
+        return 4 + len(sizes)
+    shape = [int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4)]
+    return 4 + len(sizes) + np.dtype(IDX_TYPES.get(start[2], ">u1")).itemsize * math.prod(shape)
+
+
+def _length(file: gzip.GzipFile, most: int) -> int:
+    """How many bytes there are, up to ``most``; none of them is kept."""
+    n = 0
+    while n < most and (part := file.read(min(1 << 20, most - n))):
+        n += len(part)
+    return n
 
 
 def read_mnist(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -95,7 +121,7 @@ def read_mnist(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             raise BadInput(
                 f"The {part} files in {folder} do not belong together: images {images[part].shape}, labels {labels[part].shape}."
             )
-    n = max(1, len(images["train"]) - N_VALID)
+    n = len(images["train"]) - min(N_VALID, len(images["train"]) // VALID_SHARE)
     return {
         "train": (images["train"][:n], labels["train"][:n]),
         "valid": (images["train"][n:], labels["train"][n:]),
@@ -107,7 +133,10 @@ def _checksums(folder: Path) -> Mapping[str, str]:
     path = folder / "SHA256SUMS"
     if not path.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text("utf-8").splitlines() if line.strip())
+    lines = read_file(path, SUMS_CAP_BYTES).decode("utf-8", "replace").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    if any(len(pair) < 2 for pair in pairs):
+        raise BadInput(f"{path} is damaged: each line should hold a checksum and a name. Fetch it again, or remove it.")
     return {name.lstrip("*"): digest for digest, name in pairs}
 
 
@@ -131,24 +160,28 @@ def read_static_binarised(folder: Path) -> dict[str, np.ndarray]:
         path = folder / f"binarized_mnist_{split}.amat"
         if not path.is_file():
             raise BadInput(f"The folder {folder} has no {path.name}: static binarisation is three such files.")
-        x = _read_matlab(path) if path.read_bytes()[:6] == b"MATLAB" else _read_amat_text(path)
+        raw = read_file(path, MATRIX_CAP_BYTES)
+        x = _read_matlab(raw, path) if raw[:6] == b"MATLAB" else _read_amat_text(raw, path)
         if x.ndim != 2 or x.shape[1] != 784 or not np.isin(x, (0, 1)).all():
             raise BadInput(f"The file {path} is no binarised MNIST: it should hold rows of 784 zeros and ones.")
         splits[split] = x.astype(np.uint8).reshape(-1, 28, 28)
     return splits
 
 
-def _read_matlab(path: Path) -> np.ndarray:
-    from scipy.io import loadmat  # slow to import
+def _read_matlab(raw: bytes, path: Path) -> np.ndarray:
+    from scipy.io import loadmat, whosmat  # slow to import
 
     try:
-        return np.asarray(loadmat(path)["X"])
+        shapes = {name: shape for name, shape, _ in whosmat(io.BytesIO(raw))}
+        if len(shapes["X"]) != 2 or shapes["X"][0] > MATRIX_ROWS or shapes["X"][1] != 784:
+            return np.zeros(0)
+        return np.asarray(loadmat(io.BytesIO(raw), variable_names=["X"])["X"])
     except Exception as error:  # loadmat raises whatever a damaged file leads it to
         raise BadInput(f"The file {path} is damaged ({error}). Fetch it again.") from None
 
 
-def _read_amat_text(path: Path) -> np.ndarray:
-    digits = np.frombuffer(path.read_bytes().translate(None, b" \r\n\t"), np.uint8) - ord("0")
+def _read_amat_text(raw: bytes, path: Path) -> np.ndarray:
+    digits = np.frombuffer(raw.translate(None, b" \r\n\t"), np.uint8) - ord("0")
     if not len(digits) or len(digits) % 784:
         raise BadInput(f"The file {path} is no binarised MNIST: it should hold rows of 784 zeros and ones.")
     return digits.reshape(-1, 784)

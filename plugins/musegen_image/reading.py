@@ -6,6 +6,8 @@ What is black and what is white follows from the kind of a file, never from one 
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from PIL import Image, ImageOps, features
 from musegen.errors import BadFile, BadInput
 from musegen.reporting import report
 from musegen.walking import UNREADABLE
+from musegen_image.limits import LARGE_PIXELS, PIXEL_CAP
 
 __all__ = ["PICTURE_SUFFIXES", "Pictures", "as_sample", "read_pictures", "sizes_of"]
 
@@ -43,13 +46,15 @@ PICTURE_SUFFIXES = (
 )
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM", "TGA", "WEBP", "AVIF", "JPEG2000")
 """What Pillow may take a file for, whatever it is called: some of its other readers start programs."""
-PIXEL_CAP = 64_000_000
-"""Pictures with more pixels are left out: decoding a decompression bomb would fill the memory."""
 GREY = {"1", "L", "LA", "La", "F"}
 """Modes without colour; so are those of 16 and 32 bits."""
 DEEP = {"F": (0.0, 1.0), "I": (0.0, 65535.0)}
 """Levels of black and white of floats and of 32-bit integers, in which 16 bits often come."""
 BYTES = (0.0, 255.0)
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held."""
+ONE_AT_A_TIME = threading.Lock()
+"""For large pictures, of which several at once would fill the memory."""
 Mode = Literal["auto", "grey", "rgb"]
 Levels = tuple[float, float]
 
@@ -152,6 +157,7 @@ def _loaded(
         try:
             return _load(paths[i], size, mode, levels)
         except BadFile as error:
+            error.__context__ = error.__traceback__ = None  # they hold the picture, as far as it was decoded
             return error
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
@@ -196,7 +202,6 @@ def _load(path: Path, size: int, mode: Mode, levels: Levels | None) -> _Loaded:
     Raises:
         BadFile: it is no picture, damaged, too large, or cannot be opened.
     """
-    kind, span = "", None
     try:
         with Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > PIXEL_CAP:
@@ -206,11 +211,9 @@ def _load(path: Path, size: int, mode: Mode, levels: Levels | None) -> _Loaded:
                 )
             # JPEG is decoded at a half, a quarter or an eighth, but twice as large as it is wanted; grey without its colour.
             file.draft("L" if mode == "grey" and file.mode in ("L", "RGB") else None, (2 * size, 2 * size))
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith(("I", "F")):
-                kind = picture.mode if picture.mode in DEEP else ""
-                picture, span = _eight_bits(picture, path, levels)
-            picture = _opaque(picture, mode)
+            kind = file.mode if file.mode in DEEP else ""
+            with ONE_AT_A_TIME if file.width * file.height > LARGE_PIXELS else contextlib.nullcontext():
+                picture, span = _smaller(file, path, size, mode, levels)
             image = np.asarray(ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS))
     except BadFile:
         raise
@@ -219,6 +222,37 @@ def _load(path: Path, size: int, mode: Mode, levels: Levels | None) -> _Loaded:
     if mode == "auto" and image.ndim == 3 and (image == image[..., :1]).all():
         image = image[..., 0]
     return _Loaded(image, kind, span if kind else None)
+
+
+def _smaller(
+    file: Image.Image, path: Path, size: int, mode: Mode, levels: Levels | None
+) -> tuple[Image.Image, Levels | None]:
+    """A picture as L or RGB, upright, at least twice as large as it is wanted if it was; and the span of deep values.
+
+    It is converted strip by strip, each made smaller at once: a large one takes little more memory than its own pixels.
+    """
+    width, height = file.size
+    by = max(1, min(width, height) // (2 * size)) if width * height > LARGE_PIXELS else 1
+    rows = height if by == 1 else by * max(1, LARGE_PIXELS // (4 * width * by))
+    turned = file.getexif().get(ORIENTATION, 1)
+    strips, spans = [], []
+    for top in range(0, height, rows):
+        strip = file if rows >= height else file.crop((0, top, width, min(top + rows, height)))
+        if strip.mode.startswith(("I", "F")):
+            strip, span = _eight_bits(strip, path, levels)
+            spans.append(span)
+        strip = _opaque(strip, mode)
+        strips.append(strip if by == 1 else strip.reduce(by))
+    picture = strips[0]
+    if len(strips) > 1:
+        picture = Image.new(picture.mode, (picture.width, sum(strip.height for strip in strips)))
+        for i, strip in enumerate(strips):
+            picture.paste(strip, (0, i * strips[0].height))
+    exif = Image.Exif()
+    exif[ORIENTATION] = turned
+    picture.info["exif"] = exif.tobytes()
+    span_of_all = (min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
+    return ImageOps.exif_transpose(picture), span_of_all
 
 
 def _unreadable(path: Path, error: Exception) -> BadFile:

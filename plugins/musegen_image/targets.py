@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from musegen.errors import BadInput
+from musegen.files import regular
+from musegen_image.limits import TEXT_CAP_BYTES
 
 __all__ = ["Arrays", "add_background", "enlarge", "read_optical_digits", "read_usps"]
 
@@ -61,8 +64,11 @@ def read_usps(folder: Path) -> Arrays:
     for part in ("train", "test"):
         path = folder / f"zip.{part}.gz"
         try:
-            with gzip.open(path, "rt", encoding="ascii") as file:
-                rows = np.loadtxt(file, dtype=np.float32, ndmin=2)
+            with open(regular(path), "rb") as packed, gzip.open(packed) as file:
+                text = file.read(TEXT_CAP_BYTES + 1)
+            if len(text) > TEXT_CAP_BYTES:
+                raise ValueError(f"it has more than {TEXT_CAP_BYTES:,} bytes")
+            rows = np.loadtxt(io.StringIO(text.decode("ascii")), dtype=np.float32, ndmin=2)
         except (OSError, EOFError, ValueError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
             raise BadInput(f"The file {path} is no USPS file, or a damaged one ({error}).") from None
         if rows.shape[1] != 257 or not np.isin(rows[:, 0], range(10)).all() or np.abs(rows[:, 1:]).max() > 1:

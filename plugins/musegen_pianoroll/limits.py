@@ -17,6 +17,10 @@ MOST_BARS = 1000
 """Bars of a piece that a model is given, unless the option ``most_bars`` says otherwise: the networks need some 6 MB per bar."""
 CELL_CAP = 8_000_000
 """Cells of a training array that may sound: what they need of memory while they are read stays below 1 GB."""
+LPD_CELL_CAP = 2_000_000
+"""Cells of a Lakh pianoroll that may sound, in all tracks, which take 80 bytes each while they are read; real ones have 500,000."""
+INDEX_CAP_BYTES = 256 << 20
+"""Of what a store says of its pieces: half a million of them."""
 MEMBER_CAP_BYTES = 64 << 20
 """Of a file in a zip, unpacked; a zip of 1 MB may hold a gigabyte of zeros."""
 XML_CAP_BYTES = 32 << 20

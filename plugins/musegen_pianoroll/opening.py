@@ -14,6 +14,7 @@ from torch import Tensor
 from musegen.contracts.domain import Data
 from musegen.data.bundled import bundled
 from musegen.errors import BadInput
+from musegen.reporting import doing
 from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.in_words import bars_in_words, metre_of, remarks
 from musegen_pianoroll.measures.keys import piece_labels
@@ -66,6 +67,13 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     return config, Data(splits, fingerprint, description, skipped, remarks(config, store, "" if ours else unread))
 
 
+def _verified(path: Path) -> Store:
+    store = Store.open(path)
+    with doing("Checking the store"):
+        store.verify()
+    return store
+
+
 def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Store, Sequence[tuple[str, str]], str]:
     """The packed store at ``source``, or one built from the files there and kept in the run's cache; files left out; and those
     of other kinds, in words.
@@ -74,10 +82,10 @@ def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Stor
         BadInput: there is neither a store nor a file that can be read.
     """
     if (source / "store.json").is_file():
-        return Store.open(source), (), ""
+        return _verified(source), (), ""
     built = cache / "store"
     if (built / "store.json").is_file():
-        return Store.open(built), (), ""
+        return _verified(built), (), ""
     # Reading MIDI means worker processes; a run on a finished store does not need them.
     from musegen_pianoroll.reading.build import build_store
     from musegen_pianoroll.reading.folder import unread_summary

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import pickle
 import random
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-import musegen.engine.checkpoint as module
 from musegen.engine.checkpoint import (
+    _digest,
+    _model_digest,
     checkpoints,
     load_checkpoint,
     load_model_file,
@@ -27,6 +30,7 @@ from musegen.engine.checkpoint import (
     save_model_file,
 )
 from musegen.errors import BadInput
+from musegen.files import temporary_path
 
 
 def parts(value: float = 1.0) -> dict[str, dict[str, Tensor]]:
@@ -105,7 +109,7 @@ def test_a_full_disk_leaves_earlier_checkpoints_alone(
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, 6, parts(2.0), {})
     monkeypatch.undo()
@@ -117,18 +121,43 @@ def test_a_full_disk_leaves_earlier_checkpoints_alone(
 def test_pruning_keeps_the_last_two_and_the_best(tmp_path: Path) -> None:
     for step in range(1, 7):
         save_checkpoint(tmp_path, step, parts(), {})
-    (tmp_path / ".step_00000009.123.tmp").mkdir()
+    temporary_path(tmp_path / "step_00000009").mkdir()
     (tmp_path / "step_00000010").mkdir()  # killed in the middle of deleting: no manifest
     prune(tmp_path, keep={2})
     assert [int(p.name[5:]) for p in checkpoints(tmp_path)] == [2, 5, 6]
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_what_a_user_puts_beside_checkpoints_is_left_alone_and_is_none(tmp_path: Path) -> None:
+    """Copies under other names, links, files, folders with nothing in them."""
+    folder = tmp_path / "checkpoints"
+    save_checkpoint(folder, 1, parts(1.0), {})
+    own = [
+        folder / name
+        for name in ("step_best", "step_00000001 (copy)", "copy of step_00000001", "step_1", "step_9999999")
+    ]
+    for path in own:
+        shutil.copytree(folder / "step_00000001", path)
+    (folder / "step_00000099").symlink_to(folder / "step_best")
+    (folder / "step_00000098").write_text("a note")
+    (folder / "step_empty").mkdir()
+    (folder / ".mine.tmp").write_text("a note")
+    before = {path.name for path in folder.iterdir()}
+    for step in range(2, 6):
+        save_checkpoint(folder, step, parts(float(step)), {})
+        prune(folder, keep=set())
+    after = {path.name for path in folder.iterdir()}
+    assert after - before == {"step_00000004", "step_00000005"}
+    assert before - after == {"step_00000001"}
+    assert newest_checkpoint(folder)[1]["step"] == 5
+    assert [path.name for path in checkpoints(folder)] == ["step_00000004", "step_00000005"]
+
+
 def rewrite_manifest(checkpoint: Path, **changes: Any) -> None:
     """A manifest as a stranger may write it, digest included."""
     path = checkpoint / "manifest.json"
     manifest = json.loads(path.read_bytes()) | changes
-    manifest["sha256"] = module._digest(manifest)
+    manifest["sha256"] = _digest(manifest)
     path.write_text(json.dumps(manifest))
 
 
@@ -144,7 +173,7 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
     secret.write_bytes(save({"x": torch.ones(1)}))
     checkpoint = save_checkpoint(tmp_path / "run", 5, parts(), {})
     for name in ("../../secret.safetensors", str(secret)):
-        rewrite_manifest(checkpoint, files={name: module.hashlib.sha256(secret.read_bytes()).hexdigest()})
+        rewrite_manifest(checkpoint, files={name: hashlib.sha256(secret.read_bytes()).hexdigest()})
         with pytest.raises(BadInput, match="missing"):
             load_checkpoint(checkpoint)
 
@@ -217,3 +246,52 @@ def test_model_file_round_trip_and_flipped_bits(tmp_path: Path) -> None:
         path.write_bytes(original[:length])
         with pytest.raises(BadInput):
             load_model_file(path)
+
+
+def test_a_manifest_that_somebody_changed_is_noticed(tmp_path: Path) -> None:
+    """Files and their sums are sound: only what the manifest says of the run is another."""
+    save_checkpoint(tmp_path, 4, parts(1.0), {"best": {"step": 4}})
+    checkpoint = save_checkpoint(tmp_path, 5, parts(2.0), {"best": {"step": 4}})
+    path = checkpoint / "manifest.json"
+    for old, new in (('"step": 5', '"step": 6'), ('"step": 4', '"step": 5'), ('"format": 1', '"format": 2')):
+        text = path.read_text()
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(BadInput, match="is damaged: its manifest cannot be trusted"):
+            load_checkpoint(checkpoint)
+        assert newest_checkpoint(tmp_path)[1]["step"] == 4
+        path.write_text(text)
+    assert newest_checkpoint(tmp_path)[1]["step"] == 5
+
+
+def test_the_digest_of_a_model_knows_names_types_shapes_and_values() -> None:
+    x = torch.arange(6, dtype=torch.float32)
+    others = [
+        {"a": x.view(2, 3)},
+        {"a": x.view(3, 2)},
+        {"b": x},
+        {"a": x.view(torch.int32)},
+        {"a": x + 1},
+        {"a": x, "b": x},
+    ]
+    digests = [_model_digest(tensors, "c") for tensors in [{"a": x}, *others]] + [_model_digest({"a": x}, "d")]
+    assert len(set(digests)) == len(digests)
+    assert _model_digest({"a": x, "b": x + 1}, "c") == _model_digest({"b": x + 1, "a": x.clone()}, "c")
+
+
+def test_a_checkpoint_counts_no_more_before_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in the middle of deleting must not leave a manifest beside files that are gone."""
+    for step in range(1, 4):
+        save_checkpoint(tmp_path, step, parts(), {})
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(Killed):
+        prune(tmp_path, keep=set())
+    assert not (tmp_path / "step_00000001" / "manifest.json").exists()
+    assert (tmp_path / "step_00000001" / "weights.safetensors").exists()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_00000002", "step_00000003"]

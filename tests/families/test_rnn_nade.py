@@ -193,3 +193,13 @@ def test_bars_of_a_lead_in_are_drawn_and_left_out() -> None:
     assert torch.equal(seeded(lambda: led.sample(5)), long[:, :, 6:])
     assert torch.equal(seeded(lambda: led.continue_(nothing, 4)), long[:, :, 6:])
     assert torch.equal(seeded(lambda: led.continue_(past, 4)), seeded(lambda: family.continue_(past, 4)))
+
+
+def test_cells_that_are_always_or_never_on_have_a_finite_bias() -> None:
+    x = torch.zeros(8, 1, 200_000, 2)
+    x[..., 1] = 1
+    family = model((1, 4, 2))
+    family.prepare(Batch(x, torch.arange(8)))
+    bias = family.network.step_bias.bias
+    assert bool(bias.isfinite().all())
+    torch.testing.assert_close(bias.detach(), torch.tensor([1e-5, 1 - 1e-5]).logit(), atol=0.01, rtol=0.01)

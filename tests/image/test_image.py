@@ -59,7 +59,10 @@ def test_damaged_idx_files_are_refused_by_name(tmp_path: Path, zipped: bool) -> 
         "longer than its header says": whole + b"x",
         "no idx file": b"\x89PNG",
         "truncated: 6": whole[:6],
-        "truncated: 12 bytes instead of 1099511627788": bytes([0, 0, 8, 2]) + struct.pack(">2I", 1 << 20, 1 << 20),
+        ("claims 1,099,511,627,788 bytes" if zipped else "truncated: 12 bytes instead of 1099511627788"): bytes(
+            [0, 0, 8, 2]
+        )
+        + struct.pack(">2I", 1 << 20, 1 << 20),
     }
     for message, content in cases.items():
         path.write_bytes(gzip.compress(content) if zipped else content)
@@ -102,6 +105,19 @@ def test_mnist_is_mnist() -> None:
     pixels = np.concatenate([splits["train"][0], splits["valid"][0]])
     assert pixels.mean() / 255 == pytest.approx(0.1307, abs=1e-4)
     assert N_VALID == 10_000
+
+
+@pytest.mark.parametrize(("n", "n_train"), [(1, 1), (6, 5), (9_000, 7_500), (30_000, 25_000), (72_000, 62_000)])
+def test_small_sets_of_digits_train_on_most_of_them(tmp_path: Path, n: int, n_train: int) -> None:
+    for part, count in (("train", n), ("t10k", 2)):
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(np.zeros((count, 28, 28), np.uint8)))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.zeros(count, np.uint8)))
+    splits = read_mnist(tmp_path)
+    assert {name: len(images) for name, (images, _) in splits.items()} == {
+        "train": n_train,
+        "valid": n - n_train,
+        "test": 2,
+    }
 
 
 def test_a_changed_file_of_mnist_is_noticed(tmp_path: Path) -> None:

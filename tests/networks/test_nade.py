@@ -181,7 +181,7 @@ def test_looking_weights_up_is_the_masked_convolution(
 ) -> None:
     torch.manual_seed(seed)
     (c, t, w), group = shape, torch.arange(2 * shape[0]) % shape[0]
-    relative = SparseConv(group, torch.rand(c) < given_share, reach, lags, interval).double()
+    relative = SparseConv(group, (torch.rand(c) < given_share).tolist(), reach, lags, interval).double()
     back = max(reach, *lags, 0)
     seen = torch.bernoulli(torch.full((2, c, back + t + relative.ahead, w), density)).double()
     kernel = torch.zeros(len(group), c, back + 1 + relative.ahead, 2 * interval + 1, dtype=torch.float64)

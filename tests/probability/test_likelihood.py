@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -95,3 +96,17 @@ def test_slerp_keeps_the_norm_and_meets_the_ends() -> None:
     torch.testing.assert_close(path[-1], b)
     torch.testing.assert_close(path.norm(dim=1), a.norm().expand(7))
     torch.testing.assert_close(slerp(a, 2 * a, torch.tensor([0.5])), 1.5 * a[None])
+
+
+@pytest.mark.parametrize("temperature", [0.25, 0.5, 2.0])
+def test_a_temperature_narrows_or_widens_what_is_drawn(temperature: float) -> None:
+    """A Gaussian's standard deviation is multiplied by it; a categorical's and a Bernoulli's log-odds are divided by it."""
+    n = 20_000
+    spread = Gaussian().sample(torch.stack([torch.zeros(n), torch.full((n,), 2.0)])[None], temperature).std()
+    assert float(spread) == pytest.approx(temperature * (0.05 + math.log1p(math.exp(2))), rel=0.03)
+    logits = torch.tensor([0.0, 1.0, -1.0])
+    drawn = Categorical(levels=3).sample(logits[None, :, None].expand(1, 3, n), temperature)
+    found = (2 * drawn).round().long().flatten().bincount(minlength=3) / n
+    torch.testing.assert_close(found, (logits / temperature).softmax(0), atol=0.02, rtol=0)
+    on = Bernoulli().sample(torch.full((1, n), 1.0), temperature).mean()
+    assert float(on) == pytest.approx(1 / (1 + math.exp(-1 / temperature)), abs=0.02)

@@ -19,10 +19,12 @@ from torch import Tensor
 
 import musegen
 from musegen.engine.checkpoint import load_checkpoint, newest_checkpoint
+from musegen.engine.engine import Engine
 from musegen.engine.launch import MEETING
-from musegen.errors import BadInput
+from musegen.errors import BadInput, OutsideFault
 from musegen.families.gan import GAN
 from musegen.families.vae import VAE
+from musegen.files import temporary_path
 from musegen.networks.nade import network
 from musegen.running import session, signals
 from musegen.running.runs import Run, State
@@ -321,7 +323,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
         pass
 
     def killed(folder: Path, *arguments: Any) -> None:
-        (folder / ".step_00000000.1.tmp").mkdir(parents=True)
+        temporary_path(folder / "step_00000000").mkdir(parents=True)
         raise Killed
 
     with monkeypatch.context() as context:
@@ -402,3 +404,35 @@ def test_two_processes_stop_at_the_same_update_and_go_on_alike(tmp_path: Path) -
     assert 602 < first["seen"] < 903  # of 301 in a step
     assert first["differences"] == []
     assert first["steps"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+def test_a_folder_that_is_moved_or_removed_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Nothing is written to what has its name by then, and the last checkpoint stays where the folder went."""
+    step = Engine.step
+
+    def disturbed(self: Engine, *arguments: Any) -> None:
+        step(self, *arguments)
+        if self.step_count == 5:
+            if how == "removed":
+                shutil.rmtree(tmp_path / "run")
+            else:
+                (tmp_path / "run").rename(tmp_path / "moved")
+            if how == "replaced":
+                (tmp_path / "run").mkdir()
+
+    options: dict[str, Any] = {"steps": 9, "batch_size": 4, "validate_every": 0, "sample_every": 0, "log_every": 2}
+    options |= {"checkpoint_every": 4, "quiet": True, "device": "cpu", "widths": [5], "latent_dim": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", disturbed)
+        with pytest.raises(OutsideFault, match="was moved or removed while it was trained, so training stopped"):
+            musegen.train("vae", "toy", out=tmp_path / "run", **options)
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == {"moved": ["moved"], "removed": [], "replaced": ["moved", "run"]}[how]
+    if how == "replaced":
+        assert list((tmp_path / "run").iterdir()) == []
+    if how != "removed":
+        run = musegen.resume(tmp_path / "moved", quiet=True)
+        assert differences(run, musegen.train("vae", "toy", out=tmp_path / "whole", **options)) == []

@@ -12,7 +12,7 @@ from torch import Tensor
 from musegen.contracts.family import Capabilities
 from musegen.data.arrays import ArrayDataset
 from musegen.data.batches import Batches
-from musegen.running.runs import Run, resolve
+from musegen.running.runs import Run, line_of, resolve
 from musegen.running.samples import drawn
 
 
@@ -40,3 +40,14 @@ def test_a_sheet_of_reconstructions_shows_examples_of_all_parts_of_the_data() ->
     found = drawn(Mirror(), 5, Batches(dataset, 2, 0, torch.device("cpu")))  # type: ignore[arg-type]
     assert found is not None
     assert found.flatten().tolist() == [-10, -30, -50, -70, -90]
+
+
+def test_metrics_are_rewound_to_a_step_and_that_step_stays(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.metrics_path.write_text(
+        "".join(line_of({"step": step, "kind": kind}) for step in (1, 2, 3, 4) for kind in "ab")
+    )
+    run.rewind_metrics(3)
+    assert [(row["step"], row["kind"]) for row in run.metrics()] == [(s, k) for s in (1, 2, 3) for k in "ab"]
+    run.rewind_metrics(0)
+    assert run.metrics() == []

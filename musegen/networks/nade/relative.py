@@ -54,7 +54,7 @@ class Relative(Term):
         features = -(-features // n_channels) * n_channels
         group = torch.arange(features) % n_channels
         self.cells = cells
-        self.relative = SparseConv(group, cells.given_channels, reach, lags, interval)
+        self.relative = SparseConv(group, cells.channels_given, reach, lags, interval)
         self.relative_bias = nn.Linear(n_context, features, bias=False)
         self.relative_deep = nn.ModuleList(MaskedConv(group, group, "B") for _ in range(depth))
         self.relative_out = MaskedConv(group, torch.arange(n_channels), "B")

@@ -26,7 +26,7 @@ class SparseConv(nn.Module):
 
     Args:
         group: g of each feature ``(F,)``.
-        given: which channels are given, bool ``(C,)``.
+        given: which channels are given, of each of them.
 
     Attributes:
         back, ahead: steps before and after t that it sees.
@@ -34,9 +34,9 @@ class SparseConv(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, group: Tensor, given: Tensor, reach: int, lags: Sequence[int], interval: int) -> None:
+    def __init__(self, group: Tensor, given: Sequence[bool], reach: int, lags: Sequence[int], interval: int) -> None:
         super().__init__()
-        n_channels, self.ahead, self.interval = len(given), reach if given.any() else 0, interval
+        n_channels, self.ahead, self.interval = len(given), reach if any(given) else 0, interval
         self.back = max([reach, *lags])
         self.offsets = [*(-lag for lag in lags), *range(-reach, self.ahead + 1)]
         """Rows of the kernel, in steps from t."""
@@ -47,9 +47,10 @@ class SparseConv(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
         mask = torch.ones_like(self.weight)
         now = self.offsets.index(0)
-        mask[:, ~given, now, interval + 1 :] = 0
-        mask[:, ~given, now, interval] = (torch.arange(n_channels) < group[:, None])[:, ~given].to(mask.dtype)
-        mask[:, ~given, now + 1 :] = 0
+        for channel in (c for c in range(n_channels) if not given[c]):
+            mask[:, channel, now, interval + 1 :] = 0
+            mask[:, channel, now, interval] = (group > channel).to(mask.dtype)
+            mask[:, channel, now + 1 :] = 0
         self.register_buffer("mask", mask, persistent=False)
 
     def table(self) -> Tensor:

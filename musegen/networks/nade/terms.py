@@ -33,8 +33,8 @@ class Cells(nn.Module):
     def __init__(self, n_channels: int, n_columns: int, given: Sequence[int] = ()) -> None:
         super().__init__()
         self.n_channels, self.n_columns, self.n_given = n_channels, n_columns, len(given) * n_columns
-        channels = torch.isin(torch.arange(n_channels), torch.tensor(given, dtype=torch.long))
-        self.register_buffer("given", channels.repeat(n_columns), persistent=False)
+        self.channels_given = [channel in given for channel in range(n_channels)]
+        self.register_buffer("given", torch.tensor(self.channels_given).repeat(n_columns), persistent=False)
 
     def __len__(self) -> int:
         return self.n_channels * self.n_columns

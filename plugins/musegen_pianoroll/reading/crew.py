@@ -21,7 +21,8 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 from musegen import children
-from musegen.errors import BadInput, MusegenError
+from musegen.errors import MusegenError, OutsideFault
+from musegen_pianoroll.reading.errors import FAULT_OUTSIDE
 from musegen_pianoroll.reading.formats import NOTATION_SUFFIXES
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.store.writer import StoreWriter
@@ -90,7 +91,7 @@ class Worker:
                 request["alone"] = True
                 continue
             if at >= len(paths):  # after the last file: the fault is none of theirs
-                raise BadInput(f"The folder {part.parent} cannot be written: is the disk full?")
+                raise OutsideFault(f"The folder {part.parent} cannot be written: is the disk full?")
             reason = f"took longer than {self._limit_s(at):.0f} s to read" if self.late else "crashed the reader"
             refused[str(at)] = reason
 
@@ -100,7 +101,7 @@ class Worker:
         request |= {"planes": os.fspath(writer.planes_file), "steps_per_beat": writer.steps_per_beat}
         if not self._ask(request, patient=True):
             part.with_suffix(".json").unlink(missing_ok=True)
-            raise BadInput(
+            raise OutsideFault(
                 f"{writer.planes_file.parent} could not be written: see that the disk is not full, and build again."
             )
 
@@ -147,6 +148,8 @@ class Worker:
         self.since = None
         if not answered:
             self._end()
+            if process.returncode == FAULT_OUTSIDE:
+                raise OutsideFault(f"The folder {self.folder} cannot be written: is the disk full?")
             if self.closed or process.returncode in (-signal.SIGINT, -signal.SIGTERM):
                 raise Stopped  # from outside: no fault of the file
         return answered

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
 from musegen.files import write_file
 from musegen.reporting import report
 from musegen_pianoroll.reading.arrays import array_header, zipped_array
@@ -61,7 +61,7 @@ def cut_array(source: Path, out: Path, phrases: int = 100) -> int:
                 report("Cutting", min(first + phrases, shape[0]), shape[0], "phrases")
             return files
     except OSError as error:
-        raise BadInput(f"{error.filename or source} cannot be used: {error.strerror}.") from None
+        raise because_of(error, f"{error.filename or source} cannot be used: {error.strerror}.") from None
     except MidiError as error:
         raise BadInput(f"{source} cannot be cut: it {error.reason}.") from None
     except (ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from musegen.errors import BadInput
 
-__all__ = ["MidiError", "TooManyEvents"]
+__all__ = ["FAULT_OUTSIDE", "MidiError", "TooManyEvents"]
+
+
+FAULT_OUTSIDE = 74
+"""Exit code of a reading process that cannot write what it has read, as on a full disk (EX_IOERR of sysexits.h)."""
 
 
 class MidiError(BadInput):

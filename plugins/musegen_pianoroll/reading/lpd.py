@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from musegen_pianoroll.limits import BEAT_CAP, NOTE_CAP, TEMPO_CAP
+from musegen_pianoroll.limits import BEAT_CAP, LPD_CELL_CAP, NOTE_CAP, TEMPO_CAP
 from musegen_pianoroll.reading.arrays import member, runs, zipped_array
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.metres import metres_from_downbeats
@@ -44,9 +44,9 @@ def read_npz(data: bytes, path: Path) -> Score:
             raise MidiError(path, described(archive))
     except (MidiError, MemoryError):
         raise
-    except Exception as error:  # zipfile, zlib and numpy raise whatever a damaged file leads them to
+    except Exception:  # zipfile, zlib and numpy raise whatever a damaged file leads them to
         too_large(data, path)
-        raise MidiError(path, f"is no .npz file, or a damaged one ({type(error).__name__})") from None
+        raise MidiError(path, "is no .npz file, or a damaged one") from None
 
 
 def read_lpd(data: bytes, path: Path) -> Score:
@@ -66,19 +66,20 @@ def read_lpd(data: bytes, path: Path) -> Score:
             return _score(archive, info, resolution, path)
     except (MidiError, MemoryError):
         raise
-    except Exception as error:  # zipfile, zlib, json and numpy raise whatever a damaged file leads them to
-        raise MidiError(path, f"is no Lakh pianoroll file, or a damaged one ({type(error).__name__})") from None
+    except Exception:  # zipfile, zlib, json and numpy raise whatever a damaged file leads them to
+        raise MidiError(path, "is no Lakh pianoroll file, or a damaged one") from None
 
 
 def _score(archive: zipfile.ZipFile, info: dict[str, Any], resolution: int, path: Path) -> Score:
     names = set(archive.namelist())
     own = zipped_array(archive, "notes.npy", path) if "notes.npy" in names else None
-    tracks, end = [], 0
+    tracks, end, n_cells = [], 0, 0
     for i in range(len(info)):
         entry = info.get(str(i))
         if not isinstance(entry, dict) or f"pianoroll_{i}_csc_shape.npy" not in names:
             continue
-        notes, n_steps = _notes(archive, f"pianoroll_{i}_csc", resolution, path)
+        notes, n_steps, n = _notes(archive, f"pianoroll_{i}_csc", resolution, LPD_CELL_CAP - n_cells, path)
+        n_cells += n
         if own is not None:
             notes = _own_notes(own, i, resolution, path)
         end = max(end, n_steps)
@@ -124,17 +125,23 @@ def _tempos(bpm: np.ndarray, resolution: int) -> tuple[list[tuple[int, float]], 
     return tempos or [(0, DEFAULT_BPM)], mended
 
 
-def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> tuple[np.ndarray, int]:
-    """Notes ``(n, 3)`` of one sparse matrix, runs of equal velocity down a column; and its steps."""
+def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, most: int, path: Path) -> tuple[np.ndarray, int, int]:
+    """Notes ``(n, 3)`` of one sparse matrix, runs of equal velocity down a column; its steps, and its cells.
+
+    Args:
+        most: cells that it may have.
+    """
     values, rows, pointers, shape = (
         zipped_array(archive, f"{stem}_{part}.npy", path) for part in ("data", "indices", "indptr", "shape")
     )
     n_steps, n_pitches = (int(n) for n in shape.ravel())
+    if len(values) > most:
+        raise MidiError(path, f"has more than {LPD_CELL_CAP:,} cells that sound")
     rows, pointers, velocity = rows.astype(np.int64), pointers.astype(np.int64), values.astype(np.int64)
     sound = (
         n_pitches <= 128
         and 0 <= n_steps <= BEAT_CAP * resolution
-        and len(values) == len(rows) <= NOTE_CAP * resolution
+        and len(values) == len(rows)
         and pointers.shape == (n_pitches + 1,)
         and (np.diff(pointers) >= 0).all()
         and pointers[0] == 0
@@ -146,7 +153,7 @@ def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, path: Path) -> 
     pitch = np.repeat(np.arange(n_pitches), np.diff(pointers))
     sounds = velocity > 0
     pitch, start, end = runs(pitch[sounds], rows[sounds], velocity[sounds])
-    return np.stack([start, end, pitch], 1), n_steps
+    return np.stack([start, end, pitch], 1), n_steps, len(values)
 
 
 def _own_notes(table: np.ndarray, track: int, resolution: int, path: Path) -> np.ndarray:

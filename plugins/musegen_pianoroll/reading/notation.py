@@ -64,7 +64,7 @@ def read_abc(data: bytes, path: Path) -> Score:
             except MemoryError:
                 raise
             except Exception as error:  # whatever the library makes of it
-                failed.append(f"{number} ({error.reason if isinstance(error, MidiError) else type(error).__name__})")
+                failed.append(f"{number} ({error.reason})" if isinstance(error, MidiError) else str(number))
         if not found:
             raise MidiError(
                 path, f"holds no tune that can be read: {failed[0]}" if failed else "holds no tune: X: begins one"
@@ -89,8 +89,8 @@ def _reading(data: bytes, path: Path) -> Iterator[None]:
         yield
     except (MidiError, MemoryError):
         raise
-    except Exception as error:  # zipfile and the library raise whatever a damaged file leads them to
-        raise MidiError(path, f"cannot be parsed ({type(error).__name__})") from None
+    except Exception:  # zipfile and the library raise whatever a damaged file leads them to
+        raise MidiError(path, "cannot be parsed") from None
 
 
 def _musicxml(data: bytes, path: Path) -> Score:

@@ -45,8 +45,8 @@ def read_npy(data: bytes, path: Path) -> Score:
         return _score(shape, np.stack(cells.nonzero()), path)
     except (MidiError, MemoryError):
         raise
-    except Exception as error:  # numpy raises whatever a damaged file leads it to
-        raise MidiError(path, f"is no .npy file, or a damaged one ({type(error).__name__})") from None
+    except Exception:  # numpy raises whatever a damaged file leads it to
+        raise MidiError(path, "is no .npy file, or a damaged one") from None
 
 
 def read_sparse(archive: zipfile.ZipFile, path: Path) -> Score:

@@ -27,9 +27,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import OUTSIDE, BadInput
+from musegen.files import regular
 from musegen_pianoroll.limits import READER_CAP_BYTES, SIZE_CAP_BYTES
-from musegen_pianoroll.reading.errors import MidiError
+from musegen_pianoroll.reading.errors import FAULT_OUTSIDE, MidiError
 from musegen_pianoroll.reading.formats import MIDI_SUFFIXES, other_reader
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.reading.options import Reading
@@ -58,7 +59,7 @@ def load(path: Path) -> bytes:
         MidiError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             return file.read(min(size, SIZE_CAP_BYTES) + 1)  # not the cap at once: a buffer of that size is slow to get
     except OSError as error:
@@ -240,7 +241,12 @@ def main() -> None:
             def at(i: int, n: int, place: mmap.mmap = place) -> None:
                 place[:] = AT.pack(i, n)
 
-            (read_part if "read" in request else pack_part)(request, at)
+            try:
+                (read_part if "read" in request else pack_part)(request, at)
+            except OSError as error:
+                if error.errno not in OUTSIDE:
+                    raise
+                os._exit(FAULT_OUTSIDE)  # at once: buffers that cannot be written would only fail again
         out.write(b"\n")
         out.flush()
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mmap
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import BadInput, because_of
+from musegen.files import regular
 
 __all__ = [
     "FORMAT",
@@ -25,6 +27,9 @@ __all__ = [
     "Piece",
     "Shard",
     "StoreTrack",
+    "digest_of",
+    "fingerprint_of",
+    "fits",
     "map_planes",
     "pitch_name",
     "planes_header",
@@ -134,7 +139,7 @@ def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     problem = BadInput(f"The store file {path} is damaged: its size does not fit its index. Build it again.")
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open(regular(path), "rb") as file:
             (header_size,) = struct.unpack("<Q", file.read(8))
             if header_size > min(size, HEADER_CAP):
                 raise problem
@@ -156,6 +161,39 @@ def map_planes(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         flags, access = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
         content = mmap.mmap(file.fileno(), size, flags=flags, prot=access)
     return np.frombuffer(content, np.uint8, n_bytes, 8 + header_size).reshape(shape)
+
+
+def fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
+    """Whether a piece lies in the store, its bars in the piece, and its tempo is one: only such are written and read."""
+    try:
+        inside = 0 <= piece.first_step and 0 <= piece.n_steps and piece.first_step + piece.n_steps <= total_steps
+        for first, n_bars, numerator, denominator in piece.segments:
+            bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
+            inside &= rest == 0 and bar > 0 and 0 <= first and 0 <= n_bars and first + n_bars * bar <= piece.n_steps
+        return inside and math.isfinite(piece.tempo_bpm) and piece.tempo_bpm > 0
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False
+
+
+def fingerprint_of(pieces: Iterable[Piece]) -> str:
+    """SHA-256 over what pieces hold."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(f"{piece.n_steps} {piece.content}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file of planes.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        with open(regular(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise because_of(error, f"The store file {path} cannot be read: {error.strerror}.") from None
 
 
 def planes_header(shape: Sequence[int]) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.errors import BadInput
+from musegen.errors import because_of
+from musegen.files import temporary_path
 from musegen_pianoroll.store.format import PACKED, map_planes, planes_header
 from musegen_pianoroll.store.store import Store
 
@@ -60,7 +60,7 @@ def mapped_planes(store: Store, n_planes: int, cache: Path) -> Tensor:
     n_steps, shape = len(store.planes), (len(store.planes), len(store.tracks), 1, PACKED)
     file = cache / f"frames-{store.fingerprint[:16]}.safetensors"
     if not file.is_file():
-        unfinished = file.with_suffix(f".{os.getpid()}")  # other processes of the run may write it, too
+        unfinished = temporary_path(file)  # other processes of the run may write it, too
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as out:
@@ -72,5 +72,5 @@ def mapped_planes(store: Store, n_planes: int, cache: Path) -> Tensor:
             unfinished.replace(file)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise BadInput(f"{file} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"{file} cannot be written: {error.strerror}.") from None
     return torch.from_numpy(map_planes(file, shape))

@@ -14,8 +14,8 @@ Steps come first, so that a window of any length is one contiguous range of byte
 from __future__ import annotations
 
 import csv
+import io
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ from typing import Any, Self
 import numpy as np
 
 from musegen.errors import BadInput
+from musegen.files import content_of
+from musegen_pianoroll.limits import INDEX_CAP_BYTES
 from musegen_pianoroll.store.format import (
     FORMAT,
     GRIDS,
@@ -32,6 +34,9 @@ from musegen_pianoroll.store.format import (
     Piece,
     Shard,
     StoreTrack,
+    digest_of,
+    fingerprint_of,
+    fits,
     map_planes,
     pitch_name,
 )
@@ -93,6 +98,16 @@ class Store:
     """Which part of a folder it holds, if not all."""
     tally: Tally | None = None
     heard: Heard = field(default_factory=Heard)
+    planes_sha256: str | None = None
+
+    def verify(self) -> None:
+        """Read all planes, and compare them with their checksum; a store of an older version of musegen has none.
+
+        Raises:
+            BadInput: they are not those that were written.
+        """
+        if self.planes_sha256 is not None and digest_of(self.path / "planes.safetensors") != self.planes_sha256:
+            raise BadInput(f"The store {self.path} is damaged: its notes do not match their checksum. Build it again.")
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -103,7 +118,7 @@ class Store:
         """
         path = Path(path)
         try:
-            index = json.loads((path / "store.json").read_bytes())
+            index = json.loads(content_of(path / "store.json", INDEX_CAP_BYTES))
             version = index["format"]
         except FileNotFoundError:
             raise BadInput(f"There is no store in {path}: build one with musegen data build.") from None
@@ -121,13 +136,19 @@ class Store:
             mapping = index.get("mapping")
             shard = Shard(**index["shard"]) if "shard" in index else None
             heard = Heard(**index.get("heard", {}))
+            planes_sha256 = index.get("planes_sha256")
+            intact = fingerprint == fingerprint_of(pieces)
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
-        if steps_per_beat < 1 or not all(_fits(piece, total, steps_per_beat) for piece in pieces):
+        if not intact:
+            raise BadInput(f"The store {path} is damaged: its pieces are not those of its checksum. Build it again.")
+        if steps_per_beat < 1 or not all(fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
         planes = map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
         tally = Tally.from_json(index.get("tally"), len(tracks))
-        return cls(path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally, heard)
+        return cls(
+            path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally, heard, planes_sha256
+        )
 
     def windows(
         self,
@@ -227,18 +248,9 @@ class Store:
         file = self.path / "skipped.csv"
         if not file.is_file():
             return []
-        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as text:  # names are what they are
-            rows = list(csv.reader(text))
+        try:
+            text = content_of(file, INDEX_CAP_BYTES).decode("utf-8", "surrogateescape")  # names are what they are
+            rows = list(csv.reader(io.StringIO(text, newline="")))
+        except (OSError, csv.Error):
+            raise BadInput(f"{file} is damaged: remove it, or build the store again.") from None
         return [(row[0], row[1]) for row in rows[1:] if len(row) == 2]
-
-
-def _fits(piece: Piece, total_steps: int, steps_per_beat: int) -> bool:
-    """Whether a piece lies in the store and its bars in the piece, so that no window can reach outside."""
-    try:
-        inside = 0 <= piece.first_step and 0 <= piece.n_steps and piece.first_step + piece.n_steps <= total_steps
-        for first, n_bars, numerator, denominator in piece.segments:
-            bar, rest = divmod(numerator * 4 * steps_per_beat, denominator)
-            inside &= rest == 0 and bar > 0 and 0 <= first and 0 <= n_bars and first + n_bars * bar <= piece.n_steps
-        return inside and math.isfinite(piece.tempo_bpm) and piece.tempo_bpm > 0
-    except (TypeError, ValueError, ZeroDivisionError):
-        return False

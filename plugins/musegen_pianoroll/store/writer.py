@@ -13,9 +13,21 @@ from typing import Any, Self
 
 import numpy as np
 
-from musegen.errors import BadInput
+from musegen.errors import because_of
 from musegen.folders import NewFolder
-from musegen_pianoroll.store.format import FORMAT, PACKED, PLANES_AT, Heard, Piece, Shard, StoreTrack, planes_header
+from musegen_pianoroll.store.format import (
+    FORMAT,
+    PACKED,
+    PLANES_AT,
+    Heard,
+    Piece,
+    Shard,
+    StoreTrack,
+    digest_of,
+    fingerprint_of,
+    fits,
+    planes_header,
+)
 from musegen_pianoroll.store.tally import Tally
 
 __all__ = ["StoreWriter"]
@@ -67,7 +79,7 @@ class StoreWriter:
             self._planes = self.planes_file.open("wb")
         except OSError as error:
             self._new.__exit__()
-            raise BadInput(f"The folder {self.path} cannot be written: {error.strerror}.") from None
+            raise because_of(error, f"The folder {self.path} cannot be written: {error.strerror}.") from None
         return self
 
     def reserve(self, n_steps: int, piece: dict[str, Any]) -> int:
@@ -76,7 +88,10 @@ class StoreWriter:
         Args:
             piece: the fields of ``Piece`` but its place.
         """
-        self.pieces.append(Piece(first_step=self.total, n_steps=n_steps, **piece))
+        placed = Piece(first_step=self.total, n_steps=n_steps, **piece)
+        if not fits(placed, self.total + n_steps, self.steps_per_beat):
+            raise ValueError(f"{placed.source}: bars, or a tempo, with which no store can be opened")
+        self.pieces.append(placed)
         self.total += n_steps
         return self.total - n_steps
 
@@ -107,14 +122,12 @@ class StoreWriter:
         mended = [(piece.source, what) for piece in self.pieces for what in piece.mended]
         if mended:
             self._write_table("mended.csv", "what was wrong", mended)
-        digest = hashlib.sha256()
-        for piece in self.pieces:
-            digest.update(f"{piece.n_steps} {piece.content}\n".encode())
         index: dict[str, Any] = {
             "format": FORMAT,
             "steps_per_beat": self.steps_per_beat,
             "total_steps": self.total,
-            "sha256": digest.hexdigest(),
+            "sha256": fingerprint_of(self.pieces),
+            "planes_sha256": digest_of(self.planes_file),
             "mapping": self.mapping,
             "heard": asdict(self.heard),
             "tally": self.tally.as_json(),

@@ -280,3 +280,22 @@ def test_small_files_on_which_decoders_differ(data: str) -> None:
     ]
     found = [tuple(note[[0, 2]].tolist()) for t in read_score(bytes.fromhex(data)).tracks for note in t.notes]
     assert sorted(found) == sorted(expected)
+
+
+BETWEEN = {
+    "system exclusive": b"\xf0\x03\x01\x02\xf7",
+    "an escape": b"\xf7\x02\x01\x02",
+    "a text": b"\xff\x01\x02hi",
+    "a song position": b"\xf2\x01\x02",
+    "a clock": b"\xf8",
+}
+
+
+@pytest.mark.parametrize("event", BETWEEN)
+def test_the_status_of_the_channel_runs_on_after(event: str) -> None:
+    """Notes without a status of their own, after an event that has none for them."""
+    events = b"\x00\x91\x3c\x40\x00" + BETWEEN[event] + b"\x10\x3c\x00\x00\x3e\x30" + END
+    (track,) = read_whole(midi([chunk(b"MTrk", events)]), HERE).tracks
+    assert [e for e in track if e[1][0] >> 4 == 9] == [
+        *((0, b"\x91\x3c\x40"), (16, b"\x91\x3c\x00"), (16, b"\x91\x3e\x30"))
+    ]

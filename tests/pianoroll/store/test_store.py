@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musegen.errors import BadInput
-from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.opening import find_store
+from musegen_pianoroll.store.format import PLANES_AT, Piece, StoreTrack, fingerprint_of
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.writer import StoreWriter
 
@@ -244,6 +246,7 @@ def test_a_hundred_gigabytes_open_at_once(tmp_path: Path) -> None:
     piece = index["pieces"][0] | {"n_steps": piece_steps, "segments": [[0, 100, 4, 4]]}
     index["pieces"] = [piece | {"first_step": i * piece_steps} for i in range(n_pieces)]
     index["total_steps"] = n_pieces * piece_steps
+    index["sha256"] = fingerprint_of(Piece(**piece) for piece in index["pieces"])
     (tmp_path / "s" / "store.json").write_text(json.dumps(index))
     shape = [index["total_steps"], 2, 2, 16]
     n_bytes = int(np.prod(shape))
@@ -258,3 +261,40 @@ def test_a_hundred_gigabytes_open_at_once(tmp_path: Path) -> None:
     assert store.metres() == {"4/4": 100 * n_pieces}
     assert len(store.windows(4)) == 97 * n_pieces
     assert time.process_time() - start < 5
+
+
+def test_planes_that_have_changed_are_noticed_before_anybody_trains_on_them(tmp_path: Path) -> None:
+    """One bit of one note, anywhere: the size of the file is right, and so is its header."""
+    write(tmp_path / "s", some_rolls(3))
+    Store.open(tmp_path / "s").verify()
+    file = tmp_path / "s" / "planes.safetensors"
+    whole = bytearray(file.read_bytes())
+    for place in (PLANES_AT, (PLANES_AT + len(whole)) // 2, len(whole) - 1):
+        damaged = whole.copy()
+        damaged[place] ^= 4
+        file.write_bytes(damaged)
+        store = Store.open(tmp_path / "s")
+        with pytest.raises(BadInput, match="is damaged: its notes do not match their checksum"):
+            store.verify()
+        with pytest.raises(BadInput, match="do not match their checksum"):
+            find_store(PianorollConfig(), tmp_path / "s", tmp_path / "cache")
+    file.write_bytes(whole)
+    find_store(PianorollConfig(), tmp_path / "s", tmp_path / "cache")
+
+
+def test_a_store_without_a_checksum_of_its_planes_opens(tmp_path: Path) -> None:
+    """Those of older versions have none."""
+    write(tmp_path / "s", some_rolls(1))
+    index = json.loads((tmp_path / "s" / "store.json").read_bytes())
+    del index["planes_sha256"]
+    (tmp_path / "s" / "store.json").write_text(json.dumps(index))
+    Store.open(tmp_path / "s").verify()
+
+
+def test_an_index_whose_pieces_have_changed_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "s", some_rolls(2))
+    index = json.loads((tmp_path / "s" / "store.json").read_bytes())
+    index["pieces"].pop()
+    (tmp_path / "s" / "store.json").write_text(json.dumps(index))
+    with pytest.raises(BadInput, match="its pieces are not those of its checksum"):
+        Store.open(tmp_path / "s")
