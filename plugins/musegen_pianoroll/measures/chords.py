@@ -32,7 +32,7 @@ FULL = {
 FIT = 12.0
 """Weight of the fit between what sounds and a chord, which is 0 to 1."""
 BASS = 2.0
-"""Weight of the share of the beat in which the lowest note is the chord's root."""
+"""Weight of the share of the beat in which the lowest of several notes is the chord's root. A note alone is no bass."""
 CHANGE = 2.0
 """Cost of another chord than on the beat before."""
 ON_BAR, OFF_BEAT = 0.3, 1.5
@@ -68,7 +68,7 @@ def full_chords(chroma: Tensor) -> Tensor:
 
 
 def beat_chroma(frame: Tensor, steps_per_beat: int) -> tuple[Tensor, Tensor]:
-    """How long each pitch class sounds in each beat, and for how long it is the lowest note.
+    """How long each pitch class sounds in each beat, and for how long it is the lowest of several notes.
 
     Args:
         frame: which pitches sound, all pitched tracks together, integers ``(n, steps, 128)``; a pitch in two tracks counts twice.
@@ -81,7 +81,7 @@ def beat_chroma(frame: Tensor, steps_per_beat: int) -> tuple[Tensor, Tensor]:
     folded = torch.stack([frame[..., c::12].sum(-1) for c in range(12)], -1)  # (n, steps, 12)
     sounding = frame > 0
     lowest = torch.where(sounding.any(-1), sounding.int().argmax(-1) % 12, 12)
-    bass = torch.nn.functional.one_hot(lowest, 13)[..., :12]
+    bass = torch.nn.functional.one_hot(lowest, 13)[..., :12] * ((folded > 0).sum(-1, keepdim=True) > 1)
     shape = (n, n_steps // steps_per_beat, steps_per_beat, 12)
     return tuple(x.reshape(shape).double().mean(2) for x in (folded, bass))  # type: ignore[return-value]
 
@@ -91,7 +91,7 @@ def best_path(scores: Tensor, costs: Tensor) -> Tensor:
 
     Args:
         scores: ``(n, length, states)``.
-        costs: of a change to another state at each place, ``(length,)``; the first one does not count.
+        costs: of a change to another state at each place, ``(n or 1, length)``; the first one does not count.
 
     Returns:
         States, int64 ``(n, length)``.
@@ -102,9 +102,9 @@ def best_path(scores: Tensor, costs: Tensor) -> Tensor:
     for t in range(1, length):
         # All changes cost the same, so a changed state comes from the best one there was.
         best, origin = total.max(1, keepdim=True)
-        changes = best - costs[t] > total
-        origins.append(torch.where(changes, origin, stay))
-        total = torch.maximum(best - costs[t], total) + scores[:, t]
+        changed = best - costs[:, t, None]
+        origins.append(torch.where(changed > total, origin, stay))
+        total = torch.maximum(changed, total) + scores[:, t]
     path = [total.argmax(1)]
     for origin in reversed(origins):
         path.append(origin.gather(1, path[-1][:, None])[:, 0])
@@ -144,8 +144,9 @@ def find_chords(frame: Tensor, steps_per_beat: int, beats_per_bar: int) -> Tenso
     costs = torch.where(beats % beats_per_bar == 0, ON_BAR, torch.where(beats % 2 == 1, OFF_BEAT, 1.0)) * CHANGE
     # An augmented triad has three roots and a diminished seventh four: they are heard only where no other chord explains the notes.
     rare = torch.tensor([0.0, 0.0, 1.0, 1.5]).repeat_interleave(12)
-    found = best_path(scores - rare, costs)
-    begun = (chroma.sum(-1) > 0).cumsum(1) > 0
+    sounds = chroma.sum(-1) > 0
+    found = best_path(scores - rare, costs.where(sounds, torch.inf))
+    begun = sounds.cumsum(1) > 0
     return torch.where(begun, found, -1)
 
 

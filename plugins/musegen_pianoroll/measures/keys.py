@@ -56,7 +56,7 @@ def find_keys(chroma: Tensor) -> Tensor:
     """
     padded = torch.nn.functional.pad(chroma.double().transpose(1, 2), (NEAR, NEAR))
     around = padded.unfold(2, 2 * NEAR + 1, 1).sum(-1).transpose(1, 2)  # (n, bars, 12)
-    return best_path(correlations(around), torch.full((chroma.shape[1],), MODULATION))
+    return best_path(correlations(around), torch.full((1, chroma.shape[1]), MODULATION))
 
 
 def key_of(counts: np.ndarray) -> tuple[int, int]:
