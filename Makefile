@@ -1,7 +1,8 @@
 # make demo   train on the Freedoom band pieces and write new music into out/
 # make test   run the tests            make test-all   the slow ones too
 # make lint   ruff and mypy            make bench      benchmarks
-# make docs   write docs/families.md from the code
+# make docs   write docs/families.md and docs/limits.md from the code
+# make mutants  see whether tests notice small faults
 # Each creates .venv when it is missing, and adds to it what it needs. Python 3.11 or newer and git are enough.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -12,7 +13,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-all lint docs bench clean
+.PHONY: demo test test-all lint docs bench mutants clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3"; exit 2; }
@@ -53,6 +54,10 @@ bench: $(RUN)
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/reading.py
+
+# Small faults, one at a time: do the tests notice? Takes an hour; what is done is kept in mutants.jsonl.
+mutants: $(TEST)
+	$(BIN)/python benchmarks/mutants.py
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

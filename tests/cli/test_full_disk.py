@@ -22,4 +22,4 @@ def test_every_command_that_writes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["wrong"] == []
-    assert found["failed"] >= 20
+    assert found["failed"] >= 15

@@ -34,7 +34,7 @@ export runs/music new.safetensors
 data build pianoroll songs --out new
 plugin new mine --out new
 """
-LIMITS = (0, 700, 30_000)
+LIMITS = (0, 700)
 """Bytes that a file may have."""
 
 

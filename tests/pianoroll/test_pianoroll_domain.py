@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.roles import BAND
 from musegen_pianoroll.store import planes
-from musegen_pianoroll.store.format import PACKED, PLANES_AT, StoreTrack
+from musegen_pianoroll.store.format import PACKED, PLANES_AT, StoreTrack, digest_of
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import gather_windows
 from musegen_pianoroll.store.writer import StoreWriter
@@ -284,6 +285,9 @@ def test_opening_a_large_store_with_frames_alone_takes_little_memory(tmp_path: P
         for step in range(4):  # C4 on the piano
             file.seek(PLANES_AT + step * writer.step_bytes + 2 * PACKED + 60 // 8)
             file.write(bytes([1 << 60 % 8]))
+    index = json.loads((tmp_path / "store" / "store.json").read_text())
+    index["planes_sha256"] = digest_of(tmp_path / "store" / "planes.safetensors")
+    (tmp_path / "store" / "store.json").write_text(json.dumps(index))
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "store"), str(tmp_path / "cache")]
     said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert said.stdout.strip() == "(4, 5, 16, 84) 4.0", said.stderr[-500:]
