@@ -237,6 +237,20 @@ def metrics(domain: Domain) -> None:
     _figures(domain, expected(domain), x)  # what an untrained model gives must not stop an evaluation
 
 
+@rule("baselines", "options", "synthetic")
+def baselines(domain: Domain) -> None:
+    """What baselines makes has the shape of samples, as many as are asked for, and the same again for the same seed."""
+    training = domain.synthetic(N_EXAMPLES).splits["train"]
+    shape, found = (5, *domain.spec.shape), domain.baselines(training, 5, 1)
+    for name, x in found.items():
+        expect(tuple(x.shape) == shape, f'baselines: "{name}" has the shape {tuple(x.shape)}, not {shape}.')
+    again = domain.baselines(training, 5, 1)
+    expect(
+        found.keys() == again.keys() and all(torch.equal(found[name], again[name]) for name in found),
+        "baselines gives other samples for the same seed.",
+    )
+
+
 def _figures(domain: Domain, samples: Tensor, reference: Tensor) -> Mapping[str, float]:
     before = samples.clone(), reference.clone()
     figures = domain.metrics(samples, reference)
@@ -268,4 +282,4 @@ def calibration(domain: Domain) -> None:
     )
 
 
-RULES = [options, spec, likelihood, synthetic, seed, metrics, calibration]
+RULES = [options, spec, likelihood, synthetic, seed, metrics, baselines, calibration]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musegen.contracts.dataset import Dataset
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Spec
 from musegen.contracts.survey import Survey
 from musegen.data.arrays import ArrayDataset
@@ -28,7 +29,7 @@ from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
 from musegen.walking import walk
 from musegen_image import pictures
 from musegen_image.data import binarise, read_mnist, read_static_binarised
-from musegen_image.metrics import compare
+from musegen_image.metrics import compare, independent_pixels
 from musegen_image.reading import PICTURE_SUFFIXES, Levels, Mode, as_sample, read_pictures, sizes_of
 from musegen_image.targets import Arrays, add_background, read_optical_digits, read_usps
 
@@ -313,6 +314,9 @@ class ImageDomain(Domain):
 
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference)
+
+    def baselines(self, training: Dataset, n: int, seed: int) -> dict[str, Tensor]:
+        return {"independent pixels": independent_pixels(training, n, seed)}
 
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Filled rectangles at random places: structure that a model can learn in seconds."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from musegen.contracts.dataset import Dataset, generator_for
 from musegen_image.classifier import class_entropy, confidence, digit_probabilities
 
-__all__ = ["compare"]
+__all__ = ["compare", "independent_pixels"]
+
+BASELINE_PICTURES = 2048
+"""Training pictures that independent pixels are taken from."""
 
 
 def compare(samples: Tensor, reference: Tensor) -> dict[str, float]:
@@ -45,3 +49,13 @@ def _digits(samples: Tensor, reference: Tensor) -> dict[str, float]:
 
 def _diversity(x: Tensor) -> float:
     return float(torch.linalg.vector_norm(x - x.roll(1, 0), dim=1).mean()) if len(x) > 1 else 0.0
+
+
+def independent_pixels(training: Dataset, n: int, seed: int) -> Tensor:
+    """Pictures of which every value comes from another training picture, ``(n, C, H, W)``: right on average, without a shape."""
+    generator = generator_for(torch.device("cpu"), seed, 7)
+    index = torch.randperm(len(training), generator=generator)[:BASELINE_PICTURES]
+    x = training.gather(index, generator).x.float()  # (m, C, H, W)
+    values = x.flatten(1)
+    whose = torch.randint(len(values), (n, values.shape[1]), generator=generator)
+    return values.gather(0, whose).view(n, *x.shape[1:])

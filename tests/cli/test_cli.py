@@ -184,7 +184,7 @@ def test_evaluate(run: Callable[..., Result], toy_run: Path, band_store: Path, t
     assert found["log_prob"]["draws"] == 2
     assert found["log_prob"]["nats"] < 0
     assert found["n_samples"] == found["n_held_out"] == 16
-    assert set(found["metrics"]["mean_samples"]) == {"model", "floor"}
+    assert set(found["metrics"]["mean_samples"]) == {"model", "floor", "baselines"}
     assert found["metrics"]["mean_reference"]["model"] == found["metrics"]["mean_reference"]["floor"]
     assert run("evaluate", toy_run, "-n", 16, "-k", 2, "--json").out == Path("found.json").read_text() + "\n"
     text = run("evaluate", toy_run, "-n", 16).out

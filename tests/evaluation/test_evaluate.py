@@ -12,7 +12,7 @@ from torch import Tensor
 
 import musegen
 from musegen.errors import BadInput
-from musegen.evaluation.evaluate import Evaluation, Figure, _draw, evaluate, rows
+from musegen.evaluation.evaluate import Evaluation, Figure, _draw, evaluate, rows, tables
 
 QUICK = {"steps": 3, "batch_size": 8, "validate_every": 0, "sample_every": 0, "quiet": True}
 
@@ -99,12 +99,12 @@ def test_rows_of_the_table_and_json() -> None:
         "alone": Figure(5.0, 6.0),
     }
     assert rows(figures) == [
-        {"": "a/b", "mean": "1 (2)", "reference": "3", "value": ""},
+        {"": "a/b", "mean": "1 (2)", "reference": "3 (3)", "value": ""},
         {"": "c", "mean": "– (0.123)", "reference": "", "value": ""},
         {"": "alone", "mean": "", "reference": "", "value": "5 (6)"},
     ]
     plain = Evaluation("test", 1, 1, None, figures, {}).as_dict()
-    assert plain["metrics"]["c/mean"] == {"model": None, "floor": 0.12345}
+    assert plain["metrics"]["c/mean"] == {"model": None, "floor": 0.12345, "baselines": {}}
 
 
 def test_which_measures_are_within_twice_the_floor() -> None:
@@ -137,3 +137,33 @@ def test_choices_are_kept_to_the_most_probable_ones_and_an_exported_model_rememb
         trained("vae", tmp_path / "vae", latent_dim=2).configure(top_p=0.5)
     with pytest.raises(BadInput, match='has no option "units"'):
         model.configure(units=8)
+
+
+def test_tables_show_everybody_side_by_side() -> None:
+    """Means, then overlaps, then what is no distribution; distances are for those who compute with them."""
+    figures = {
+        "a/b/mean": Figure(1.0, 2.0, {"dice": 9.0}),
+        "a/b/reference": Figure(3.0, 3.0, {"dice": 3.0}),
+        "a/b/overlap": Figure(0.5, 0.75, {"dice": 0.0}),
+        "a/b/distance": Figure(2.0, 1.0, {"dice": 6.0}),
+        "counts/overlap": Figure(0.25, math.nan, {"dice": 1.0}),
+        "counts/kl": Figure(2.0, 1.0, {"dice": 1.0}),
+        "alone": Figure(5.0, 6.0, {"dice": 7.0}),
+    }
+    (means, mean_rows), (overlaps, overlap_rows), (others, other_rows) = tables(figures)
+    assert [means, overlaps, others] == [
+        "Means",
+        "Overlap with held-out examples (1: the same distribution)",
+        "Figures",
+    ]
+    assert mean_rows == [{"": "a/b", "model": "1", "held-out": "3", "training": "2", "dice": "9"}]
+    assert overlap_rows == [
+        {"": "a/b", "model": "0.5", "training": "0.75", "dice": "0"},
+        {"": "counts", "model": "0.25", "training": "–", "dice": "1"},
+    ]
+    assert other_rows == [{"": "alone", "model": "5", "training": "6", "dice": "7"}]
+    found = Evaluation("test", 1, 1, None, figures, {})
+    assert found.baselines == ["dice"]
+    assert found.behind("dice") == ["counts"]
+    assert found.behind("nobody") == []
+    assert found.as_dict()["metrics"]["a/b/mean"] == {"model": 1.0, "floor": 2.0, "baselines": {"dice": 9.0}}

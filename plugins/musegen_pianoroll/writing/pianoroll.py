@@ -96,6 +96,31 @@ class Pianoroll(Piece):
         n_bars = self.roll.shape[2] / self.bar_steps
         return f"Pianoroll({n_bars:g} bars of {self.metre[0]}/{self.metre[1]}, {len(self.notes)} notes, {names})"
 
+    def measures(self) -> dict[str, float]:
+        """What musicians hear in the piece, and what is counted in its bars: means, see ``docs/measures.md``.
+
+        Whole bars alone are measured; what is not defined for the piece is left out.
+
+        >>> import musegen
+        >>> model = musegen.load("chorale")
+        >>> (piece,) = model.pieces(model.sample(1, seed=3))
+        >>> found = piece.measures()
+        >>> sorted(name for name in found if "parallel" in name)
+        ['parallel fifths per 100 changes/all', 'parallel octaves per 100 changes/all']
+        """
+        import torch
+
+        from musegen.evaluation.distributions import Numbers
+        from musegen_pianoroll.measures.bars import Bars, measures
+        from musegen_pianoroll.measures.heard import heard
+
+        n_steps = self.roll.shape[2] // self.bar_steps * self.bar_steps
+        if not n_steps:
+            return {}
+        bars = Bars(torch.from_numpy(np.ascontiguousarray(self.roll[:, :, :n_steps]))[None], self.bar_steps)
+        found = measures(bars, self.tracks, self.steps_per_beat) | heard(bars, self.tracks, self.steps_per_beat)
+        return {name: float(v.defined.mean()) for name, v in found.items() if isinstance(v, Numbers) and len(v.defined)}
+
     def then(self, *others: Self) -> Self:
         """The rolls of this piece and others of the same tracks and grid, one after the other."""
         return replace(self, midi=None, roll=np.concatenate([self.roll, *(other.roll for other in others)], 2))

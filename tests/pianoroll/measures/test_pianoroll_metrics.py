@@ -73,13 +73,13 @@ def test_long_notes_scale_with_the_resolution(bar_steps: int, short: int) -> Non
 
 def test_drums_on_the_grid() -> None:
     """24 steps per beat: eighths are 12 steps apart, sixteenths 6."""
-    found = measures(rolls([(DRUMS, 36, s, s + 1) for s in (0, 12, 18, 25)], 96), TRACKS, 96, 24)
+    found = measures(Bars(rolls([(DRUMS, 36, s, s + 1) for s in (0, 12, 18, 25)], 96), 96), TRACKS, 24)
     for name, share in (("drums on eighths", 0.5), ("drums on sixteenths", 0.75)):
         numbers = found[f"{name}/Drums"]
         assert isinstance(numbers, Numbers)
         assert values(numbers.values) == [share]
     assert "drums on eighths/Piano" not in found
-    assert "drums on sixteenths/Drums" not in measures(rolls([]), TRACKS, 16, 4)  # every step is one
+    assert "drums on sixteenths/Drums" not in measures(Bars(rolls([]), 16), TRACKS, 4)  # every step is one
 
 
 def test_tonal_centroids_are_hartes() -> None:
@@ -157,7 +157,7 @@ def test_pitch_classes_in_succession() -> None:
 
 
 def test_every_measure_has_its_tracks_and_bins() -> None:
-    found = measures(rolls([(PIANO, 60, 0, 4), (BASS, 40, 0, 8)]).repeat(4, 1, 1, 1, 1), TRACKS, 16, 4)
+    found = measures(Bars(rolls([(PIANO, 60, 0, 4), (BASS, 40, 0, 8)]).repeat(4, 1, 1, 1, 1), 16), TRACKS, 4)
     assert "tonal distance/Piano–Bass" in found
     assert not any(name.startswith(("pitch", "polyphony", "in scale/Drums")) and "Drums" in name for name in found)
     for name, measure in found.items():
@@ -176,7 +176,7 @@ def test_the_whole_band_transposed_has_the_same_measures(x: Tensor) -> None:
     x[..., 100:] = False
     moved = x.clone()
     moved[:, 1:] = x[:, 1:].roll(7, -1)
-    before, after = (measures(r, TRACKS, 16, 4) for r in (x, moved))
+    before, after = (measures(Bars(r, 16), TRACKS, 4) for r in (x, moved))
     for name, measure in before.items():
         if not name.startswith("pitch classes in succession"):
             torch.testing.assert_close(measure.counts, after[name].counts)
