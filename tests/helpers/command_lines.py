@@ -63,14 +63,15 @@ def inputs(folder: Path) -> dict[str, list[str]]:
         "validate_every": 2,
         "sample_every": 0,
     }
+    songs: dict[str, Any] = {"data": "songs", "lowest_pitch": 55, "highest_pitch": 78}
     for family, domain, name, more in (
         ("vae", "toy", "toy", {"widths": [5], "latent_dim": 2}),
-        ("vae", "pianoroll", "music", {"widths": [5], "latent_dim": 2, "networks": "mlp", "bars": 1, "data": "songs"}),
+        ("vae", "pianoroll", "music", {"widths": [5], "latent_dim": 2, "networks": "mlp", "bars": 1, **songs}),
         (
             "rnn_nade",
             "pianoroll",
             "nade",
-            {"units": 4, "hidden": 3, "features": 2, "bars": 2, "lags": [], "data": "songs"},
+            {"units": 4, "hidden": 3, "features": 2, "bars": 2, "lags": [], **songs},
         ),
         ("vae", "image", "digits", {"widths": [5], "latent_dim": 2, "size": 8, "data": "pictures"}),
     ):
@@ -171,7 +172,7 @@ def _damaged_run(name: str) -> None:
         shutil.copytree("store", "runs/bad_store")
         path = Path("runs/bad_store/store.json")
     else:
-        shutil.copytree("runs/music", f"runs/bad_{name}")
+        shutil.copytree("runs/toy", f"runs/bad_{name}")
         found = {
             "config": "config.yaml",
             "metrics": "metrics.jsonl",
