@@ -199,7 +199,13 @@ def test_evaluate(run: Callable[..., Result], toy_run: Path, band_store: Path, t
     assert found["metrics"]["empty bars/Piano/overlap"]["floor"] <= 1
     assert 0 <= found["copies"]["copied bars/2 or more"]["floor"] <= 1
     text = run("evaluate", "band", "-n", 20).out
-    for part in ("overlap", "polyphony/Bass", "copied bars", "20 samples against"):
+    for part in (
+        "Overlap",
+        "polyphony/Bass",
+        "copied bars",
+        "20 samples of the model",
+        "Farther than the Markov chain",
+    ):
         assert part in text
 
     bad(run("evaluate", toy_run, "-n", 1), "-n 1")
