@@ -198,7 +198,9 @@ def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: 
             whose = f" of {provider.origin}" if provider else ""
             warnings.warn(f'The measure "{name}"{whose} was left out: {why}', MusegenWarning, stacklevel=2)
         else:
-            found |= {f"{name}/{figure}": value for figure, value in _beside(*figures).items()}
+            model_figures, floor_figures = figures
+            beside = _beside(model_figures, floor_figures)
+            found |= {f"{name}/{figure}": value for figure, value in beside.items()}
     return found
 
 
