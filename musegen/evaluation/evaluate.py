@@ -159,9 +159,10 @@ def _compared(
     """Measures of samples against held-out data, and what they share with the training data; beside each, the floor."""
     domain, real = model.domain, _draw(train, n, seed)
     with doing("Measuring samples"):
-        baselines = {name: domain.metrics(x, held_out) for name, x in domain.baselines(train, n, seed).items()}
-        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out), baselines)
-    more = _measures_of_plugins(model, samples, real, held_out, seed)
+        baselines = domain.baselines(train, n, seed)
+        theirs = {name: domain.metrics(x, held_out) for name, x in baselines.items()}
+        metrics = _beside(domain.metrics(samples, held_out), domain.metrics(real, held_out), theirs)
+    more = _measures_of_plugins(model, {"": samples, "training": real, **baselines}, held_out, seed)
     metrics |= {name: figure for name, figure in more.items() if name not in metrics}
     with doing("Looking for copies"):
         copies = _beside(domain.copies(samples, train), domain.copies(held_out, train))
@@ -182,13 +183,19 @@ def _draw(dataset: Dataset, n: int, seed: int) -> Tensor:
     return dataset.gather(index, generator).x.float()
 
 
-def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: Tensor, seed: int) -> dict[str, Figure]:
-    """Figures of the measures that plugins offer for this domain; one that fails costs only itself, and a line says so."""
+def _measures_of_plugins(
+    model: Model, everybody: Mapping[str, Tensor], held_out: Tensor, seed: int
+) -> dict[str, Figure]:
+    """Figures of the measures that plugins offer for this domain; one that fails costs only itself, and a line says so.
+
+    Args:
+        everybody: samples of the model, training examples, and baselines by name, in this order.
+    """
     found: dict[str, Figure] = {}
     for name in registry().measures(model.domain.name):
         try:
             measure, figures = registry().measure(name), []
-            for x in (samples, real):
+            for x in everybody.values():
                 # Copies, and draws of their own: no measure can change what another one sees.
                 with model.drawing(seed), quiet():
                     figures.append(_as_figures(measure(x.clone(), held_out.clone())))
@@ -198,8 +205,8 @@ def _measures_of_plugins(model: Model, samples: Tensor, real: Tensor, held_out: 
             whose = f" of {provider.origin}" if provider else ""
             warnings.warn(f'The measure "{name}"{whose} was left out: {why}', MusegenWarning, stacklevel=2)
         else:
-            model_figures, floor_figures = figures
-            beside = _beside(model_figures, floor_figures)
+            own, floor, *others = figures
+            beside = _beside(own, floor, dict(zip([*everybody][2:], others, strict=True)))
             found |= {f"{name}/{figure}": value for figure, value in beside.items()}
     return found
 
@@ -231,26 +238,28 @@ def tables(figures: Mapping[str, Figure]) -> list[tuple[str, list[dict[str, str]
     figures of a distribution are for those who compute with them.
     """
     distributions = [name.rpartition("/")[0] for name in figures if name.endswith("/overlap")]
-    means, overlaps, others = [], [], []
+    names = list(dict.fromkeys(name for figure in figures.values() for name in figure.baselines))
+
+    def others(figure: Figure) -> dict[str, str]:
+        beside = {name: _short(figure.baselines.get(name, math.nan)) for name in names}
+        return {"training": _short(figure.floor), **beside}
+
+    means, overlaps, rest = [], [], []
     for name in distributions:
         if (mean := figures.get(f"{name}/mean")) is not None:
             held_out = figures[f"{name}/reference"].model
-            means.append({"": name, "model": _short(mean.model), "held-out": _short(held_out), **_others(mean)})
+            means.append({"": name, "model": _short(mean.model), "held-out": _short(held_out), **others(mean)})
         overlap = figures[f"{name}/overlap"]
-        overlaps.append({"": name, "model": _short(overlap.model), **_others(overlap)})
+        overlaps.append({"": name, "model": _short(overlap.model), **others(overlap)})
     for name, figure in figures.items():
         if name.rpartition("/")[0] not in distributions:
-            others.append({"": name, "model": _short(figure.model), **_others(figure)})
+            rest.append({"": name, "model": _short(figure.model), **others(figure)})
     found = [
         ("Means", means),
         ("Overlap with held-out examples (1: the same distribution)", overlaps),
-        ("Figures", others),
+        ("Figures", rest),
     ]
     return [(title, table) for title, table in found if table]
-
-
-def _others(figure: Figure) -> dict[str, str]:
-    return {"training": _short(figure.floor), **{who: _short(value) for who, value in figure.baselines.items()}}
 
 
 def rows(figures: Mapping[str, Figure]) -> list[dict[str, str]]:

@@ -149,6 +149,7 @@ def test_tables_show_everybody_side_by_side() -> None:
         "counts/overlap": Figure(0.25, math.nan, {"dice": 1.0}),
         "counts/kl": Figure(2.0, 1.0, {"dice": 1.0}),
         "alone": Figure(5.0, 6.0, {"dice": 7.0}),
+        "of a plugin": Figure(1.0, 2.0),
     }
     (means, mean_rows), (overlaps, overlap_rows), (others, other_rows) = tables(figures)
     assert [means, overlaps, others] == [
@@ -161,7 +162,10 @@ def test_tables_show_everybody_side_by_side() -> None:
         {"": "a/b", "model": "0.5", "training": "0.75", "dice": "0"},
         {"": "counts", "model": "0.25", "training": "–", "dice": "1"},
     ]
-    assert other_rows == [{"": "alone", "model": "5", "training": "6", "dice": "7"}]
+    assert other_rows == [
+        {"": "alone", "model": "5", "training": "6", "dice": "7"},
+        {"": "of a plugin", "model": "1", "training": "2", "dice": "–"},
+    ]
     found = Evaluation("test", 1, 1, None, figures, {})
     assert found.baselines == ["dice"]
     assert found.behind("dice") == ["counts"]

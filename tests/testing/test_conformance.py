@@ -321,6 +321,18 @@ class ChangesSamples(Sounding):
         return {"mean": float(samples.mul_(0.5).mean())}
 
 
+@broken("baselines: too few")
+class FewBaselines(Sounding):
+    def baselines(self, training: Dataset, n: int, seed: int) -> dict[str, Tensor]:
+        return {"zeros": torch.zeros(n - 1, *self.spec.shape)}
+
+
+@broken("baselines: others each time")
+class ChangingBaselines(Sounding):
+    def baselines(self, training: Dataset, n: int, seed: int) -> dict[str, Tensor]:
+        return {"noise": torch.rand(n, *self.spec.shape)}
+
+
 @broken("calibration: no options of writing")
 class NoWriting(Sounding):
     def calibrate(self, samples: Tensor, reference: Tensor) -> Any:
