@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from musegen.engine.precision import Precision
 from musegen.limits import most_processes
 from musegen.options import option
 
@@ -36,7 +37,10 @@ class EngineConfig:
         ge=1,
         le=most_processes(),
     )
-    precision: Literal["float32", "bf16"] = option("float32", "bf16: autocast on a CUDA device")
+    precision: Precision = option(
+        "float32",
+        "on a CUDA device; tf32: float32 whose matrix products round their factors to 10 binary digits; bf16: autocast",
+    )
     compile: Literal["none", "default", "reduce-overhead"] = option(
         "none",
         "compile the networks, which takes minutes at the start; reduce-overhead replays CUDA graphs, for networks so small that "

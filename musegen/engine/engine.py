@@ -19,6 +19,7 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.family import Family, Losses
 from musegen.engine.compiling import compile_networks, not_compiled
 from musegen.engine.config import EngineConfig
+from musegen.engine.precision import computing
 from musegen.engine.processes import ALONE, Processes
 from musegen.engine.shared_state import host_rng_state, set_host_rng_state
 from musegen.engine.weights import load_weights
@@ -103,11 +104,7 @@ class Engine:
         }
         self._base_rate = {name: o.param_groups[0]["lr"] for name, o in self.optimisers.items()}
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
-        bf16 = config.precision == "bf16" and self.device.type == "cuda"
-        self._autocast: Any = torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext()
-        # Of cells that are 0 or 1. bfloat16 holds these exactly, so that a likelihood, which autocast computes in float32, sees
-        # the same targets; and what autocast would convert before every first layer is made in that type at once.
-        self.batch_dtype = torch.bfloat16 if bf16 else torch.float32
+        self._autocast, self.batch_dtype = computing(config.precision, self.device)
         self._compiled = config.compile != "none"
         self.left_uncompiled = compile_networks(family, config.compile) if self._compiled else []
         part = processes.part(config.batch_size)

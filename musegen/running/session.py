@@ -69,8 +69,7 @@ class Session:
             raise BadInput(f'The family "{resolved.family.name}" has no validation loss to stop on: use early_stop=0.')
         if device.type == "cpu":
             keep_freed_memory()
-        if config.precision == "float32":
-            torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision("highest")  # "tf32" raises it within a step
         # Weights, like everything random, follow from the seed.
         self.generators = Generators(config.seed, device)
         check_size(

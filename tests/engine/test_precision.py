@@ -21,6 +21,7 @@ from musegen.data.arrays import ArrayDataset, View
 from musegen.data.batches import Batches
 from musegen.data.streaming import Streamed
 from musegen.engine.engine import Engine
+from musegen.engine.precision import Precision, computing
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
 from musegen.running.runs import resolve
@@ -98,6 +99,31 @@ def test_pictures_that_say_they_are_binary_are(options: dict[str, Any], binary: 
         assert (x.dtype == BF16) == expected
         values = set(x.unique().tolist())
         assert (values <= {0.0, 1.0}) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "dtype", "products"),
+    [
+        ("float32", "cuda", torch.float32, "highest"),
+        ("tf32", "cuda", torch.float32, "high"),
+        ("bf16", "cuda", BF16, "highest"),
+        ("tf32", "cpu", torch.float32, "highest"),
+        ("bf16", "cpu", torch.float32, "highest"),
+    ],
+)
+def test_what_a_device_computes_in(precision: Precision, device: str, dtype: torch.dtype, products: str) -> None:
+    """On a CPU everything is float32; and behind the last step everything is as it was."""
+    within, of_batches = computing(precision, torch.device(device))
+    assert of_batches == dtype
+    if precision == "bf16" and device == "cuda" and not torch.cuda.is_available():
+        assert isinstance(within, torch.autocast)
+        return
+    for _ in range(2):
+        with within:
+            with within:
+                assert torch.get_float32_matmul_precision() == products
+            assert torch.get_float32_matmul_precision() == products
+        assert torch.get_float32_matmul_precision() == "highest"
 
 
 def some_steps(key: str, dtype: torch.dtype) -> dict[str, float]:
