@@ -61,6 +61,8 @@ class Spec:
         likelihood: p(x|z) given a decoder's output.
         classes: names of the class labels; empty if there are none.
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
+        parts: groups of equal size in which channels stand, as tracks of a piece, if any of them may be given at any rows; 0: what
+            ``given`` says is given.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
         octave: columns after which columns of one class return, as notes of one name do; 0: there are no such classes.
 
@@ -78,6 +80,7 @@ class Spec:
     likelihood: Likelihood
     classes: tuple[str, ...] = ()
     given: tuple[tuple[int, int, int], ...] = ()
+    parts: int = 0
     bar: int = 0
     octave: int = 0
 

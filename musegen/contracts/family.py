@@ -39,7 +39,8 @@ class Capabilities:
     """What a family can do.
 
     ``log_prob`` says whether it is exact or a lower bound, and ``decode`` maps codes to samples. ``given`` is to sample around a
-    part that comes back unchanged, of a sample or of a grid of any length; ``continue_`` is to go on from its first rows.
+    part that comes back unchanged, of a sample or of a grid of any length; ``continue_`` is to go on from its first rows, and
+    ``fill`` to be given any parts of a grid of any length, each time others (see ``Spec.parts``).
     """
 
     sample: bool = True
@@ -51,6 +52,7 @@ class Capabilities:
     condition: bool = False
     given: Literal["sample", "any length"] | None = None
     continue_: bool = False
+    fill: bool = False
 
     def table(self) -> dict[str, str]:
         """One word per capability, for ``musegen families``."""
@@ -221,6 +223,14 @@ class Family(nn.Module, ABC):
     def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         """The ``n_steps`` rows that follow ``past`` ``(n, C, any number of rows, W)``, drawn anew: ``(n, C, n_steps, W)``."""
         raise TypeError(f"{self.name} cannot continue")
+
+    def fill(self, x: Tensor, mask: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """Draws what is not given of grids, anew: ``(n, C, any number of rows, W)`` → the same shape.
+
+        Args:
+            mask: which channels are given at which rows, bool ``(n, C, rows)``; what x holds elsewhere does not matter.
+        """
+        raise TypeError(f"{self.name} cannot fill in")
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``."""

@@ -21,11 +21,19 @@ grid of binary cells, so the family builds it itself. Options:
 * ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
   as likely as another.
 
-**Given tracks.** Where the domain's option ``given`` names channels G (tracks of a piece), the model is p(x_rest | x_G), their
-accompaniment: given cells have no term in L and come back unchanged. The network knows x_G of all steps, later ones too: a
-second recurrent network runs over it backwards and stands beside h_t, and the step's given cells come before its others.
-``sample`` and ``log_prob`` take any number of rows. When nobody says what is given, ``sample`` takes one of ``examples``, a few
-given parts of training data that the model keeps.
+**What is given.** The model is p(x_rest | x_G) for given cells G, which have no term in L and come back unchanged. The network
+knows x_G of all steps, later ones too: a second recurrent network runs over it backwards and stands beside h_t, the step's given
+cells come before its others, and the term that is the same at every column sees it on both sides. The domain's option ``given``
+says what G is:
+
+* names of channels (tracks of a piece): always these, so that the model is their accompaniment. When nobody says what is given,
+  ``sample`` takes one of ``examples``, a few given parts of training data that the model keeps.
+* ``any``: in training G is drawn anew for every example (``Masks``): nothing, some tracks, all but a region of tracks and
+  bars, or any bars of any tracks. So one model writes, continues, accompanies any set of tracks, and fills in
+  (``fill``); L is then averaged over what may be asked for, and validation is of p(x), with nothing given. With ``refine`` what was
+  drawn is drawn anew region by region, given the rest (block Gibbs sampling, as Huang et al. 2017, 1903.07227, section 4.2).
+
+``sample`` and ``log_prob`` take any number of rows.
 
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
 ``temperature`` tempers the choice which cell of a step is on next, or that none is, and ``top_p`` keeps to the most probable
@@ -52,7 +60,8 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampl
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.labels import class_vector, summed_out
-from musegen.networks.nade import Recurrent, RecurrentNADE
+from musegen.families.masks import Masks
+from musegen.networks.nade import Given, Recurrent, RecurrentNADE
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli
 
@@ -93,6 +102,9 @@ class RNNNADESampling(Sampling):
         1.0, "draw the next cell that is on from the most probable ones that together have this probability", gt=0, le=1
     )
     lead_in: int = option(0, "bars that are drawn before every sample without a past, and left out of it", ge=0)
+    refine: int = option(
+        0, "times that everything drawn is drawn anew, region by region, given the rest; for models of given=any", ge=0
+    )
 
 
 def given_channels(spec: Spec) -> list[int]:
@@ -119,7 +131,7 @@ class RNNNADE(Family):
     objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
     Config = RNNNADEConfig
     Sampling = RNNNADESampling
-    capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True)
+    capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True, fill=True)
     monitor = "loss"
     draws = True
     sampling: RNNNADESampling
@@ -128,6 +140,8 @@ class RNNNADE(Family):
     def __init__(self, config: RNNNADEConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__(config, spec, networks)
         self.given = given_channels(spec)
+        self.masks = Masks(spec.parts, spec.bar) if spec.parts else None
+        self.capabilities = replace(self.capabilities, fill=bool(spec.parts))
         if self.given:
             self.capabilities = replace(self.capabilities, continue_=False)  # nobody knows what will be given
             self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape, dtype=torch.uint8))
@@ -147,7 +161,7 @@ class RNNNADE(Family):
             period=spec.bar,
             lags=[lag * spec.bar for lag in config.lags if lag * spec.bar < spec.shape[1]],
             octave=spec.octave if config.harmony else 0,
-            given=self.given,
+            given=bool(self.given or spec.parts),
         )
 
     @classmethod
@@ -189,22 +203,43 @@ class RNNNADE(Family):
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        loss = -self.step_log_prob(batch.x, batch.label).sum(1).mean()
-        yield "network", {"loss": loss, "nats_per_step": loss / batch.x.shape[2]}
+        mask, n_steps = self.mask_of(batch.x), batch.x.shape[2]
+        free = 1.0
+        if self.masks is not None and self.training:
+            mask = self.masks.drawn(batch.x)
+            free = (~mask).float().mean()  # a step of which half is given counts as half a step
+        loss = -self.step_log_prob(batch.x, batch.label, mask).sum(1).mean()
+        yield "network", {"loss": loss, "nats_per_step": loss / (n_steps * free)}
+
+    def mask_of(self, x: Tensor) -> Tensor | None:
+        """Which channels are always given, bool ``(B, C, T)``; None if none is."""
+        if not self.given:
+            return None
+        mask = torch.zeros(x.shape[:3], dtype=torch.bool, device=x.device)
+        mask[:, self.given] = True
+        return mask
 
     def condition(self, label: Tensor | None) -> Tensor | None:
         """The label's one-hot vector, ``(B,)`` → ``(B, K)``; None where the model takes no condition."""
         return class_vector(label, self.n_classes, self.device)
 
-    def step_log_prob(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """log p(x_t | x_<t, y) of each step, without what is given, nats: ``(B, C, T, W)``, any number of steps → ``(B, T)``."""
-        rest = [channel for channel in range(x.shape[1]) if channel not in self.given]
-        logits = self.network(x, self.condition(label))
-        return self.likelihood.cell_log_prob(logits[:, rest], x[:, rest]).sum((1, 3))
+    def step_log_prob(self, x: Tensor, label: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """log p(x_t | x_<t, x_G, y) of each step, without what is given, nats: ``(B, C, T, W)``, any number of steps → ``(B, T)``.
 
-    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
-        """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
-        return summed_out(lambda x, label: self.step_log_prob(x, label).sum(1), x, self.n_classes)
+        Args:
+            mask: what is given, bool ``(B, C, T)``; None: nothing.
+        """
+        logits = self.network(x, self.condition(label), mask)
+        of_cells = self.likelihood.cell_log_prob(logits, x).sum(3)  # (B, C, T)
+        return (of_cells if mask is None else of_cells.masked_fill(mask, 0)).sum(1)
+
+    def log_prob(self, x: Tensor, n_samples: int = 1, mask: Tensor | None = None) -> Tensor:
+        """log p(x), or log p(x_rest | x_G) with a mask ``(B, C, T)`` of what is given, nats, ``(B,)``.
+
+        It is exact, so ``n_samples`` changes nothing.
+        """
+        mask = self.mask_of(x) if mask is None else mask
+        return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
 
     @torch.no_grad()
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
@@ -225,13 +260,36 @@ class RNNNADE(Family):
             n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (n,), device=self.device)
-        condition, s = self.condition(label), self.sampling
-        lead_in = 0 if self.given else s.lead_in * self.spec.bar
-        leading = 1 if self.given else PAIR
-        drawn = self.network.draw(
-            lead_in + n_steps, self.network.start(n), s.temperature, condition, given, s.top_p, leading
-        )
+        condition, lead_in = self.condition(label), 0 if self.given else self.sampling.lead_in * self.spec.bar
+        what = None
+        if given is not None and (mask := self.mask_of(given)) is not None:
+            what = Given.of(given, mask)
+        drawn = self._drawn(n, lead_in + n_steps, condition, what)
+        if self.masks is not None and self.sampling.refine:
+            drawn = self._refined(drawn, torch.zeros_like(drawn[..., 0], dtype=torch.bool), condition)
         return drawn[:, :, lead_in:]
+
+    @torch.no_grad()
+    def fill(self, x: Tensor, mask: Tensor, *, label: Tensor | None = None) -> Tensor:
+        if self.masks is None:
+            raise TypeError("this model was not trained to be given any part")
+        if self.n_classes and label is None:
+            label = torch.randint(self.n_classes, (len(x),), device=self.device)
+        condition, x, mask = self.condition(label), x.to(self.device).float(), mask.to(self.device)
+        drawn = self._drawn(len(x), x.shape[2], condition, Given.of(x, mask))
+        return self._refined(drawn, mask, condition)
+
+    def _drawn(self, n: int, n_steps: int, condition: Tensor | None, given: Given | None) -> Tensor:
+        s, leading = self.sampling, PAIR if given is None else 1
+        return self.network.draw(n_steps, self.network.start(n), s.temperature, condition, given, s.top_p, leading)
+
+    def _refined(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
+        """What was drawn, drawn anew region by region, given the rest, as often as ``refine`` says."""
+        assert self.masks is not None
+        for number in range(self.sampling.refine):
+            for known in self.masks.sweep(mask, number):
+                x = self._drawn(len(x), x.shape[2], condition, Given.of(x, known))
+        return x
 
     @torch.no_grad()
     def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:

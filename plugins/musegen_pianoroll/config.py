@@ -61,7 +61,9 @@ class PianorollConfig(PianorollReading):
         None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute", of_data=True
     )
     given: list[str] = option(
-        [], "what a conditional family is given: names of tracks, or past, which is all bars but the last"
+        [],
+        "what a model is given: names of tracks; past, which is all bars but the last; or any: in training any bars of any tracks, "
+        "so that one model writes, continues, accompanies and fills in (rnn_nade)",
     )
     labels: Literal["none", "mode", "folder"] = option(
         "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"

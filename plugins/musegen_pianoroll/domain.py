@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PianorollDomain"]
 
+ANY = "any"
+"""What the option ``given`` says instead of names."""
 CHUNK = 256
 """Training windows that are looked at at a time."""
 MARKOV_WINDOWS = 4096
@@ -101,6 +103,7 @@ class PianorollDomain(Domain):
             Bernoulli(),
             tuple(c.classes),
             self._given(),
+            len(self.tracks) if ANY in c.given else 0,
             c.bar_steps,
             12,
         )
@@ -108,6 +111,10 @@ class PianorollDomain(Domain):
     def _given(self) -> tuple[tuple[int, int, int], ...]:
         """Slabs of cells that are given: a track's planes, or all bars but the last."""
         c, names = self.config, [track.name for track in self.tracks]
+        if ANY in c.given:
+            if len(c.given) > 1:
+                raise BadInput(f"given={','.join(c.given)} is invalid: any stands alone, because it means every part.")
+            return ()
         slabs = []
         for name in c.given:
             if name == "past":
@@ -117,7 +124,7 @@ class PianorollDomain(Domain):
             elif name in names:
                 slabs.append((0, names.index(name) * c.n_planes, (names.index(name) + 1) * c.n_planes))
             else:
-                raise BadInput(f'given names no track "{name}".{did_you_mean(name, [*names, "past"])}')
+                raise BadInput(f'given names no track "{name}".{did_you_mean(name, [*names, "past", ANY])}')
         return tuple(slabs)
 
     def encoder(self, wanted: Encoder) -> nn.Module:

@@ -15,9 +15,10 @@ network after the steps before t:
   what is to come then stands there. Where columns have classes, as notes have names, how often each class has sounded
   (``Harmony``) adds to that bias.
 
-**Given channels.** Some channels G may be given for all steps: p(x_rest | x_G). Their cells come first in every step and have no
-logit of their own. A second recurrent network runs over them from the last step back to t; its state stands beside h_t and
-beside the input of the first. The convolution sees them on both sides, at step t and as far after it as before it.
+**Given cells.** Any channels may be given at any steps, of each sample others: p(x_free | x_given). Given cells come first in every
+step and have no logit of their own. A second recurrent network runs over them from the last step back to t, told which channels are
+given; its state stands beside h_t and beside the input of the first. The convolution sees them on both sides, at step t, just
+after it, and at the "lags" after it, with weights of their own.
 
 **Cost.** Rolls have few cells on, and work follows these, with the result of the plain recursions:
 
@@ -32,5 +33,6 @@ from __future__ import annotations
 
 from musegen.networks.nade.network import Memory, RecurrentNADE
 from musegen.networks.nade.recurrent import Recurrent
+from musegen.networks.nade.terms import Given
 
-__all__ = ["Memory", "Recurrent", "RecurrentNADE"]
+__all__ = ["Given", "Memory", "Recurrent", "RecurrentNADE"]

@@ -25,16 +25,19 @@ class _Residual(nn.Module):
 class Absolute(Term):
     """b_d + B_d h_t + V_d φ(a_d),  a_d = c + C h_t + Σ_{k<d} x_k W_k: it remembers nothing of earlier steps but h_t.
 
-    Given cells come before all others, so that they are in every a_d.
+    Given cells come before all others, so that they are in every a_d; they have weights of their own.
 
     Args:
         n_context: length of h_t and what stands beside it.
         hidden: H, length of a_d.
         depth: further hidden layers, residual.
         dropout: share of the last hidden layer that is dropped in training.
+        given: whether cells may be given.
     """
 
-    def __init__(self, cells: Cells, n_context: int, hidden: int, depth: int, dropout: float) -> None:
+    def __init__(
+        self, cells: Cells, n_context: int, hidden: int, depth: int, dropout: float, given: bool = False
+    ) -> None:
         n = len(cells)
         self.cells = cells
         self.bias = nn.Linear(n_context, hidden)  # c + C h_t
@@ -44,29 +47,32 @@ class Absolute(Term):
         nn.init.zeros_(self.weight.weight[n])
         self.deep = nn.Sequential(*(_Residual(hidden) for _ in range(depth)), nn.Dropout(dropout))
         self.out = nn.Linear(hidden, n, bias=False)  # V
+        self.given_weight = nn.Linear(n, hidden, bias=False) if given else None
 
     def start(self, n: int) -> State:
         return ()
 
     def block(self, block: Block, state: State) -> tuple[Tensor, State]:
-        x = self.cells.flat(block.x).flatten(0, 1)
-        return self._of_segments(self.hidden(block.context, x), x) + self.step_bias(block.context), state
+        x = self.cells.flat(block.free).flatten(0, 1)
+        return self._of_segments(self.hidden(block), x) + self.step_bias(block.context), state
 
     def drawing(self) -> Drawing:
         return _Drawing(self)
 
-    def hidden(self, context: Tensor, x: Tensor) -> Tensor:
-        """a at the first cell that is not given: contexts ``(N, n)``, cells ``(N, D)`` → ``(N, H)``."""
-        a = self.bias(context)
-        given = self.cells.given
-        return a + x[:, given] @ self.weight.weight[:-1][given] if self.cells.n_given else a
+    def hidden(self, block: Block) -> Tensor:
+        """a at the first cell that is not given, ``(B·R, H)``."""
+        a: Tensor = self.bias(block.context)
+        if block.given is None or self.given_weight is None:
+            return a
+        now = block.given.cells[:, :, : block.x.shape[2]]
+        return a + self.given_weight(self.cells.flat(now).flatten(0, 1))
 
     def _of_segments(self, a: Tensor, x: Tensor) -> Tensor:
-        """V_d φ(a_d) of a at the first cell ``(N, H)`` and cells ``(N, D)`` → ``(N, D)``.
+        """V_d φ(a_d) of a at the first cell ``(N, H)`` and cells that are not given ``(N, D)`` → ``(N, D)``.
 
         a changes only behind cells that are on, which cut the step into segments.
         """
-        on = (x > 0) & ~self.cells.given
+        on = x > 0
         counts = on.sum(1)  # (N,)
         n, most = len(x), int(counts.max())
         frame, cell = on.nonzero(as_tuple=True)
@@ -96,7 +102,7 @@ class _Drawing(Drawing):
         self.term = term
 
     def begin(self, step: Block, state: State) -> None:
-        self.a = self.term.hidden(step.context, self.term.cells.flat(step.x)[:, 0])
+        self.a = self.term.hidden(step)
         self.bias = self.term.step_bias(step.context)
 
     def logits(self) -> Tensor:

@@ -32,19 +32,19 @@ def step_noise(n: int, n_cells: int, device: torch.device, leading: int) -> Tens
 
 
 def draw_step(
-    terms: Sequence[Drawing], cells: Cells, row: Tensor, noise: Tensor, temperature: float, top_p: float
+    terms: Sequence[Drawing], cells: Cells, row: Tensor, free: Tensor, noise: Tensor, temperature: float, top_p: float
 ) -> Tensor:
     """The step that the terms have begun, ``(B, C, 1, W)``, from one in which only what is given is on.
 
     Args:
+        free: which cells are not given, bool ``(B, D)``.
         noise: uniform numbers ``(B, D)``.
 
     A cell is on when its uniform number lies below its probability, as if drawn one by one. Between two cells that are
     on nothing changes, so the terms are asked once per cell that is on, for the whole batch at a time.
     """
-    n, none = len(row), len(cells)
+    none = len(cells)
     number = torch.arange(none, device=row.device)
-    free = (~cells.given).expand(n, -1)
     flat = F.pad(cells.flat(row)[:, 0], (0, 1))  # (B, D + 1), with the cell that is none
     while True:
         logits = reduce(torch.add, [term.logits() for term in terms])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.networks.nade.terms import SPAN, Cells
+from musegen.networks.nade.terms import SPAN
 
 __all__ = ["Harmony", "NoHarmony"]
 
@@ -75,11 +75,8 @@ class Harmony(nn.Module):
 class NoHarmony:
     """In place of ``Harmony`` where columns have no classes: it remembers nothing and adds 0."""
 
-    def __init__(self, cells: Cells) -> None:
-        self.cells = cells
-
     def start(self, n: int) -> Tensor:
-        return torch.zeros((), device=self.cells.given.device)
+        return torch.zeros(())
 
     def __call__(self, x: Tensor, sums: Tensor, first: int) -> tuple[Tensor, Tensor]:
         return sums, sums

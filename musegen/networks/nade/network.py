@@ -13,16 +13,9 @@ from torch import Tensor, nn
 
 from musegen.networks.nade.absolute import Absolute
 from musegen.networks.nade.choice import draw_step, step_noise
-from musegen.networks.nade.recurrent import (
-    Backwards,
-    NothingGiven,
-    Recurrent,
-    initial_state,
-    recurrent_network,
-    through,
-)
+from musegen.networks.nade.recurrent import Backwards, Recurrent, initial_state, recurrent_network, through
 from musegen.networks.nade.relative import Relative
-from musegen.networks.nade.terms import Block, Cells, State, Term
+from musegen.networks.nade.terms import Block, Cells, Given, State, Term
 from musegen.probability.any_number import own_streams
 from musegen.reporting import each, several
 
@@ -67,7 +60,7 @@ class RecurrentNADE(nn.Module):
         lags: further steps back that the convolution sees. (As inputs of the recurrent network they were learnt by heart.)
         octave: columns after which columns of one class return, as notes of one name do: the relative term also knows how
             often each class has sounded. Divides ``SPAN``; 0: it does not.
-        given: channels that are given; their logits mean nothing.
+        given: whether cells may be given, of any channels at any steps.
 
     >>> import torch
     >>> from musegen.networks.nade import RecurrentNADE
@@ -92,25 +85,27 @@ class RecurrentNADE(nn.Module):
         period: int = 0,
         lags: Sequence[int] = (),
         octave: int = 0,
-        given: Sequence[int] = (),
+        given: bool = False,
     ) -> None:
         super().__init__()
         self.period = period
-        self.cells = cells = Cells(shape[0], shape[2], given)
-        beside = n_condition + period + (units if given else 0)
+        self.cells = cells = Cells(shape[0], shape[2])
+        beside = n_condition + period + (units + shape[0] if given else 0)
         self.recurrent = recurrent_network(recurrent, len(cells) + beside, units, layers, dropout)
         self.drop_input, self.drop_output = nn.Dropout(dropout), nn.Dropout(dropout)
         n = units + beside
-        self.absolute = Absolute(cells, n, hidden, depth, dropout)
-        self.given: Backwards | NothingGiven = NothingGiven()
+        self.absolute = Absolute(cells, n, hidden, depth, dropout, given)
+        self.given: Backwards | None = None
         if given:
-            backwards = recurrent_network(recurrent, cells.n_given + n_condition + period, units, layers, dropout)
+            n_inputs = len(cells) + shape[0] + n_condition + period
+            backwards = recurrent_network(recurrent, n_inputs, units, layers, dropout)
             self.given = Backwards(cells, backwards, self.drop_input, self.drop_output)
         relative: list[Term] = []
         if features:
-            relative = [Relative(cells, n, features, depth, reach, lags, interval, octave, period or 16)]
+            relative = [Relative(cells, n, features, depth, reach, lags, interval, octave, period or 16, given)]
         self.terms: list[Term] = [*relative, self.absolute]
-        for part in (self.absolute, self.given, *relative):  # in the order in which their layers were made
+        parts = [self.absolute, *([self.given] if self.given else []), *relative]
+        for part in parts:  # in the order in which their layers were made
             for name, layer in vars(part).items():
                 if isinstance(layer, nn.Module):
                     self.add_module(name, layer)
@@ -120,18 +115,26 @@ class RecurrentNADE(nn.Module):
         row = self.cells.blank(n, 1, self.absolute.out.weight)
         return Memory(0, row, initial_state(self.recurrent, n, row), tuple(term.start(n) for term in self.terms))
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.steps(x, self.start(len(x)), condition)[0]
+    def forward(self, x: Tensor, condition: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Logits of the cells that are not given; others' mean nothing.
+
+        Args:
+            x: ``(B, C, T, W)``.
+            condition: ``(B, n_condition)``.
+            mask: which channels are given at which steps, bool ``(B, C, T)``; None: nothing is.
+        """
+        given = None if mask is None else Given.of(x, mask)
+        return self.steps(x, self.start(len(x)), condition, given)[0]
 
     def steps(
-        self, x: Tensor, memory: Memory, condition: Tensor | None = None, given: Tensor | None = None
+        self, x: Tensor, memory: Memory, condition: Tensor | None = None, given: Given | None = None
     ) -> tuple[Tensor, Memory]:
         """A block of steps ``(B, C, R, W)`` behind those that ``memory`` knows → their logits, and the next memory.
 
         Args:
-            given: where channels are given: these steps and all after them ``(B, C, any, W)``; by default none come after.
+            given: what is given in these steps and all after them; None: nothing is.
         """
-        n_steps, given = x.shape[2], x if given is None else given
+        n_steps, given = x.shape[2], self._given(given, len(x), x.shape[2])
         ahead = [part[:, :n_steps] for part in self._ahead(given, memory.step, condition)]
         context, state = self._context(x, memory, condition, ahead)
         block = Block(memory.step, x, given, context.flatten(0, 1))
@@ -147,33 +150,36 @@ class RecurrentNADE(nn.Module):
         memory: Memory,
         temperature: float = 1.0,
         condition: Tensor | None = None,
-        given: Tensor | None = None,
+        given: Given | None = None,
         top_p: float = 1.0,
         leading: int = 1,
     ) -> Tensor:
         """``n_steps`` more steps ``(B, C, n_steps, W)``: exact draws given what ``memory`` knows.
 
         Args:
-            given: where channels are given: these steps ``(B, C, n_steps, W)``; what it holds in other channels does not matter.
+            given: what is given in these steps; None: nothing is.
             top_p: below 1, only the most probable choices of the next cell on, which together have this probability, are drawn
                 from (nucleus sampling, Holtzman et al. 2020, 1904.09751).
             leading: samples that share the default generator; see ``step_noise``.
         """
-        given = self.cells.blank(len(memory.row), n_steps, memory.row) if given is None else given
-        given = given * self.cells.given_channels[:, None, None]
+        n = len(memory.row)
+        given = self._given(given, n, n_steps)
         ahead = self._ahead(given, memory.step, condition)
-        terms, rows = [term.drawing() for term in self.terms], [given[:, :, :0]]
-        with own_streams(), _threads(1 if len(given) <= FEW else torch.get_num_threads()):
-            for i in each(range(n_steps), f"Drawing {several(len(given), 'sample')}", "steps"):
-                row = given[:, :, i : i + 1]
+        terms, rows = [term.drawing() for term in self.terms], [memory.row[:, :, :0]]
+        row, free = self.cells.blank(n, 1, memory.row), memory.row.new_ones(n, len(self.cells), dtype=torch.bool)
+        with own_streams(), _threads(1 if n <= FEW else torch.get_num_threads()):
+            for i in each(range(n_steps), f"Drawing {several(n, 'sample')}", "steps"):
+                now = None if given is None else given.since(i)
+                if now is not None:
+                    row, free = now.cells[:, :, :1], ~self.cells.of_channels(now.mask[:, :, :1])[:, 0]
                 context, state = self._context(row, memory, condition, [part[:, i : i + 1] for part in ahead])
-                step = Block(memory.step, row, given[:, :, i:], context[:, 0])
+                step = Block(memory.step, row, now, context[:, 0])
                 for term, before in zip(terms, memory.terms, strict=True):
                     term.begin(step, before)
-                noise = step_noise(len(row), len(self.cells), row.device, leading)
-                row = draw_step(terms, self.cells, row, noise, temperature, top_p)
-                memory = Memory(memory.step + 1, row, state, tuple(term.end(row) for term in terms))
-                rows.append(row)
+                noise = step_noise(n, len(self.cells), row.device, leading)
+                drawn = draw_step(terms, self.cells, row, free, noise, temperature, top_p)
+                memory = Memory(memory.step + 1, drawn, state, tuple(term.end(drawn) for term in terms))
+                rows.append(drawn)
         return torch.cat(rows, 2)
 
     def _context(
@@ -187,9 +193,18 @@ class RecurrentNADE(nn.Module):
         h, state = through(self.recurrent, torch.cat([inputs, *beside], 2), memory.state)
         return torch.cat([self.drop_output(h), *beside], 2), state
 
-    def _ahead(self, given: Tensor, first: int, condition: Tensor | None) -> list[Tensor]:
-        """What is given from each step to the last, ``(B, T, units)``, if channels are."""
-        return self.given.ahead(given, self._beside(len(given), first, given.shape[2], condition))
+    def _given(self, given: Given | None, n: int, n_steps: int) -> Given | None:
+        """What is given, or that nothing is; None if the network is never given anything."""
+        if self.given is None or given is not None:
+            return given
+        blank = self.cells.blank(n, n_steps, self.absolute.out.weight)
+        return Given(blank, blank[..., 0] > 0)
+
+    def _ahead(self, given: Given | None, first: int, condition: Tensor | None) -> list[Tensor]:
+        """What is given from each step to the last, and which channels are at it, each ``(B, T, …)``."""
+        if self.given is None or given is None:
+            return []
+        return self.given.ahead(given, self._beside(len(given.mask), first, given.mask.shape[2], condition))
 
     def _beside(self, n: int, first: int, n_steps: int, condition: Tensor | None) -> list[Tensor]:
         """Position in the cycle and condition, at steps from the first on: each ``(B, R, …)``."""

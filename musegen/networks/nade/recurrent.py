@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.networks.nade.terms import Cells, State
+from musegen.networks.nade.terms import Cells, Given, State
 
-__all__ = ["Backwards", "NothingGiven", "Recurrent", "initial_state", "recurrent_network", "through"]
+__all__ = ["Backwards", "Recurrent", "initial_state", "recurrent_network", "through"]
 
 Recurrent = Literal["lstm", "gru"]
 
@@ -54,7 +54,7 @@ class Backwards:
     """What is given, told from the last step back by a recurrent network.
 
     Args:
-        network: over the cells given and what stands beside them.
+        network: over the cells given, which channels are, and what stands beside them.
         drop_input, drop_output: for dropout of its inputs and outputs.
     """
 
@@ -64,18 +64,11 @@ class Backwards:
         self.cells, self.backward_ = cells, network
         self.drop_input, self.drop_output = drop_input, drop_output
 
-    def ahead(self, given: Tensor, beside: Sequence[Tensor]) -> list[Tensor]:
-        """What is given from each step to the last: ``(B, C, T, W)`` and what else each step knows, each ``(B, T, …)`` → one
-        ``(B, T, units)``."""
-        cells = self.drop_input(self.cells.flat(given)[..., self.cells.given])
-        inputs = torch.cat([cells, *beside], 2).flip(1)
-        h, _ = through(self.backward_, inputs, initial_state(self.backward_, len(given), inputs))
-        return [self.drop_output(h.flip(1))]
-
-
-class NothingGiven:
-    """In place of ``Backwards`` where no channel is given."""
-
-    def ahead(self, given: Tensor, beside: Sequence[Tensor]) -> list[Tensor]:
-        """Nothing."""
-        return []
+    def ahead(self, given: Given, beside: Sequence[Tensor]) -> list[Tensor]:
+        """What is given from each step to the last, with what else each step knows, each ``(B, T, …)`` → ``(B, T, units)``, and
+        which channels are given at it ``(B, T, C)``."""
+        mask = given.mask.transpose(1, 2).to(given.cells.dtype)
+        cells = self.drop_input(self.cells.flat(given.cells))
+        inputs = torch.cat([cells, mask, *beside], 2).flip(1)
+        h, _ = through(self.backward_, inputs, initial_state(self.backward_, len(mask), inputs))
+        return [self.drop_output(h.flip(1)), mask]

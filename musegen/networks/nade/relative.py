@@ -36,6 +36,7 @@ class Relative(Term):
         reach, lags, interval: what the convolution sees.
         octave: columns after which columns of one class return; 0: there are no classes.
         span: steps that harmony remembers.
+        given: whether cells may be given.
     """
 
     def __init__(
@@ -49,17 +50,18 @@ class Relative(Term):
         interval: int,
         octave: int,
         span: int,
+        given: bool = False,
     ) -> None:
         n_channels = cells.n_channels
         features = -(-features // n_channels) * n_channels
         group = torch.arange(features) % n_channels
         self.cells = cells
-        self.relative = SparseConv(group, cells.channels_given, reach, lags, interval)
+        self.relative = SparseConv(group, n_channels, reach, lags, interval, given)
         self.relative_bias = nn.Linear(n_context, features, bias=False)
         self.relative_deep = nn.ModuleList(MaskedConv(group, group, "B") for _ in range(depth))
         self.relative_out = MaskedConv(group, torch.arange(n_channels), "B")
         nn.init.zeros_(self.relative_out.bias)  # type: ignore[arg-type]
-        self.harmony: Harmony | NoHarmony = NoHarmony(cells)
+        self.harmony: Harmony | NoHarmony = NoHarmony()
         if octave:
             self.harmony = Harmony(features, n_channels, cells.n_columns, octave, span)
 
@@ -84,11 +86,8 @@ class Relative(Term):
 
     def features(self, block: Block, above: Tensor, harmony: Tensor, weights: _Weights) -> Tensor:
         """``(spans, N, SPAN, F)``, of the steps above the block, and what harmony adds ``(N, SPAN, F)``."""
-        n_steps, n_ahead = block.x.shape[2], self.relative.ahead
-        after = block.given[:, :, n_steps : n_steps + n_ahead]
-        after = F.pad(after, (0, 0, 0, n_ahead - after.shape[2]))  # none come after the last
         bias = (self.relative_bias(block.context) + self.relative.bias)[:, None] + harmony
-        return self.relative(torch.cat([above, block.x, after], 2), weights.table) + bias
+        return self.relative(self.relative.rows(above, block), weights.table) + bias
 
     def of_features(self, y: Tensor, weights: _Weights) -> Tensor:
         """The term of its features before they are rectified, ``(spans, N, SPAN, F)`` → ``(N, D)``."""

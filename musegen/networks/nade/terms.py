@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["SPAN", "Block", "Cells", "Drawing", "State", "Term"]
+__all__ = ["SPAN", "Block", "Cells", "Drawing", "Given", "State", "Term"]
 
 SPAN = 12
 """Columns that are computed together."""
@@ -18,31 +17,20 @@ State = tuple[Tensor, ...]
 """What something remembers of earlier steps."""
 
 
-class Cells(nn.Module):
-    """The D cells of a step in their order, and which of them are given.
+@dataclass(frozen=True)
+class Cells:
+    """The D cells of a step in their order.
 
     Args:
         n_channels: C.
         n_columns: W.
-        given: channels that are given.
     """
 
-    given: Tensor
-    """bool ``(D,)``."""
-
-    def __init__(self, n_channels: int, n_columns: int, given: Sequence[int] = ()) -> None:
-        super().__init__()
-        self.n_channels, self.n_columns, self.n_given = n_channels, n_columns, len(given) * n_columns
-        self.channels_given = [channel in given for channel in range(n_channels)]
-        self.register_buffer("given", torch.tensor(self.channels_given).repeat(n_columns), persistent=False)
+    n_channels: int
+    n_columns: int
 
     def __len__(self) -> int:
         return self.n_channels * self.n_columns
-
-    @property
-    def given_channels(self) -> Tensor:
-        """bool ``(C,)``."""
-        return self.given[: self.n_channels]
 
     def flat(self, x: Tensor) -> Tensor:
         """``(B, C, R, W)`` → ``(B, R, D)``."""
@@ -52,9 +40,33 @@ class Cells(nn.Module):
         """``(B, R, D)`` → ``(B, C, R, W)``."""
         return flat.unflatten(2, (self.n_columns, self.n_channels)).permute(0, 3, 1, 2)
 
+    def of_channels(self, mask: Tensor) -> Tensor:
+        """What is said of channels, of their cells: ``(B, C, R)`` → ``(B, R, D)``."""
+        return self.flat(mask[..., None].expand(-1, -1, -1, self.n_columns))
+
     def blank(self, n: int, n_steps: int, like: Tensor) -> Tensor:
         """Steps in which no cell is on, ``(B, C, R, W)``, of the type that ``like`` has."""
         return like.new_zeros(n, self.n_channels, n_steps, self.n_columns)
+
+
+class Given(NamedTuple):
+    """What is given in some steps and in those after them.
+
+    Attributes:
+        cells: the cells that are given and on ``(B, C, T, W)``; 0 elsewhere.
+        mask: which channels are given at which steps, bool ``(B, C, T)``.
+    """
+
+    cells: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, mask: Tensor) -> Given:
+        """Of cells ``(B, C, T, W)`` that may hold more."""
+        return cls(x * mask[..., None], mask)
+
+    def since(self, step: int) -> Given:
+        return Given(self.cells[:, :, step:], self.mask[:, :, step:])
 
 
 class Block(NamedTuple):
@@ -63,14 +75,19 @@ class Block(NamedTuple):
     Attributes:
         first: number of the first, from 0.
         x: their cells ``(B, C, R, W)``.
-        given: what is given in them and in all steps after them, ``(B, C, R or more, W)``; other channels mean nothing.
+        given: what is given in them and in all steps after them; None if the network is never given anything.
         context: what each knows of the steps before it and of what is given ``(B·R, n)``.
     """
 
     first: int
     x: Tensor
-    given: Tensor
+    given: Given | None
     context: Tensor
+
+    @property
+    def free(self) -> Tensor:
+        """The cells that are not given, ``(B, C, R, W)``; 0 elsewhere."""
+        return self.x if self.given is None else self.x * ~self.given.mask[:, :, : self.x.shape[2], None]
 
 
 class Drawing(ABC):
