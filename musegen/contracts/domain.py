@@ -61,10 +61,11 @@ class Spec:
         likelihood: p(x|z) given a decoder's output.
         classes: names of the class labels; empty if there are none.
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
-        parts: groups of equal size in which channels stand, as tracks of a piece, if any of them may be given at any rows; 0: what
-            ``given`` says is given.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
         octave: columns after which columns of one class return, as notes of one name do; 0: there are no such classes.
+        parts: how many channels each part has, as each track of a piece, if any part may be given at any rows; empty: what ``given``
+            says is given.
+        plan: channels, the first ones, that say what the others will be, as chords do of notes: of each row they come first.
 
     >>> from musegen.contracts.domain import Spec
     >>> from musegen.probability.likelihood import Bernoulli
@@ -80,9 +81,10 @@ class Spec:
     likelihood: Likelihood
     classes: tuple[str, ...] = ()
     given: tuple[tuple[int, int, int], ...] = ()
-    parts: int = 0
     bar: int = 0
     octave: int = 0
+    parts: tuple[int, ...] = ()
+    plan: int = 0
 
     @property
     def params_shape(self) -> tuple[int, ...]:

@@ -224,11 +224,15 @@ class Family(nn.Module, ABC):
         """The ``n_steps`` rows that follow ``past`` ``(n, C, any number of rows, W)``, drawn anew: ``(n, C, n_steps, W)``."""
         raise TypeError(f"{self.name} cannot continue")
 
-    def fill(self, x: Tensor, mask: Tensor, *, label: Tensor | None = None) -> Tensor:
+    def fill(
+        self, x: Tensor, mask: Tensor, *, label: Tensor | None = None, levels: Tensor | None = None
+    ) -> Tensor:
         """Draws what is not given of grids, anew: ``(n, C, any number of rows, W)`` → the same shape.
 
         Args:
             mask: which channels are given at which rows, bool ``(n, C, rows)``; what x holds elsewhere does not matter.
+            levels: how full each bar of each channel shall be, places in ``musegen.families.wishes.LEVELS``, int64
+                ``(n, C, bars)``; −1, and None everywhere: as the model likes.
         """
         raise TypeError(f"{self.name} cannot fill in")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,16 +19,16 @@ class Masks:
     """Masks of samples ``(C, T, W)`` whose channels stand in parts, and whose rows stand in bars.
 
     Args:
-        n_parts: groups of channels, of equal size.
+        parts: channels of each part.
         bar: rows of a bar; 0: every row is one.
     """
 
-    def __init__(self, n_parts: int, bar: int) -> None:
-        self.n_parts, self.bar = n_parts, bar or 1
+    def __init__(self, parts: Sequence[int], bar: int) -> None:
+        self.parts, self.n_parts, self.bar = tuple(parts), len(parts), bar or 1
 
     def drawn(self, x: Tensor) -> Tensor:
         """What is given of each sample ``(B, C, T, W)``, bool ``(B, C, T)``: of each something is left to draw."""
-        n, channels, n_rows, _ = x.shape
+        n, _, n_rows, _ = x.shape
         n_bars = -(-n_rows // self.bar)
 
         def uniform(*size: int) -> Tensor:
@@ -47,12 +47,12 @@ class Masks:
         free = torch.where(kind < NOTHING + PARTS + REGION, region, scattered)
         free = torch.where(kind < NOTHING + PARTS, some[:, :, None], free)
         free = free | (kind < NOTHING)
-        return self.of_bars(~free, channels, n_rows)
+        return self.of_bars(~free, n_rows)
 
-    def of_bars(self, given: Tensor, channels: int, n_rows: int) -> Tensor:
+    def of_bars(self, given: Tensor, n_rows: int) -> Tensor:
         """What is said of bars and parts, of rows and channels: ``(B, parts, bars)`` → ``(B, C, T)``."""
         rows = given.repeat_interleave(self.bar, 2)[:, :, :n_rows]
-        return rows.repeat_interleave(channels // self.n_parts, 1)
+        return rows.repeat_interleave(torch.tensor(self.parts, device=given.device), 1)
 
     def sweep(self, mask: Tensor, number: int) -> Iterator[Tensor]:
         """Masks with which everything that is not given is drawn anew once, region by region: of one part each, or of every second
@@ -62,7 +62,7 @@ class Masks:
             mask: what is given, bool ``(B, C, T)``.
             number: of the sweep: each begins with another region.
         """
-        n, channels, n_rows = mask.shape
+        n, _, n_rows = mask.shape
         n_bars = -(-n_rows // self.bar)
         if self.n_parts > 1:
             regions = torch.eye(self.n_parts, dtype=torch.bool, device=mask.device)[:, :, None].expand(-1, -1, n_bars)
@@ -70,4 +70,4 @@ class Masks:
             regions = torch.arange(n_bars, device=mask.device) % 2 == torch.arange(2, device=mask.device)[:, None, None]
         for i in range(len(regions)):
             region = regions[(i + number) % len(regions)]
-            yield mask | ~self.of_bars(region.expand(n, -1, -1), channels, n_rows)
+            yield mask | ~self.of_bars(region.expand(n, -1, -1), n_rows)

@@ -61,6 +61,7 @@ from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.labels import class_vector, summed_out
 from musegen.families.masks import Masks
+from musegen.families.wishes import OPEN, Wishes
 from musegen.networks.nade import Given, Recurrent, RecurrentNADE
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli
@@ -142,6 +143,7 @@ class RNNNADE(Family):
         self.given = given_channels(spec)
         self.masks = Masks(spec.parts, spec.bar) if spec.parts else None
         self.capabilities = replace(self.capabilities, fill=bool(spec.parts))
+        self.wishes = Wishes(spec.shape[0], spec.bar) if spec.parts else None
         if self.given:
             self.capabilities = replace(self.capabilities, continue_=False)  # nobody knows what will be given
             self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape, dtype=torch.uint8))
@@ -157,11 +159,12 @@ class RNNNADE(Family):
             reach=config.reach,
             interval=min(config.interval, spec.shape[2] - 1),
             dropout=config.dropout,
-            n_condition=self.n_classes,
+            n_condition=self.n_classes + (self.wishes.size if self.wishes else 0),
             period=spec.bar,
-            lags=[lag * spec.bar for lag in config.lags if lag * spec.bar < spec.shape[1]],
+            lags=[lag * spec.bar for lag in config.lags if 0 < lag * spec.bar < spec.shape[1]],
             octave=spec.octave if config.harmony else 0,
             given=bool(self.given or spec.parts),
+            n_plan=spec.plan,
         )
 
     @classmethod
@@ -197,18 +200,20 @@ class RNNNADE(Family):
         on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)
         rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
-            self.network.absolute.step_bias.bias.copy_(rate.logit().T.flatten())  # columns first
+            self.network.absolute.step_bias.bias.copy_(self.network.cells.ordered(rate.logit().T))
+        if self.wishes is not None:
+            self.wishes.learn(example.x)
         if self.given:
             rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         mask, n_steps = self.mask_of(batch.x), batch.x.shape[2]
-        free = 1.0
-        if self.masks is not None and self.training:
-            mask = self.masks.drawn(batch.x)
+        free, levels = 1.0, None
+        if self.masks is not None and self.wishes is not None and self.training:
+            mask, levels = self.masks.drawn(batch.x), self.wishes.drawn(batch.x)
             free = (~mask).float().mean()  # a step of which half is given counts as half a step
-        loss = -self.step_log_prob(batch.x, batch.label, mask).sum(1).mean()
+        loss = -self.step_log_prob(batch.x, batch.label, mask, levels).sum(1).mean()
         yield "network", {"loss": loss, "nats_per_step": loss / (n_steps * free)}
 
     def mask_of(self, x: Tensor) -> Tensor | None:
@@ -219,17 +224,29 @@ class RNNNADE(Family):
         mask[:, self.given] = True
         return mask
 
-    def condition(self, label: Tensor | None) -> Tensor | None:
-        """The label's one-hot vector, ``(B,)`` → ``(B, K)``; None where the model takes no condition."""
-        return class_vector(label, self.n_classes, self.device)
+    def condition(
+        self, n: int, n_steps: int, label: Tensor | None = None, levels: Tensor | None = None
+    ) -> Tensor | None:
+        """What stands beside every step: the label's one-hot vector, ``(B,)`` → ``(B, K)``, and the levels asked for
+        ``(B, C, bars)``, of each step ``(B, T, …)``; None where the model takes no condition."""
+        of_class = class_vector(label, self.n_classes, self.device)
+        if self.wishes is None:
+            return of_class
+        if levels is None:
+            levels = torch.full((n, self.spec.shape[0], -(-n_steps // self.wishes.bar)), OPEN, device=self.device)
+        wishes = self.wishes(levels.to(self.device), n_steps)
+        return wishes if of_class is None else torch.cat([of_class[:, None].expand(-1, n_steps, -1), wishes], 2)
 
-    def step_log_prob(self, x: Tensor, label: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def step_log_prob(
+        self, x: Tensor, label: Tensor | None = None, mask: Tensor | None = None, levels: Tensor | None = None
+    ) -> Tensor:
         """log p(x_t | x_<t, x_G, y) of each step, without what is given, nats: ``(B, C, T, W)``, any number of steps → ``(B, T)``.
 
         Args:
             mask: what is given, bool ``(B, C, T)``; None: nothing.
+            levels: asked for, ``(B, C, bars)``; None: all are open.
         """
-        logits = self.network(x, self.condition(label), mask)
+        logits = self.network(x, self.condition(len(x), x.shape[2], label, levels), mask)
         of_cells = self.likelihood.cell_log_prob(logits, x).sum(3)  # (B, C, T)
         return (of_cells if mask is None else of_cells.masked_fill(mask, 0)).sum(1)
 
@@ -260,7 +277,8 @@ class RNNNADE(Family):
             n_steps, given = many.shape[2], many.expand(n, -1, -1, -1)
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (n,), device=self.device)
-        condition, lead_in = self.condition(label), 0 if self.given else self.sampling.lead_in * self.spec.bar
+        lead_in = 0 if self.given else self.sampling.lead_in * self.spec.bar
+        condition = self.condition(n, lead_in + n_steps, label)
         what = None
         if given is not None and (mask := self.mask_of(given)) is not None:
             what = Given.of(given, mask)
@@ -270,12 +288,15 @@ class RNNNADE(Family):
         return drawn[:, :, lead_in:]
 
     @torch.no_grad()
-    def fill(self, x: Tensor, mask: Tensor, *, label: Tensor | None = None) -> Tensor:
+    def fill(
+        self, x: Tensor, mask: Tensor, *, label: Tensor | None = None, levels: Tensor | None = None
+    ) -> Tensor:
         if self.masks is None:
             raise TypeError("this model was not trained to be given any part")
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(x),), device=self.device)
-        condition, x, mask = self.condition(label), x.to(self.device).float(), mask.to(self.device)
+        condition = self.condition(len(x), x.shape[2], label, levels)
+        x, mask = x.to(self.device).float(), mask.to(self.device)
         drawn = self._drawn(len(x), x.shape[2], condition, Given.of(x, mask))
         return self._refined(drawn, mask, condition)
 
@@ -295,8 +316,9 @@ class RNNNADE(Family):
     def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(past),), device=past.device)
-        condition, memory, s = self.condition(label), self.network.start(len(past)), self.sampling
+        memory, s = self.network.start(len(past)), self.sampling
         lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
+        condition = self.condition(len(past), past.shape[2] + lead_in + n_steps, label)
         if past.shape[2]:
             _, memory = self.network.steps(past, memory, condition)
         leading = 1 if past.shape[2] else PAIR

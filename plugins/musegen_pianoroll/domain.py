@@ -103,9 +103,9 @@ class PianorollDomain(Domain):
             Bernoulli(),
             tuple(c.classes),
             self._given(),
-            len(self.tracks) if ANY in c.given else 0,
             c.bar_steps,
             12,
+            (c.n_planes,) * len(self.tracks) if ANY in c.given else (),
         )
 
     def _given(self) -> tuple[tuple[int, int, int], ...]:

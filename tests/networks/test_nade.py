@@ -30,6 +30,7 @@ OPTIONS = [
     {"recurrent": "gru", "layers": 2, "reach": 1, "period": 2},
     {"reach": 1, "lags": [2], "octave": 2},
 ]
+PLANS = [{"n_plan": 1, "octave": 2}, {"n_plan": 1, "reach": 0, "depth": 1, "octave": 2, "given": True}]
 
 
 def network(shape: Shape, **options: Any) -> RecurrentNADE:
@@ -59,24 +60,36 @@ def log_p(made: RecurrentNADE, x: Tensor) -> Tensor:
     return -torch.nn.functional.binary_cross_entropy_with_logits(made(x), x, reduction="none").flatten(1).sum(1)
 
 
-def cells(x: Tensor) -> Tensor:
-    """Cells in their order: rows, then columns, then channels; ``(B, C, T, W)`` → ``(B, cells)``."""
-    return x.permute(0, 2, 3, 1).flatten(1)
+def cells(x: Tensor, n_plan: int = 0) -> Tensor:
+    """Cells in their order: rows, and of each the plan's channels before the others, then columns, then channels;
+    ``(B, C, T, W)`` → ``(B, cells)``."""
+    parts = [part.permute(0, 2, 3, 1).flatten(2) for part in (x[:, :n_plan], x[:, n_plan:])]
+    return torch.cat(parts, 2).flatten(1)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("shape", [(1, 3, 3), (2, 2, 2), (1, 1, 8)], ids=str)
+def order(n_channels: int, n_columns: int, n_plan: int = 0) -> list[tuple[int, int]]:
+    """(column, channel) of a step's cells in their order."""
+    places = itertools.product(range(n_columns), range(n_channels))
+    return sorted(places, key=lambda place: (place[1] >= n_plan, *place))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [*itertools.product([(1, 3, 3), (2, 2, 2), (1, 1, 8)], OPTIONS), *itertools.product([(2, 2, 2), (3, 1, 4)], PLANS)],
+    ids=str,
+)
 def test_probabilities_of_all_grids_sum_to_one(shape: Shape, options: dict[str, Any]) -> None:
     with torch.no_grad():
         assert float(log_p(network(shape, **options), grids(shape)).logsumexp(0)) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS, *PLANS], ids=str)
 def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str, Any]) -> None:
     """Flip a cell: what moves are the logits of later cells, and for some grid each of them."""
-    shape = (2, 3, 2)
+    n_plan = options.get("n_plan", 0)
+    shape = (2 + n_plan, 3, 2)
     n = math.prod(shape)
-    order = cells(torch.arange(n).view(1, *shape))[0]
+    order = cells(torch.arange(n).view(1, *shape), n_plan)[0]
     moved = torch.zeros(n, n, dtype=torch.bool)
     for _ in range(4):
         made, x = network(shape, **options), torch.randint(2, (1, *shape)).double()
@@ -84,9 +97,8 @@ def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(options: dict[str,
         flat = flipped.flatten(1)
         flat[torch.arange(n), order] = 1 - flat[torch.arange(n), order]
         with torch.no_grad():
-            moved |= (
-                (cells(made(flat.view(n, *shape))) - cells(made(x))).abs() > 1e-12
-            ).T  # (cell that moved, flipped)
+            difference = cells(made(flat.view(n, *shape)), n_plan) - cells(made(x), n_plan)
+            moved |= (difference.abs() > 1e-12).T  # (cell that moved, flipped)
     assert torch.equal(moved, torch.ones(n, n, dtype=torch.bool).tril(-1))
 
 
@@ -115,7 +127,14 @@ def test_segments_give_the_recursion_of_nade(given_channels: list[int] | None) -
         torch.testing.assert_close(found[:, rest], expected[:, rest])
 
 
-TERMS = [{"depth": 1}, {"reach": 1, "lags": [3], "octave": 4}, GIVEN, {"features": 0, **GIVEN}]
+TERMS = [
+    {"depth": 1},
+    {"reach": 1, "lags": [3], "octave": 4},
+    GIVEN,
+    {"features": 0, **GIVEN},
+    {"n_plan": 1, "octave": 4, **GIVEN},
+    {"n_plan": 1, "reach": 0},
+]
 
 
 @pytest.mark.parametrize("options", TERMS, ids=str)
@@ -223,16 +242,24 @@ def test_looking_weights_up_is_the_masked_convolution(
             torch.testing.assert_close(a, b)
 
 
-@given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 9))
+@given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 9), st.sampled_from([0, 2]))
 @settings(max_examples=20, deadline=None)
-def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int, seed: int) -> None:
-    """As its formula says, step by step and class by class, also where the steps come in two blocks."""
+def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int, seed: int, n_plan: int) -> None:
+    """As its formula says, step by step and class by class, also where the steps come in two blocks. Of a plan it also knows the step
+    before, and, but for features of the plan's own channels, the present one."""
     torch.manual_seed(seed)
-    harmony, x = Harmony(2, 3, 9, octave=4, span=5).double(), torch.randint(2, (1, 3, n_steps, 9)).double()
-    torch.nn.init.normal_(harmony.weight)
+    group = torch.tensor([0, 2])
+    harmony, x = Harmony(group, 3, 9, 4, 5, n_plan).double(), torch.randint(2, (1, 3, n_steps, 9)).double()
+    for weight in harmony.parameters():
+        torch.nn.init.normal_(weight)
     cut = min(cut, n_steps)
-    first, sums = harmony(x[:, :, :cut], harmony.start(1), 0)
-    found = torch.cat([first, harmony(x[:, :, cut:], sums, cut)[0]])
+    before = F.pad(x, (0, 0, 1, 0))  # each step's predecessor, and none
+
+    def block(first: int, last: int) -> Block:
+        return Block(first, x[:, :, first:last], None, torch.zeros(0))
+
+    first, sums = harmony(block(0, cut), before[:, :, :1], harmony.start(1))
+    found = torch.cat([first, harmony(block(cut, n_steps), before[:, :, cut : cut + 1], sums)[0]])
     assert harmony.decay.tolist() == pytest.approx([math.exp(-1 / 5), math.exp(-1 / 40)])
     expected = torch.zeros(n_steps, 4, 2, dtype=torch.float64)
     for t in range(1, n_steps):
@@ -243,10 +270,19 @@ def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int
                 mean[k, c, w % 4] += weight[s] * x[0, c, s, w] / sum(weight)
         for j, i in itertools.product(range(4), range(4)):
             expected[t, j] += harmony.weight[:, :, i] @ mean.flatten(0, 1)[:, (j + i) % 4]
+    if n_plan:
+        for t, j, i, c, w in itertools.product(range(n_steps), range(4), range(4), range(2), range(9)):
+            if w % 4 == (j + i) % 4:
+                expected[t, j] += harmony.plan[:, c, i] * before[0, c, t, w]
+                expected[t, j, 1] += harmony.plan[1, 2 + c, i] * x[0, c, t, w]
     torch.testing.assert_close(found, expected.repeat(1, 3, 1))  # a span of twelve columns
     step, after = harmony.start(1), []
     for t in range(n_steps):
-        after.append(harmony.now(step, t))
+        # While it is drawn, the step is empty at first, and then its cells come on one by one.
+        features = harmony.now(Block(t, torch.zeros_like(x[:, :, :1]), None, torch.zeros(0)), before[:, :, t : t + 1], step)
+        for c, w in x[0, :, t].nonzero().tolist():
+            features = features + harmony.added(torch.tensor([c]), torch.tensor([w]))
+        after.append(features)
         step = harmony.after(x[:, :, t : t + 1], step)
     torch.testing.assert_close(torch.cat(after), found)
 
@@ -297,10 +333,10 @@ def test_steps_in_two_blocks_are_those_in_one(cut: int) -> None:
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (0.0, 1.0), (1.0, 0.6), (0.8, 0.9)])
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS, *PLANS], ids=str)
 def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], temperature: float, top_p: float) -> None:
     """The same noise, the same cells, from a past of three steps on, well beyond any window."""
-    n, (c, t, w) = 3, (2, 9, 4)
+    n, (c, t, w), n_plan = 3, (2, 9, 4), options.get("n_plan", 0)
     made = network((c, 5, w), **options)
     with torch.no_grad():
         for p in made.parameters():
@@ -313,8 +349,8 @@ def test_draws_are_those_of_one_whole_pass_per_cell(options: dict[str, Any], tem
         x = torch.cat([past, torch.zeros(n, c, t - 3, w, dtype=torch.float64)], 2)
         for step in range(3, t):
             noise, after = torch.rand(n, c * w), [0] * n  # the cell after the last that is on
-            for d, (column, channel) in enumerate(itertools.product(range(w), range(c))):
-                logits = made(x)[:, :, step].transpose(1, 2).flatten(1)  # (n, D), of this step
+            for d, (column, channel) in enumerate(order(c, w, n_plan)):
+                logits = cells(made(x)[:, :, step : step + 1], n_plan)  # (n, D), of this step
                 for i in range(n):
                     p = float(hazard(logits[i, after[i] :].sigmoid(), d - after[i], temperature, top_p))
                     if noise[i, d] < p:
@@ -451,11 +487,11 @@ def test_nothing_given_is_a_mask_that_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
-@pytest.mark.parametrize("options", [{}, {"features": 0, "layers": 2}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"features": 0, "layers": 2}, {"n_plan": 1, "octave": 4}], ids=str)
 def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
     options: dict[str, Any], temperature: float
 ) -> None:
-    n, (c, t, w) = 3, (3, 5, 4)
+    n, (c, t, w), n_plan = 3, (3, 5, 4), options.get("n_plan", 0)
     made, part = network((c, 2, w), given=True, **options), torch.randint(2, (n, c, t, w)).double()
     given = Given.of(part, masks(n, (c, t, w)))
     with torch.no_grad():
@@ -468,11 +504,13 @@ def test_draws_to_what_is_given_are_those_of_one_whole_pass_per_cell(
         for step in range(t):
             noise = torch.rand(n, c * w)
             for i in range(n):
-                ours = [d for d in range(c * w) if not given.mask[i, d % c, step]]
+                in_order = order(c, w, n_plan)
+                ours = [d for d, (_, channel) in enumerate(in_order) if not given.mask[i, channel, step]]
                 for i_d, d in enumerate(ours):
-                    logits = made(x, None, given.mask)[i, :, step].T.flatten()[ours[i_d:]]
+                    logits = cells(made(x, None, given.mask)[i, None, :, step, None], n_plan)[0, ours[i_d:]]
                     p = float(hazard(logits.sigmoid(), 0, temperature))
-                    x[i, d % c, step, d // c] = float(noise[i, d] < p)
+                    column, channel = in_order[d]
+                    x[i, channel, step, column] = float(noise[i, d] < p)
     assert torch.equal(drawn, x)
     assert torch.equal(drawn * given.mask[..., None], given.cells)
     assert 0 < (drawn * ~given.mask[..., None]).mean() < 1

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musegen.networks.nade.terms import SPAN
+from musegen.networks.nade.terms import SPAN, Block
 
 __all__ = ["Harmony", "NoHarmony"]
 
@@ -17,22 +17,32 @@ class Harmony(nn.Module):
 
     m_t[c, j] is the mean number of cells on in class j of channel c per step before t, in which older steps count less:
     a step s before t has weight λ^(t−1−s), for two values of λ, of which one forgets within a bar or so and one within
-    eight. Feature f at a column of class j is a circular correlation, Σ_{c,i} K[f, c, i] m_t[c, (j + i) mod 12].
+    eight. Of a plan it also knows the step before t and, for the features of other channels, step t itself. Feature f at a column
+    of class j is a circular correlation, Σ_{c,i} K[f, c, i] m_t[c, (j + i) mod 12].
 
     Args:
-        n_features: F.
+        group: g of each feature ``(F,)``.
         n_channels: C.
         octave: columns after which a class returns; divides ``SPAN``.
         span: steps that the first λ remembers; the second remembers eight times as many.
+        n_plan: channels of the plan, the first ones.
     """
 
     decay: Tensor
     of_column: Tensor
+    sees_plan: Tensor
 
-    def __init__(self, n_features: int, n_channels: int, n_columns: int, octave: int, span: int) -> None:
+    def __init__(
+        self, group: Tensor, n_channels: int, n_columns: int, octave: int, span: int, n_plan: int = 0
+    ) -> None:
         super().__init__()
-        self.octave = octave
-        self.weight = nn.Parameter(torch.zeros(n_features, 2 * n_channels, octave))
+        self.octave, self.n_plan = octave, n_plan
+        self.weight = nn.Parameter(torch.zeros(len(group), 2 * n_channels, octave))
+        if n_plan:
+            self.plan = nn.Parameter(torch.zeros(len(group), 2 * n_plan, octave))  # of the step before, and of the present one
+            sees = torch.ones(len(group), 2, 1)
+            sees[group < n_plan, 1] = 0
+            self.register_buffer("sees_plan", sees.repeat_interleave(n_plan, 1), persistent=False)
         self.register_buffer("decay", torch.exp(-1 / torch.tensor([span, 8.0 * span])), persistent=False)
         self.register_buffer("of_column", F.one_hot(torch.arange(n_columns) % octave, octave).float(), persistent=False)
 
@@ -40,14 +50,29 @@ class Harmony(nn.Module):
         """Sums before the first step, ``(B, 2, C, octave)``."""
         return self.weight.new_zeros(n, 2, self.weight.shape[1] // 2, self.octave)
 
-    def forward(self, x: Tensor, sums: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        """Steps ``(B, C, R, W)`` from number ``first`` on → features ``(B·R, SPAN, F)``, and the sums behind the last of them."""
-        sums = self._sums(x, sums)
-        return self._features(sums[:, :-1], first), sums[:, -1]
+    def forward(self, block: Block, row: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at a block's steps ``(B·R, SPAN, F)``, and the sums behind the last of them.
 
-    def now(self, sums: Tensor, step: int) -> Tensor:
-        """Features at one step ``(B, SPAN, F)``, of the sums before it."""
-        return self._features(sums[:, None], step)
+        Args:
+            row: the step before the block ``(B, C, 1, W)``.
+        """
+        sums_after = self._sums(block.x, sums)
+        return self._features(block, row, sums_after[:, :-1]), sums_after[:, -1]
+
+    def now(self, step: Block, row: Tensor, sums: Tensor) -> Tensor:
+        """Features at one step ``(B, SPAN, F)``, of the sums before it, the step before it, and what is given of its plan."""
+        return self._features(step, row, sums[:, None])
+
+    def added(self, channel: Tensor, column: Tensor) -> Tensor | float:
+        """What one more cell of the present step adds to the features of each of N steps, by channel and column of the cells
+        ``(N,)`` → ``(N, SPAN, F)``: nothing unless it is of the plan."""
+        if not self.n_plan:
+            return 0.0
+        kernel = (self.plan * self.sees_plan)[:, self.n_plan :]  # (F, plan, octave)
+        place = torch.arange(SPAN, device=column.device)
+        of_plan = channel < self.n_plan
+        classes = (column[:, None] - place) % self.octave  # (N, SPAN)
+        return kernel[:, channel.where(of_plan, 0)[:, None], classes].permute(1, 2, 0) * of_plan[:, None, None]
 
     def after(self, row: Tensor, sums: Tensor) -> Tensor:
         """The sums behind one more step ``(B, C, 1, W)``."""
@@ -62,14 +87,18 @@ class Harmony(nn.Module):
         past = self.decay[:, None] ** t  # (2, R + 1)
         return torch.einsum("dts,bcsj->btdcj", weight, chroma) + torch.einsum("dt,bdcj->btdcj", past, sums)
 
-    def _features(self, sums: Tensor, first: int) -> Tensor:
+    def _features(self, block: Block, row: Tensor, sums: Tensor) -> Tensor:
         """Of the sums before each step ``(B, R, 2, C, octave)`` → ``(B·R, SPAN, F)``: every span begins with the same class."""
-        step = first + torch.arange(sums.shape[1], device=sums.device)
+        step = block.first + torch.arange(sums.shape[1], device=sums.device)
         total = (1 - self.decay[:, None] ** step) / (1 - self.decay[:, None])  # of the weights, (2, R)
         mean = sums / total.T.clamp(min=1)[:, :, None, None]
-        ring = mean.flatten(0, 1).flatten(1, 2)  # (B·R, 2·C, octave)
-        ring = torch.cat([ring, ring[..., :-1]], 2)
-        return F.conv1d(ring, self.weight).transpose(1, 2).repeat(1, SPAN // self.octave, 1)
+        ring, weight = mean.flatten(2, 3), self.weight
+        if self.n_plan:
+            plan = torch.cat([row, block.x], 2)[:, : self.n_plan] @ self.of_column  # (B, plan, R + 1, octave)
+            both = torch.cat([plan[:, :, :-1], plan[:, :, 1:]], 1).transpose(1, 2)  # (B, R, 2·plan, octave)
+            ring, weight = torch.cat([ring, both], 2), torch.cat([weight, self.plan * self.sees_plan], 1)
+        ring = torch.cat([ring, ring[..., :-1]], 3).flatten(0, 1)  # (B·R, 2·C + 2·plan, 2·octave − 1)
+        return F.conv1d(ring, weight).transpose(1, 2).repeat(1, SPAN // self.octave, 1)
 
 
 class NoHarmony:
@@ -78,11 +107,14 @@ class NoHarmony:
     def start(self, n: int) -> Tensor:
         return torch.zeros(())
 
-    def __call__(self, x: Tensor, sums: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, block: Block, row: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         return sums, sums
 
-    def now(self, sums: Tensor, step: int) -> Tensor:
+    def now(self, step: Block, row: Tensor, sums: Tensor) -> Tensor:
         return sums
+
+    def added(self, channel: Tensor, column: Tensor) -> float:
+        return 0.0
 
     def after(self, row: Tensor, sums: Tensor) -> Tensor:
         return sums

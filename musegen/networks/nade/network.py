@@ -61,6 +61,7 @@ class RecurrentNADE(nn.Module):
         octave: columns after which columns of one class return, as notes of one name do: the relative term also knows how
             often each class has sounded. Divides ``SPAN``; 0: it does not.
         given: whether cells may be given, of any channels at any steps.
+        n_plan: channels, the first ones, of which a step's cells come before all others of the step.
 
     >>> import torch
     >>> from musegen.networks.nade import RecurrentNADE
@@ -86,10 +87,11 @@ class RecurrentNADE(nn.Module):
         lags: Sequence[int] = (),
         octave: int = 0,
         given: bool = False,
+        n_plan: int = 0,
     ) -> None:
         super().__init__()
         self.period = period
-        self.cells = cells = Cells(shape[0], shape[2])
+        self.cells = cells = Cells(shape[0], shape[2], n_plan)
         beside = n_condition + period + (units + shape[0] if given else 0)
         self.recurrent = recurrent_network(recurrent, len(cells) + beside, units, layers, dropout)
         self.drop_input, self.drop_output = nn.Dropout(dropout), nn.Dropout(dropout)
@@ -120,7 +122,7 @@ class RecurrentNADE(nn.Module):
 
         Args:
             x: ``(B, C, T, W)``.
-            condition: ``(B, n_condition)``.
+            condition: ``(B, n_condition)``, or of each step from number 0 on ``(B, T, n_condition)``.
             mask: which channels are given at which steps, bool ``(B, C, T)``; None: nothing is.
         """
         given = None if mask is None else Given.of(x, mask)
@@ -213,7 +215,8 @@ class RecurrentNADE(nn.Module):
             step = torch.arange(first, first + n_steps, device=like.device)
             beside.append(F.one_hot(step % self.period, self.period).to(like.dtype).expand(n, -1, -1))
         if condition is not None:
-            beside.append(condition[:, None].expand(-1, n_steps, -1))
+            of_steps = condition[:, None].expand(-1, first + n_steps, -1) if condition.dim() == 2 else condition
+            beside.append(of_steps[:, first : first + n_steps])
         return beside
 
 

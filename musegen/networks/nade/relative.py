@@ -56,21 +56,21 @@ class Relative(Term):
         features = -(-features // n_channels) * n_channels
         group = torch.arange(features) % n_channels
         self.cells = cells
-        self.relative = SparseConv(group, n_channels, reach, lags, interval, given)
+        self.relative = SparseConv(group, n_channels, reach, lags, interval, given, cells.n_plan)
         self.relative_bias = nn.Linear(n_context, features, bias=False)
         self.relative_deep = nn.ModuleList(MaskedConv(group, group, "B") for _ in range(depth))
         self.relative_out = MaskedConv(group, torch.arange(n_channels), "B")
         nn.init.zeros_(self.relative_out.bias)  # type: ignore[arg-type]
         self.harmony: Harmony | NoHarmony = NoHarmony()
         if octave:
-            self.harmony = Harmony(features, n_channels, cells.n_columns, octave, span)
+            self.harmony = Harmony(group, n_channels, cells.n_columns, octave, span, cells.n_plan)
 
     def start(self, n: int) -> State:
         return self.cells.blank(n, self.relative.back, self.relative.weight), self.harmony.start(n)
 
     def block(self, block: Block, state: State) -> tuple[Tensor, State]:
         above, sums = state
-        harmony, sums = self.harmony(block.x, sums, block.first)
+        harmony, sums = self.harmony(block, above[:, :, -1:], sums)
         weights = self.weights()
         features = self.features(block, above, harmony, weights)
         return self.of_features(features, weights), (self.last(above, block.x), sums)
@@ -95,7 +95,7 @@ class Relative(Term):
         for weight in weights.deep:
             y = y + F.linear(y, *weight).relu()
         out = F.linear(y, *weights.out)  # (spans, N, SPAN, C)
-        return out.transpose(0, 1).flatten(1)[:, : len(self.cells)]
+        return self.cells.ordered(out.transpose(0, 1).flatten(1, 2)[:, : self.cells.n_columns])
 
     def last(self, above: Tensor, x: Tensor) -> Tensor:
         """The steps above what follows x, ``(B, C, back, W)``."""
@@ -111,7 +111,7 @@ class _Drawing(Drawing):
 
     def begin(self, step: Block, state: State) -> None:
         self.above, self.sums = state
-        harmony = self.term.harmony.now(self.sums, step.first)
+        harmony = self.term.harmony.now(step, self.above[:, :, -1:], self.sums)
         self.features = self.term.features(step, self.above, harmony, self.weights)
 
     def logits(self) -> Tensor:
@@ -119,7 +119,9 @@ class _Drawing(Drawing):
 
     def learn(self, cell: Tensor) -> None:
         term = self.term
-        self.features = self.features + term.relative.added(cell, term.cells.n_columns, self.weights.table)
+        channel, column = term.cells.place(cell)
+        added = term.relative.added(channel, column, term.cells.n_columns, self.weights.table)
+        self.features = self.features + added + term.harmony.added(channel, column)
 
     def end(self, row: Tensor) -> State:
         return self.term.last(self.above, row), self.term.harmony.after(row, self.sums)

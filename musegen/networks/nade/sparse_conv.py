@@ -19,7 +19,8 @@ class SparseConv(nn.Module):
 
     Feature f of group g at (t, w) sees ``interval`` columns to either side: in the ``reach`` steps before t and in the
     steps t − lag all cells; at t those before w and in column w the channels before g. Where cells may be given, they have
-    weights of their own, and it sees all of them at t, in the ``reach`` steps after it, and in the steps t + lag.
+    weights of their own, and it sees all of them at t, in the ``reach`` steps after it, and in the steps t + lag. Channels of a
+    plan it does not see; features of their groups see nothing of t that is not given.
 
     Dense, most of its work would be done on zeros: of a band's cells one in a hundred is on. Here every cell that is on looks
     its weights up in a table, a row for each span of columns that it reaches, and the rows are added up.
@@ -27,6 +28,7 @@ class SparseConv(nn.Module):
     Args:
         group: g of each feature ``(F,)``.
         n_channels: C.
+        n_plan: of them, channels of the plan, the first ones.
         given: whether cells may be given.
 
     Attributes:
@@ -36,15 +38,23 @@ class SparseConv(nn.Module):
     mask: Tensor
 
     def __init__(
-        self, group: Tensor, n_channels: int, reach: int, lags: Sequence[int], interval: int, given: bool = False
+        self,
+        group: Tensor,
+        n_channels: int,
+        reach: int,
+        lags: Sequence[int],
+        interval: int,
+        given: bool = False,
+        n_plan: int = 0,
     ) -> None:
         super().__init__()
-        self.back, self.interval = max([reach, *lags]), interval
+        self.n_plan = n_plan
+        self.back, self.interval = max([reach, *lags, 1 if n_plan else 0]), interval
         self.offsets = [*(-lag for lag in lags), *range(-reach, 1)]
         """Rows of the kernel, in steps from t; ``ahead`` follow, of given cells."""
         self.ahead = [*range(reach + 1), *lags] if given else []
         n_rows = len(self.offsets) + len(self.ahead)
-        self.weight = nn.Parameter(torch.empty(len(group), n_channels, n_rows, 2 * interval + 1))
+        self.weight = nn.Parameter(torch.empty(len(group), n_channels - n_plan, n_rows, 2 * interval + 1))
         self.bias = nn.Parameter(torch.empty(len(group)))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as nn.Conv2d
         bound = 1 / math.sqrt(self.weight[0].numel())
@@ -52,7 +62,8 @@ class SparseConv(nn.Module):
         mask = torch.ones_like(self.weight)
         now = self.offsets.index(0)
         mask[:, :, now, interval + 1 :] = 0
-        mask[:, :, now, interval] = (torch.arange(n_channels) < group[:, None]).to(mask.dtype)
+        mask[:, :, now, interval] = (torch.arange(n_plan, n_channels) < group[:, None]).to(mask.dtype)
+        mask[group < n_plan, :, now] = 0
         self.register_buffer("mask", mask, persistent=False)
 
     def rows(self, above: Tensor, block: Block) -> Tensor:
@@ -62,11 +73,11 @@ class SparseConv(nn.Module):
             above: the steps before the block, ``(B, C, back, W)``.
         """
         n_steps = block.x.shape[2]
-        seen = torch.cat([above, block.x[:, :, :-1]], 2)  # from t = −back on
+        seen = torch.cat([above, block.x[:, :, :-1]], 2)[:, self.n_plan :]  # from t = −back on
         rows = [seen[:, :, self.back + offset : self.back + offset + n_steps] for offset in self.offsets[:-1]]
-        rows.append(block.free)
+        rows.append(block.free[:, self.n_plan :])
         if self.ahead and block.given is not None:
-            given = F.pad(block.given.cells, (0, 0, 0, max(self.ahead)))  # none come after the last
+            given = F.pad(block.given.cells[:, self.n_plan :], (0, 0, 0, max(self.ahead)))  # none come after the last
             rows += [given[:, :, offset : offset + n_steps] for offset in self.ahead]
         return torch.stack([row > 0 for row in rows], 2).permute(0, 3, 2, 1, 4).flatten(0, 1)
 
@@ -88,13 +99,14 @@ class SparseConv(nn.Module):
         y = F.embedding_bag(index, table, counts.cumsum(0) - counts, mode="sum")
         return y.view(n_spans, n_steps, SPAN, -1)
 
-    def added(self, cell: Tensor, n_columns: int, table: Tensor) -> Tensor:
-        """What one more cell of the present step adds to that of each of N steps: numbers of cells ``(N,)``, in order of columns
-        → ``(spans, N, SPAN, F)``. Of the number after the last, which stands for none, it means nothing."""
+    def added(self, channel: Tensor, column: Tensor, n_columns: int, table: Tensor) -> Tensor:
+        """What one more cell of the present step adds to that of each of N steps, by channel and column of the cells, ``(N,)``
+        → ``(spans, N, SPAN, F)``. Of a column after the last it means nothing."""
         n_channels, shifts = self.weight.shape[1], 2 * self.interval + SPAN
-        span = torch.arange(-(-n_columns // SPAN), device=cell.device)[:, None]
-        shift = self.interval + SPAN - 1 + SPAN * span - cell // n_channels  # (spans, N)
-        near = (shift >= 0) & (shift < shifts)
-        row = (self.offsets.index(0) * n_channels + cell % n_channels) * shifts + shift
+        channel = channel - self.n_plan
+        span = torch.arange(-(-n_columns // SPAN), device=column.device)[:, None]
+        shift = self.interval + SPAN - 1 + SPAN * span - column  # (spans, N)
+        near = (shift >= 0) & (shift < shifts) & (channel >= 0)
+        row = (self.offsets.index(0) * n_channels + channel) * shifts + shift
         y = F.embedding(row * near, table) * near[..., None]
         return y.unflatten(2, (SPAN, -1))

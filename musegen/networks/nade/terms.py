@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = ["SPAN", "Block", "Cells", "Drawing", "Given", "State", "Term"]
@@ -19,26 +20,54 @@ State = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Cells:
-    """The D cells of a step in their order.
+    """The D cells of a step in their order: column by column, and channel by channel within a column; those of the plan first.
 
     Args:
         n_channels: C.
         n_columns: W.
+        n_plan: channels that come before the others, as a plan of what these will be; the first ones.
     """
 
     n_channels: int
     n_columns: int
+    n_plan: int = 0
 
     def __len__(self) -> int:
         return self.n_channels * self.n_columns
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Cells of the plan, and the others."""
+        return self.n_plan * self.n_columns, (self.n_channels - self.n_plan) * self.n_columns
+
     def flat(self, x: Tensor) -> Tensor:
         """``(B, C, R, W)`` → ``(B, R, D)``."""
-        return x.permute(0, 2, 3, 1).flatten(2)
+        return self.ordered(x.permute(0, 2, 3, 1))
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """Cells by column and channel in their order: ``(…, W, C)`` → ``(…, D)``."""
+        if not self.n_plan:
+            return x.flatten(-2)
+        return torch.cat([x[..., : self.n_plan].flatten(-2), x[..., self.n_plan :].flatten(-2)], -1)
 
     def grid(self, flat: Tensor) -> Tensor:
         """``(B, R, D)`` → ``(B, C, R, W)``."""
-        return flat.unflatten(2, (self.n_columns, self.n_channels)).permute(0, 3, 1, 2)
+        if not self.n_plan:
+            return flat.unflatten(2, (self.n_columns, self.n_channels)).permute(0, 3, 1, 2)
+        parts = [part.unflatten(2, (self.n_columns, -1)) for part in flat.split(self.sizes, 2)]
+        return torch.cat(parts, 3).permute(0, 3, 1, 2)
+
+    def place(self, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Channel and column of cells by number, int64; of the number after the last they mean nothing."""
+        n_plan, n_other = self.n_plan, self.n_channels - self.n_plan
+        rest = cell - self.sizes[0]
+        if not n_plan:
+            return cell % n_other, cell // n_other
+        of_plan = rest < 0
+        return (
+            torch.where(of_plan, cell % n_plan, n_plan + rest % max(1, n_other)),
+            torch.where(of_plan, cell // n_plan, rest.div(max(1, n_other), rounding_mode="floor")),
+        )
 
     def of_channels(self, mask: Tensor) -> Tensor:
         """What is said of channels, of their cells: ``(B, C, R)`` → ``(B, R, D)``."""
