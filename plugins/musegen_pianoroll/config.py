@@ -65,6 +65,9 @@ class PianorollConfig(PianorollReading):
         "what a model is given: names of tracks; past, which is all bars but the last; or any: in training any bars of any tracks, "
         "so that one model writes, continues, accompanies and fills in (rnn_nade)",
     )
+    chords: bool = option(
+        False, "chords found in the music come before its notes in every step, so that they may be asked for (rnn_nade)"
+    )
     labels: Literal["none", "mode", "folder"] = option(
         "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"
     )
@@ -81,6 +84,15 @@ class PianorollConfig(PianorollReading):
             )
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [512, 256].")
+        if self.chords and (
+            self.n_planes < 2
+            or self.plan_octave - self.transpose < self.lowest_pitch
+            or self.plan_octave + 11 + self.transpose > self.highest_pitch
+        ):
+            raise BadInput(
+                f"chords=true needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved by "
+                f"transpose={self.transpose} semitones: use a wider range, or chords=false."
+            )
         numerator, denominator = self.signature
         if self.file_metre:
             signature(self.file_metre, "file_metre")
@@ -103,6 +115,21 @@ class PianorollConfig(PianorollReading):
     def bar_steps(self) -> int:
         numerator, denominator = self.signature
         return numerator * 4 * self.steps_per_beat // denominator
+
+    @property
+    def beat_steps(self) -> int:
+        """Steps of the beats that chords stand on: quarter notes, or shorter ones of which a bar has a whole number."""
+        return gcd(self.bar_steps, self.steps_per_beat)
+
+    @property
+    def plan_octave(self) -> int:
+        """Lowest pitch of the octave that chords are written in, a C in the middle of the range."""
+        return (self.lowest_pitch + self.highest_pitch - 11 + 6) // 2 // 12 * 12
+
+    @property
+    def n_plan(self) -> int:
+        """Planes of chords, before those of the tracks."""
+        return 2 if self.chords else 0
 
     @property
     def n_planes(self) -> int:

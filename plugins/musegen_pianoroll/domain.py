@@ -31,6 +31,7 @@ from musegen_pianoroll.measures.heard import heard
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
 from musegen_pianoroll.opening import open_data, synthetic_data
+from musegen_pianoroll.plan import planned
 from musegen_pianoroll.reading.formats import SUFFIXES
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import model_planes
@@ -98,14 +99,15 @@ class PianorollDomain(Domain):
     def spec(self) -> Spec:
         c = self.config
         return Spec(
-            (len(self.tracks) * c.n_planes, c.bars * c.bar_steps, c.highest_pitch - c.lowest_pitch + 1),
-            ("track × plane", f"step (1/{c.steps_per_beat} beat)", "pitch (MIDI number)"),
+            (c.n_plan + len(self.tracks) * c.n_planes, c.bars * c.bar_steps, c.highest_pitch - c.lowest_pitch + 1),
+            ("chords, track × plane" if c.chords else "track × plane", f"step (1/{c.steps_per_beat} beat)", "pitch (MIDI number)"),
             Bernoulli(),
             tuple(c.classes),
             self._given(),
             c.bar_steps,
             12,
-            (c.n_planes,) * len(self.tracks) if ANY in c.given else (),
+            (*[c.n_plan] * c.chords, *[c.n_planes] * len(self.tracks)) if ANY in c.given else (),
+            c.n_plan,
         )
 
     def _given(self) -> tuple[tuple[int, int, int], ...]:
@@ -122,17 +124,25 @@ class PianorollDomain(Domain):
                     raise BadInput("given=past needs two bars or more per sample: use bars=2.")
                 slabs.append((1, 0, (c.bars - 1) * c.bar_steps))
             elif name in names:
-                slabs.append((0, names.index(name) * c.n_planes, (names.index(name) + 1) * c.n_planes))
+                first = c.n_plan + names.index(name) * c.n_planes
+                slabs.append((0, first, first + c.n_planes))
             else:
                 raise BadInput(f'given names no track "{name}".{did_you_mean(name, [*names, "past", ANY])}')
         return tuple(slabs)
 
+    def _without_plan(self) -> None:
+        """Networks of the domain have no part that comes first."""
+        if self.config.chords:
+            raise BadInput("chords=true is for rnn_nade, which writes chords before notes: leave it out.")
+
     def encoder(self, wanted: Encoder) -> nn.Module:
+        self._without_plan()
         if self.config.networks == "mlp":
             return MLPEncoder(self.spec.shape, self.config.widths)
         return networks.ComposerEncoder(self.spec.shape, self.config.bars, self.config.channels)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
+        self._without_plan()
         c, shape = self.config, self.spec.params_shape
         if c.networks == "mlp":
             return MLPDecoder(wanted.n_code, shape, c.widths, wanted.n_classes)
@@ -146,6 +156,7 @@ class PianorollDomain(Domain):
         return super().given_decoder(wanted) if self.config.networks == "mlp" else self.decoder(wanted)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
+        self._without_plan()
         c, shape = self.config, self.spec.shape
         if c.networks == "mlp":
             return MLPDiscriminator(shape, c.widths, wanted.norm)
@@ -155,6 +166,7 @@ class PianorollDomain(Domain):
 
     def autoregressive(self, wanted: Autoregressive) -> nn.Module:
         """Rows are steps: each step given all earlier ones, pitch by pitch upwards, and within a pitch plane by plane."""
+        self._without_plan()
         network = AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
         # About one cell in a hundred sounds; starting there spares the first hundred steps.
         nn.init.constant_(network.head.bias, -4.0)  # type: ignore[arg-type]
@@ -175,7 +187,7 @@ class PianorollDomain(Domain):
         c, w = self.config, self.writing
         if w.threshold != "auto" and not w.gate:
             return w  # a user's own; thresholds with gates come from here, of a run that goes on
-        cells, real = (x.unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
+        cells, real = (x[:, c.n_plan :].unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
         found, gates = thresholds.calibrated(cells, real, c.bar_steps)
         return replace(w, threshold=found, gate=gates)
 
@@ -226,9 +238,12 @@ class PianorollDomain(Domain):
         return planes
 
     def _cells(self, planes: np.ndarray, starts: list[int], n_steps: int) -> Tensor:
-        """Windows of packed planes as samples ``(n, tracks · planes, n_steps, pitches)``."""
+        """Windows of packed planes as samples ``(n, plan + tracks · planes, n_steps, pitches)``, with the chords found in them."""
         packed = model_planes(torch.from_numpy(planes), self.config.n_planes)
-        fixed = torch.zeros(len(self.tracks), dtype=torch.bool)
+        if self.config.chords:
+            n_bars = n_steps // self.config.bar_steps
+            packed = planned(packed, [(start, n_bars) for start in starts], self.tracks, self.config)
+        fixed = torch.zeros(packed.shape[1], dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), n_steps, self.config.pitch_range, None, fixed)
 
     def discretise(self, samples: Tensor) -> Tensor:

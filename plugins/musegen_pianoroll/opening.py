@@ -18,7 +18,9 @@ from musegen.reporting import doing
 from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.in_words import bars_in_words, metre_of, remarks
 from musegen_pianoroll.measures.keys import piece_labels
+from musegen_pianoroll.plan import planned
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.metres import bars_in
 from musegen_pianoroll.store.planes import mapped_planes, model_planes
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import WindowDataset
@@ -116,6 +118,14 @@ def _with_ranges(store: Store) -> list[StoreTrack]:
 def _splits(config: PianorollConfig, store: Store, label: np.ndarray | None, cache: Path) -> dict[str, WindowDataset]:
     """Windows of the store by split, with the class of their piece."""
     planes = mapped_planes(store, config.n_planes, cache)
+    if config.chords:
+        runs = (
+            (piece.first_step + first, n)
+            for piece in store.pieces
+            for first, n in bars_in(piece.segments, config.signature, config.steps_per_beat)[0]
+        )
+        with doing("Finding chords"):
+            planes = planned(planes, runs, store.tracks, config)
     first_steps = np.array([piece.first_step for piece in store.pieces])
     splits = {}
     for split in ("train", "valid", "test"):
@@ -154,9 +164,9 @@ def _open_target(
 def _windows(
     config: PianorollConfig, tracks: Sequence[StoreTrack], planes: Tensor, starts: Tensor, augment: bool
 ) -> WindowDataset:
-    drums = torch.tensor([track.is_drum for track in tracks])
+    fixed = torch.tensor([False] * config.chords + [track.is_drum for track in tracks])
     semitones = range(-config.transpose, config.transpose + 1) if augment and config.transpose else ()
-    return WindowDataset(planes, starts, config.bars * config.bar_steps, config.pitch_range, drums, tuple(semitones))
+    return WindowDataset(planes, starts, config.bars * config.bar_steps, config.pitch_range, fixed, tuple(semitones))
 
 
 def synthetic_data(config: PianorollConfig, tracks: Sequence[StoreTrack], n: int, seed: int) -> Data:
@@ -172,6 +182,8 @@ def synthetic_data(config: PianorollConfig, tracks: Sequence[StoreTrack], n: int
     packed = np.packbits(rolls, axis=-1, bitorder="little")
     planes = model_planes(torch.from_numpy(packed), c.n_planes)
     starts = torch.arange(sum(counts.values())) * n_steps
+    if c.chords:
+        planes = planned(planes, [(start, c.bars) for start in starts.tolist()], tracks, c)
     parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
     splits = {split: _windows(c, tracks, planes, part, augment=split == "train") for split, part in parts.items()}
     if c.classes:

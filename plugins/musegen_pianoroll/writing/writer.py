@@ -79,13 +79,13 @@ class RollWriter:
         return rolls if self.given is None else self.given.with_own(self.given.placed(rolls))
 
     def sounding(self, samples: Tensor) -> Tensor:
-        """Samples ``(n, tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
+        """Samples ``(n, plan + tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
 
         Drums are onsets. With two planes a note begins at an onset and sounds as long as its frames go on; frames that no
         onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes.
         """
         c, w = self.config, self.writing
-        cells = samples.unflatten(1, (len(self.tracks), c.n_planes))
+        cells = samples[:, c.n_plan :].unflatten(1, (len(self.tracks), c.n_planes))
         x = thresholds.sounding(cells, self._threshold, w.gate, c.bar_steps)
         if c.n_planes == 2:
             onset = x[:, :, 1]
