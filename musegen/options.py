@@ -79,8 +79,8 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
 
     Args:
         config_class: the dataclass.
-        values: by field name; strings are converted where the type asks for it, and those that are paths in somebody's home,
-            ``~/music``, are written in full.
+        values: by field name; strings are converted where the type asks for it, as ``1,2`` is where it asks for a list, and
+            those that are paths in somebody's home, ``~/music``, are written in full.
         what: whose options these are, for messages: ``the family "vae"``.
 
     Raises:
@@ -101,8 +101,15 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
         if name not in fields:
             raise BadInput(f'{what[0].upper()}{what[1:]} has no option "{shown(name)}".{did_you_mean(name, fields)}')
     model = _checking(config_class)  # type: ignore[arg-type]
+    hints = get_type_hints(config_class)
+
+    def as_meant(name: str, value: Any) -> Any:
+        if isinstance(value, str) and get_origin(hints[name]) is list:
+            return [part.strip() for part in value.split(",")] if value else []
+        return at_home(value) if isinstance(value, str) else value
+
     try:
-        checked = model(**{name: at_home(v) if isinstance(v, str) else v for name, v in values.items()})
+        checked = model(**{name: as_meant(name, v) for name, v in values.items()})
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
