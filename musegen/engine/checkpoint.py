@@ -222,13 +222,22 @@ def _model_digest(tensors: Tensors, config: str) -> str:
 
 
 def save_model_file(
-    path: Path, weights: Tensors, config: Mapping[str, Any], needs: Sequence[Mapping[str, str]] = ()
+    path: Path,
+    weights: Tensors,
+    config: Mapping[str, Any],
+    needs: Sequence[Mapping[str, str]] = (),
+    half: bool = False,
 ) -> None:
     """Write weights and configuration as one safetensors file, with the plugins that it needs (``musegen.plugins.needs``).
+
+    Args:
+        half: float32 becomes float16, in half the space; what is read is float32 again.
 
     Raises:
         BadInput: the place cannot be written to.
     """
+    if half:
+        weights = {name: w.half() if w.dtype == torch.float32 else w for name, w in weights.items()}
     text = json.dumps(config, sort_keys=True)
     header = {"format": str(FORMAT), "config": text, "sha256": _model_digest(weights, text), "needs": list(needs)}
     write_file(path, _serialise(weights, {"musegen": json.dumps(header)}))
@@ -244,7 +253,7 @@ def load_model_file(path: Path, device: torch.device | str = "cpu") -> tuple[dic
     digest, text, config = _model_header(path, metadata)
     if digest != _model_digest(weights, text):
         raise BadInput(f"The model file {path} is damaged: its contents do not match their checksum.")
-    return weights, config
+    return {name: w.float() if w.dtype == torch.float16 else w for name, w in weights.items()}, config
 
 
 def read_model_config(path: Path) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class Engine:
                 self.parameters[name],
                 lr=config.learning_rate or player.learning_rate,
                 betas=player.betas,
+                weight_decay=config.weight_decay,
+                decoupled_weight_decay=True,
                 fused=True,
             )
             for name, player in family.players.items()
