@@ -33,6 +33,11 @@ says what G is:
   (``fill``); L is then averaged over what may be asked for, and validation is of p(x), with nothing given. With ``refine`` what was
   drawn is drawn anew region by region, given the rest (block Gibbs sampling, as Huang et al. 2017, 1903.07227, section 4.2).
 
+**A plan** (``Spec.plan``, as chords are of notes) is channels whose cells come before all others of a step. They are a part that may
+be given or drawn like any other. Given as empty, they say that there is none, which is so in a quarter of training: ``log_prob`` and
+validation are p(x) of the other channels, without a plan. **Levels** of how full each bar of each channel is (``Wishes``) may be asked
+for in ``fill``; in half of training all are left open.
+
 ``sample`` and ``log_prob`` take any number of rows.
 
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
@@ -71,6 +76,10 @@ __all__ = ["RNNNADE", "RNNNADEConfig", "RNNNADESampling"]
 N_EXAMPLES = 32
 """Given parts that the model keeps."""
 
+NO_PLAN = 0.25
+"""How often there is no plan in training, so that the probability of what it is for is known, too."""
+PAST_STEPS = 512
+"""Steps of a past that are taken in at a time: memory grows with their square, and a past may have thousands."""
 PAIR = 2
 """Samples drawn from nothing share a generator in pairs, and what goes on from something does not: so models that ship still draw
 what they are known for."""
@@ -209,12 +218,27 @@ class RNNNADE(Family):
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         mask, n_steps = self.mask_of(batch.x), batch.x.shape[2]
-        free, levels = 1.0, None
+        x, free, levels = batch.x, 1.0, None
         if self.masks is not None and self.wishes is not None and self.training:
-            mask, levels = self.masks.drawn(batch.x), self.wishes.drawn(batch.x)
+            mask, levels = self.masks.drawn(x), self.wishes.drawn(x)
+            x, mask = self.without_plan(x, mask, torch.rand(len(x), device=x.device) < NO_PLAN)
             free = (~mask).float().mean()  # a step of which half is given counts as half a step
-        loss = -self.step_log_prob(batch.x, batch.label, mask, levels).sum(1).mean()
+        elif self.spec.plan:
+            x, mask = self.without_plan(x, mask)
+        loss = -self.step_log_prob(x, batch.label, mask, levels).sum(1).mean()
         yield "network", {"loss": loss, "nats_per_step": loss / (n_steps * free)}
+
+    def without_plan(
+        self, x: Tensor, mask: Tensor | None = None, which: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Samples and masks of them in which the plan is given as empty, which says that there is none; of some, or of all."""
+        n_plan = self.spec.plan
+        if not n_plan:
+            return x, mask
+        none = torch.ones(len(x), dtype=torch.bool, device=x.device) if which is None else which
+        x, mask = x.clone(), torch.zeros_like(x[..., 0], dtype=torch.bool) if mask is None else mask.clone()
+        x[none, :n_plan], mask[none, :n_plan] = 0, True
+        return x, mask
 
     def mask_of(self, x: Tensor) -> Tensor | None:
         """Which channels are always given, bool ``(B, C, T)``; None if none is."""
@@ -253,9 +277,10 @@ class RNNNADE(Family):
     def log_prob(self, x: Tensor, n_samples: int = 1, mask: Tensor | None = None) -> Tensor:
         """log p(x), or log p(x_rest | x_G) with a mask ``(B, C, T)`` of what is given, nats, ``(B,)``.
 
-        It is exact, so ``n_samples`` changes nothing.
+        It is exact, so ``n_samples`` changes nothing. Without a mask a plan does not count: it is that of the other channels.
         """
-        mask = self.mask_of(x) if mask is None else mask
+        if mask is None:
+            x, mask = self.without_plan(x, self.mask_of(x))
         return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
 
     @torch.no_grad()
@@ -319,8 +344,8 @@ class RNNNADE(Family):
         memory, s = self.network.start(len(past)), self.sampling
         lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         condition = self.condition(len(past), past.shape[2] + lead_in + n_steps, label)
-        if past.shape[2]:
-            _, memory = self.network.steps(past, memory, condition)
+        for block in past.split(PAST_STEPS, 2) if past.shape[2] else ():
+            _, memory = self.network.steps(block, memory, condition)
         leading = 1 if past.shape[2] else PAIR
         drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p, leading=leading)
         return drawn[:, :, lead_in:]

@@ -11,6 +11,7 @@ from musegen.errors import BadInput
 from musegen.options import option
 from musegen_pianoroll.limits import MOST_BARS
 from musegen_pianoroll.reading.options import Pedal, Reading
+from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.metres import COMMON, signature
 
 __all__ = ["PianorollConfig", "PianorollReading", "PianorollWriting"]
@@ -82,6 +83,13 @@ class PianorollConfig(PianorollReading):
             raise BadInput(
                 f"lowest_pitch={self.lowest_pitch} lies above highest_pitch={self.highest_pitch}: swap them."
             )
+        try:
+            for track in self.track_list:
+                StoreTrack.from_json(track)
+        except TypeError as error:
+            raise BadInput(
+                f"track_list is invalid ({error}): it is found in the data, so leave it as it was written."
+            ) from None
         if not self.widths or any(width < 1 for width in self.widths):
             raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [512, 256].")
         if self.chords and (

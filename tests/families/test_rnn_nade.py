@@ -104,6 +104,43 @@ def test_a_past_is_continued_beyond_the_window() -> None:
     assert torch.equal(rest, x[:, :, :2].repeat(1, 1, 8, 1))
 
 
+@pytest.mark.parametrize("taken_in", [1, 3, 100])
+def test_a_long_past_is_taken_in_by_parts(taken_in: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its length does not decide how much memory it takes, and the parts change nothing."""
+    family, past = model((1, 4, 3)).eval(), torch.randint(2, (2, 1, 7, 3)).float()
+    family.sampling = RNNNADESampling(temperature=0)
+    whole = family.continue_(past, 5)
+    monkeypatch.setattr("musegen.families.rnn_nade.PAST_STEPS", taken_in)
+    seen, steps = [], family.network.steps
+
+    def counted(x: Tensor, *args: Any) -> Any:
+        seen.append(x.shape[2])
+        return steps(x, *args)
+
+    monkeypatch.setattr(family.network, "steps", counted)
+    assert torch.equal(family.continue_(past, 5), whole)
+    assert sum(seen) == 7
+    assert max(seen) == min(taken_in, 7)
+
+
+def test_without_bars_earlier_steps_are_seen_all_the_same() -> None:
+    """Lags are bars, and data without bars have none; the steps before are there."""
+    family = model((1, 5, 4), features=4, dropout=0.0).eval()
+    (relative, _) = family.network.terms
+    assert relative.relative.offsets == [-2, -1, 0]  # type: ignore[attr-defined]
+    x = torch.zeros(1, 1, 5, 4)
+    with torch.no_grad():
+        for p in family.parameters():
+            torch.nn.init.normal_(p)
+        family.network.terms = [relative]
+        for p in family.network.recurrent.parameters():
+            p.zero_()
+        before = family.network(x)
+        x[0, 0, 1, 2] = 1
+        moved = (family.network(x) - before).abs().amax((0, 1, 3)) > 1e-6
+    assert moved.tolist() == [False, True, True, True, False]
+
+
 def test_a_label_decides_and_is_summed_out() -> None:
     x, label = torch.zeros(8, 1, 2, 2), torch.arange(8) % 2
     x[label == 1] = 1
@@ -153,7 +190,7 @@ def test_what_is_given_outside_the_given_tracks_changes_nothing() -> None:
     assert torch.equal(family.sample(5, given=other), drawn)
     assert torch.equal(drawn[:, 1], given[None, 1].expand(5, -1, -1))
     x = torch.bernoulli(torch.full((2, 3, 4, 15), 0.3))
-    logits = family.network(x)
+    logits = family.network(x, None, family.mask_of(x))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, [0, 2]], x[:, [0, 2]], reduction="none")
     torch.testing.assert_close(family.log_prob(x), -loss.flatten(1).sum(1))
 

@@ -27,7 +27,8 @@ import toy
 from musegen.plugins import registry
 
 MARKER = "somebody_was_here"
-MOST_MB = 512
+MOST_MB = {2: 512, 0: 2048, 1: 512}
+"""By exit code. A piece of the longest length that a model takes, a thousand bars, needs more than one that is refused."""
 XML = (
     '<?xml version="1.0"?><!DOCTYPE score-partwise [<!ENTITY x {}>]>'
     '<score-partwise version="4.0"><part-list>&x;</part-list></score-partwise>'
@@ -156,7 +157,7 @@ def forged(folder: Path, seed: int, n: int) -> dict[str, Any]:
         left = command_lines.half_written(where)
         outside = sorted({p.name for p in folder.iterdir()} - {*around, "now"})
         bad = code not in (0, 1, 2) or (code == 1 and not command_lines.outside(said) and "NaN" not in said)
-        bad = bad or (code and command_lines.EXCEPTION.search(said)) or megabytes > MOST_MB or "the secret" in said
+        bad = bad or (code and command_lines.EXCEPTION.search(said)) or megabytes > MOST_MB.get(code, 0) or "the secret" in said
         if bad or left or outside or marker.exists():
             wrong.append([number, str(path), command, code, megabytes, said[-400:], left, outside])
             shutil.rmtree(marker, ignore_errors=True)

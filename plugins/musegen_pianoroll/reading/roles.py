@@ -117,7 +117,7 @@ def model_tracks(tracks: str | dict[str, Any], track_list: Sequence[dict[str, An
     Args:
         tracks, track_list: of the config.
     """
-    found = [StoreTrack(**track) for track in track_list] if track_list else track_specs(tracks)
+    found = [StoreTrack.from_json(track) for track in track_list] if track_list else track_specs(tracks)
     if tracks != "voices":
         return found
     ranges = [_VOICE_RANGES.get(track.name, (None, None)) for track in found]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -70,6 +70,25 @@ class StoreTrack:
     def as_json(self) -> dict[str, Any]:
         """What is known of it."""
         return {key: value for key, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, known: Any) -> Self:
+        """The track that ``as_json`` tells of.
+
+        Raises:
+            TypeError: it tells of none.
+        """
+        if not isinstance(known, dict):
+            raise TypeError("a track is a mapping")
+        track = cls(**known)
+        numbers = (track.program, *(pitch for pitch in (track.lowest, track.highest) if pitch is not None))
+        if not (
+            isinstance(track.name, str)
+            and isinstance(track.is_drum, bool)
+            and all(isinstance(n, int) and 0 <= n < 128 for n in numbers)
+        ):
+            raise TypeError("a track has a name, a program from 0 to 127, and is drums or not")
+        return track
 
 
 @dataclass(frozen=True)

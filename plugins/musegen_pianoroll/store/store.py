@@ -129,7 +129,7 @@ class Store:
                 f"The store {path} has format {version}, and this musegen reads format {FORMAT}: build it again."
             )
         try:
-            tracks = [StoreTrack(**track) for track in index["tracks"]]
+            tracks = [StoreTrack.from_json(track) for track in index["tracks"]]
             pieces = [Piece(**piece) for piece in index["pieces"]]
             steps_per_beat, fingerprint = int(index["steps_per_beat"]), str(index["sha256"])
             total = int(index["total_steps"])

@@ -298,3 +298,32 @@ def test_an_index_whose_pieces_have_changed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s" / "store.json").write_text(json.dumps(index))
     with pytest.raises(BadInput, match="its pieces are not those of its checksum"):
         Store.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"name": "Bass", "pogram": 32},
+        {"name": "Bass", "program": 128},
+        {"name": "Bass", "program": "32"},
+        {"name": "Bass", "is_drum": "no"},
+        {"name": 7},
+        {"name": "Bass", "lowest": -1},
+        {},
+        "Bass",
+        None,
+    ],
+    ids=str,
+)
+def test_a_track_that_is_none_is_refused(known: Any) -> None:
+    """In a store's index and in a run's configuration, which anybody may have edited."""
+    with pytest.raises(TypeError):
+        StoreTrack.from_json(known)
+    with pytest.raises(BadInput, match="track_list is invalid"):
+        PianorollConfig(track_list=[known])
+
+
+def test_a_track_is_what_is_known_of_it() -> None:
+    for track in (StoreTrack("Bass", 32), StoreTrack("Drums", is_drum=True), StoreTrack("Alto", 19, False, 50, 80)):
+        again = StoreTrack.from_json(track.as_json())
+        assert (again, again.lowest, again.highest) == (track, track.lowest, track.highest)
