@@ -25,10 +25,20 @@ from musegen.walking import walk
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from musegen.contracts.domain import Keep
     from musegen.contracts.piece import Writer
     from musegen.models.model import Model
 
 Given = Annotated[Path, Parameter(help="The piece, as a file.")]
+Tracks = Annotated[str | None, Parameter(help="Names of tracks, as Bass,Drums; all if not given.")]
+Region = Annotated[
+    str | None,
+    Parameter(help="The first and the last bar, as 5-8, or one bar; bars of the model's metre, counted from 1."),
+]
+Best = Annotated[
+    int | None,
+    Parameter(help="Of all that are drawn, write only so many: those that the model itself finds most probable."),
+]
 Seed = Annotated[int, Parameter(help="Random seed: the same seed gives the same files; more of them for a larger -n.")]
 
 
@@ -46,13 +56,14 @@ def generate(
         int | None,
         Parameter(help="Length of each sample in bars; longer than in training only with families that can continue."),
     ] = None,
+    best: Best = None,
     folder: FolderOptions = Folder(),  # noqa: B008
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
     """Write new samples: files in the domain's native format, sound if there is any, and one picture of all."""
     at_least(1, n=n)
-    names = [f"sample_{i:03d}" for i in range(n)]
+    names = _names("sample", n, best)
     folder.check(names)
     loaded = source.load(model, "generate", options)
     n_steps = None if bars is None else _rows(loaded, bars)
@@ -63,7 +74,18 @@ def generate(
         samples = loaded.sample(n, seed, label, None, n_steps)
     else:
         samples, writer = loaded.around(given, n, seed, label)
+    if best is not None:
+        samples = loaded.likeliest(samples, best)
     folder.write(writer, writer.pieces(samples), names)
+
+
+def _names(stem: str, n: int, best: int | None) -> list[str]:
+    """Names of n files, or of the best of them."""
+    if best is not None:
+        at_least(1, best=best)
+        if best > n:
+            raise BadInput(f"--best {best} is invalid: only {n} are drawn (-n).")
+    return [f"{stem}_{i:03d}" for i in range(n if best is None else best)]
 
 
 def _rows(model: Model, bars: int) -> int:
@@ -114,7 +136,10 @@ def accompany(
     seed: Seed = 0,
     tracks: Annotated[
         str | None,
-        Parameter(help="The given tracks, as Piano,Drums; they must be those that the model was trained with."),
+        Parameter(
+            help="The given tracks, as Piano,Drums: any of a model that takes any part, and otherwise those that it was trained "
+            "with. All that have notes in the file, if not given."
+        ),
     ] = None,
     replace: Annotated[
         bool, Parameter(negative="", help="Leave out the file's own notes of the tracks that the model writes.")
@@ -124,21 +149,100 @@ def accompany(
     **options: ModelOption,
 ) -> None:
     """Write new tracks beside those of a piece of any length, which comes back unchanged."""
-    from musegen.models import unfolding
+    from musegen.models import filling, unfolding
 
     at_least(1, n=n)
     names = [f"{given.stem}_accompanied_{i:03d}" for i in range(n)]
     folder.check(names)
     loaded = source.load(model, "accompany", options)
+    keep: Keep = "given only" if replace else "given"
+    if filling.can_fill(loaded.family):
+        whole, _ = loaded.read_given(given, "all")
+        sounding = _listed(tracks) or loaded.sounding_parts(whole)
+        part, writer = loaded.read_given(given, keep, sounding)
+        samples = loaded.accompany(part, n, seed, sounding)
+        folder.write(writer, writer.pieces(samples), names)
+        return
     unfolding.require_given_tracks(loaded.family, loaded.domain)
     if tracks is not None:
         trained = loaded.config["given"]
-        wanted = [name.strip() for name in tracks.split(",")]
-        if set(wanted) != set(trained):
+        if set(_listed(tracks) or ()) != set(trained):
             raise BadInput(f"--tracks {tracks} is invalid: this model was trained to be given {','.join(trained)}.")
-    part, writer = loaded.read_given(given, "given only" if replace else "given")
+    part, writer = loaded.read_given(given, keep)
     samples = loaded.accompany(part, n, seed)
     folder.write(writer, writer.pieces(samples), names)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _bars(text: str | None) -> tuple[int, int | None]:
+    """First and last bar of 5-8, 5 or 5-.
+
+    Raises:
+        BadInput: it is none of these.
+    """
+    if text is None:
+        return 1, None
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or not (last.isdecimal() or (dash and not last)) and dash:
+        raise BadInput(f"--bars {text} is invalid: write the first and the last bar, as 5-8, or one bar.")
+    return int(first), int(last) if last else (None if dash else int(first))
+
+
+@app.command(group=MAKE)
+def infill(
+    model: ModelName,
+    given: Given,
+    *,
+    tracks: Tracks = None,
+    bars: Region = None,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="How many versions.")] = 4,
+    seed: Seed = 0,
+    best: Best = None,
+    label: Label = None,
+    folder: FolderOptions = Folder(),  # noqa: B008
+    source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
+) -> None:
+    """Write some tracks of some bars of a piece anew, to what stands before, after and beside them, which stays unchanged."""
+    at_least(1, n=n)
+    names, region = _names(f"{given.stem}_infilled", n, best), _bars(bars)
+    folder.check(names)
+    loaded = source.load(model, "infill", options)
+    x, mask, writer = loaded.read_region(given, _listed(tracks), region)
+    samples = loaded.fill(x, mask, n, seed, label)
+    if best is not None:
+        samples = loaded.likeliest(samples, best, mask)
+    folder.write(writer, writer.pieces(samples), names)
+
+
+@app.command(group=MAKE)
+def regenerate(
+    model: ModelName,
+    given: Given,
+    *,
+    tracks: Tracks = None,
+    bars: Region = None,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="How many versions.")] = 4,
+    seed: Seed = 0,
+    best: Best = None,
+    label: Label = None,
+    folder: FolderOptions = Folder(),  # noqa: B008
+    source: SourceOptions = Source(),  # noqa: B008
+    **options: ModelOption,
+) -> None:
+    """Write some tracks of some bars of a piece that the model wrote anew, on the same tracks as the rest."""
+    at_least(1, n=n)
+    names, region = _names(f"{given.stem}_regenerated", n, best), _bars(bars)
+    folder.check(names)
+    loaded = source.load(model, "regenerate", options)
+    x, mask, _ = loaded.read_region(given, _listed(tracks), region)
+    samples = loaded.fill(x, mask, n, seed, label)
+    if best is not None:
+        samples = loaded.likeliest(samples, best, mask)
+    folder.write(loaded.domain, loaded.pieces(samples), names)
 
 
 @app.command(group=MAKE)

@@ -61,11 +61,14 @@ def _model_help(command: str, model: str) -> None:
     app.help_print([command])
     resolved = find(model)
     titles = {
+        "asking": f"What {model} may be asked to write (domain {resolved.domain.name})",
         "sampling": f"How {model} draws (family {resolved.family.name})",
         "reading": f"How {model} reads files (domain {resolved.domain.name})",
         "writing": f"How {model} writes (domain {resolved.domain.name})",
     }
     for owner in MODEL_COMMANDS[command]:
+        if owner == "asking" and resolved.asking is None:
+            continue
         options = getattr(resolved, owner)
         if dataclasses.fields(options):
             print()

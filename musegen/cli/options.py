@@ -54,11 +54,13 @@ Draws = Annotated[
     int, Parameter(name=["-k", "--k"], help="Draws per example for a lower bound; not used where log p is exact.")
 ]
 
-Owner = Literal["sampling", "reading", "writing"]
+Owner = Literal["asking", "sampling", "reading", "writing"]
 MODEL_COMMANDS: dict[str, tuple[Owner, ...]] = {
-    "generate": ("sampling", "reading", "writing"),
-    "continue": ("sampling", "reading", "writing"),
-    "accompany": ("sampling", "reading", "writing"),
+    "generate": ("asking", "sampling", "reading", "writing"),
+    "continue": ("asking", "sampling", "reading", "writing"),
+    "accompany": ("asking", "sampling", "reading", "writing"),
+    "infill": ("asking", "sampling", "reading", "writing"),
+    "regenerate": ("asking", "sampling", "reading", "writing"),
     "reconstruct": ("reading", "writing"),
     "interpolate": ("reading", "writing"),
     "arithmetic": ("reading", "writing"),
@@ -105,7 +107,8 @@ class Source:
         import musegen
 
         loaded = musegen.load(model, checkpoint=self.checkpoint, device=self.device)
-        owners: dict[str, type] = {owner: loaded.option_owners[owner] for owner in MODEL_COMMANDS.get(command, ())}
+        known = loaded.option_owners
+        owners: dict[str, type] = {owner: known[owner] for owner in MODEL_COMMANDS.get(command, ()) if owner in known}
         texts = {name.replace("-", "_"): text for name, text in (options or {}).items()}
         mine = split_options(texts, owners, f"musegen {command} with the model {model}")
         values: dict[str, Any] = {}

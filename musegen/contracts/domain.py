@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Dataset
 from musegen.contracts.piece import Joining, Piece, Writer, tiled
 from musegen.contracts.survey import Survey
@@ -216,6 +217,7 @@ class Domain(ABC):
             finds its own, and does not take that model's.
         Writing: how samples become pieces and files, another one; its options may be set after training.
         Reading: a base of Config, if there are options of how a user's file is read; they, too, may be set after training.
+        Asking: what may be asked of samples before they are drawn, of models that take it (``Family.fill``).
         config, writing: instances of Config and Writing.
 
     >>> from musegen_image.domain import ImageConfig, ImageDomain
@@ -234,6 +236,7 @@ class Domain(ABC):
     Config: ClassVar[type]
     Reading: ClassVar[type] = NoOptions
     Writing: ClassVar[type] = NoOptions
+    Asking: ClassVar[type] = NoOptions
 
     def __init__(self, config: Any, writing: Any = None) -> None:
         self.config = config
@@ -344,13 +347,14 @@ class Domain(ABC):
             row[: len(part)] = part
         return whole, Joining(self)
 
-    def read_given(self, path: Path, keep: Keep) -> tuple[Tensor, Writer]:
+    def read_given(self, path: Path, keep: Keep, given: Sequence[str] | None = None) -> tuple[Tensor, Writer]:
         """A user's file as one sample of any length, for those domains whose samples unfold in time (``Spec.bar``).
 
         Args:
             keep: what becomes of the file when samples are written: ``all``: they begin with it and go on where it ends;
                 ``none``: the same, but only what follows is written; ``given``: what ``Spec.given`` names is the file's, and all
                 else that it holds stays beside the samples; ``given only``: the same, without what samples take the place of.
+            given: names of parts, in the place of those that ``Spec.given`` names.
 
         Returns:
             The file in the model's terms ``(C, rows, W)``, whole bars; and a writer, which keeps the file's content as it is and
@@ -360,6 +364,38 @@ class Domain(ABC):
             BadInput: what, where, what to do.
         """
         raise BadInput(f'Samples of the domain "{self.name}" do not unfold in bars: this works for music.')
+
+    def read_region(
+        self, path: Path, parts: Sequence[str] | None = None, bars: tuple[int, int | None] = (1, None)
+    ) -> tuple[Tensor, Tensor, Writer]:
+        """A user's file as one sample of any length, of which a region is to be drawn anew.
+
+        Args:
+            parts: names of the parts that it is of, of ``part_names``; None: all.
+            bars: its first and its last bar, from 1; None: the last of the piece.
+
+        Returns:
+            The file in the model's terms ``(C, rows, W)``; which channels are given at which rows, bool ``(C, rows)``: all but the
+            region; and a writer, which puts what samples hold in the region in the place of what the file holds there, and keeps all
+            else as it is.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        raise BadInput(f'Samples of the domain "{self.name}" do not unfold in bars: this works for music.')
+
+    @property
+    def part_names(self) -> list[str]:
+        """Names of the parts of ``Spec.parts``."""
+        return [f"part {i}" for i in range(len(self.spec.parts))]
+
+    def asked(self, asking: Any, asked: Asked) -> Asked:
+        """Samples of which a part may be given, with what is asked of the rest, an instance of ``Asking``.
+
+        Raises:
+            BadInput: something is asked that cannot be.
+        """
+        return asked
 
     def read_with(self, options: Mapping[str, Any]) -> Self:
         """The domain with other options of ``Reading``, by name; those that are not named stay as they are.

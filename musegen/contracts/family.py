@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Auxiliary, Domain, Spec, Wanted
 from musegen.contracts.graph import Graph
@@ -224,20 +225,17 @@ class Family(nn.Module, ABC):
         """The ``n_steps`` rows that follow ``past`` ``(n, C, any number of rows, W)``, drawn anew: ``(n, C, n_steps, W)``."""
         raise TypeError(f"{self.name} cannot continue")
 
-    def fill(
-        self, x: Tensor, mask: Tensor, *, label: Tensor | None = None, levels: Tensor | None = None
-    ) -> Tensor:
-        """Draws what is not given of grids, anew: ``(n, C, any number of rows, W)`` → the same shape.
-
-        Args:
-            mask: which channels are given at which rows, bool ``(n, C, rows)``; what x holds elsewhere does not matter.
-            levels: how full each bar of each channel shall be, places in ``musegen.families.wishes.LEVELS``, int64
-                ``(n, C, bars)``; −1, and None everywhere: as the model likes.
-        """
+    def fill(self, asked: Asked, *, label: Tensor | None = None) -> Tensor:
+        """Samples in which everything that is not given is drawn, as it is asked for, ``(n, C, rows, W)``; n, C, rows and W are
+        those of ``asked.cells``, with any number of rows."""
         raise TypeError(f"{self.name} cannot fill in")
 
-    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
-        """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``."""
+    def log_prob(self, x: Tensor, n_samples: int = 1, mask: Tensor | None = None) -> Tensor:
+        """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``.
+
+        Args:
+            mask: of families that ``fill``: what is given, bool ``(B, C, rows)``, so that the rest is what the probability is of.
+        """
         raise TypeError(f"{self.name} has no log-probability")
 
     def classify(self, x: Tensor) -> Tensor:

@@ -20,7 +20,9 @@ class EngineConfig:
     batch_size: int = option(64, "examples per minibatch", ge=1)
     learning_rate: float | None = option(None, "Adam's learning rate for every player (default: the paper's)", gt=0)
     weight_decay: float = option(
-        0.0, "share by which weights shrink in every step, times the learning rate (AdamW, Loshchilov & Hutter 2019)", ge=0
+        0.0,
+        "share by which weights shrink in every step, times the learning rate (AdamW, Loshchilov & Hutter 2019)",
+        ge=0,
     )
     schedule: Literal["constant", "linear", "cosine"] = option(
         "constant", "course of the learning rate, to 0 at the last step"

@@ -55,10 +55,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampling
@@ -313,28 +315,48 @@ class RNNNADE(Family):
         return drawn[:, :, lead_in:]
 
     @torch.no_grad()
-    def fill(
-        self, x: Tensor, mask: Tensor, *, label: Tensor | None = None, levels: Tensor | None = None
-    ) -> Tensor:
+    def fill(self, asked: Asked, *, label: Tensor | None = None) -> Tensor:
         if self.masks is None:
             raise TypeError("this model was not trained to be given any part")
+        asked, n = asked.to(self.device), len(asked.cells)
         if self.n_classes and label is None:
-            label = torch.randint(self.n_classes, (len(x),), device=self.device)
-        condition = self.condition(len(x), x.shape[2], label, levels)
-        x, mask = x.to(self.device).float(), mask.to(self.device)
-        drawn = self._drawn(len(x), x.shape[2], condition, Given.of(x, mask))
-        return self._refined(drawn, mask, condition)
+            label = torch.randint(self.n_classes, (n,), device=self.device)
+        levels = None if asked.levels is None else asked.levels.expand(n, -1, -1)
+        condition = self.condition(n, asked.n_rows, label, levels)
+        x = self._drawn(n, asked.n_rows, condition, Given.of(asked.cells, asked.mask), asked)
+        return self._refined(x, asked.mask, condition, asked)
 
-    def _drawn(self, n: int, n_steps: int, condition: Tensor | None, given: Given | None) -> Tensor:
-        s, leading = self.sampling, PAIR if given is None else 1
-        return self.network.draw(n_steps, self.network.start(n), s.temperature, condition, given, s.top_p, leading)
+    def _drawn(
+        self, n: int, n_steps: int, condition: Tensor | None, given: Given | None, asked: Asked | None = None
+    ) -> Tensor:
+        s, leading, memory = self.sampling, PAIR if given is None else 1, self.network.start(n)
+        first, last = 0, n_steps
+        if (
+            given is not None
+        ):  # rows before the first that is not given whole are known at once, and those after the last, too
+            free = (~given.mask).any(0).any(0).nonzero()[:, 0].tolist()
+            if not free:
+                return given.cells
+            first, last = free[0], free[-1] + 1
+        known = given
+        for begin in range(0, first, PAST_STEPS):
+            assert known is not None
+            n_known = min(PAST_STEPS, first - begin)
+            _, memory = self.network.steps(known.cells[:, :, :n_known], memory, condition, known)
+            known = known.since(n_known)
+        allowed = None if asked is None or asked.allowed is None else asked.allowed[:, first:last]
+        faults = None if asked is None else asked.faults
+        drawn = self.network.draw(
+            last - first, memory, s.temperature, condition, known, s.top_p, leading, allowed, faults
+        )
+        return drawn if given is None else torch.cat([given.cells[:, :, :first], drawn, given.cells[:, :, last:]], 2)
 
-    def _refined(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
+    def _refined(self, x: Tensor, mask: Tensor, condition: Tensor | None, asked: Asked | None = None) -> Tensor:
         """What was drawn, drawn anew region by region, given the rest, as often as ``refine`` says."""
         assert self.masks is not None
         for number in range(self.sampling.refine):
             for known in self.masks.sweep(mask, number):
-                x = self._drawn(len(x), x.shape[2], condition, Given.of(x, known))
+                x = self._drawn(len(x), x.shape[2], condition, Given.of(x, known), asked)
         return x
 
     @torch.no_grad()

@@ -68,7 +68,9 @@ class Wishes(nn.Module):
         def rare(*size: int) -> Tensor:
             return torch.rand(n, *size, device=x.device)
 
-        asked = (rare(channels, 1) < ASKED) & ((rare(1, bars) < ASKED) | (rare(1, 1) < ASKED)) & (rare(1, 1) >= ALL_OPEN)
+        asked = (
+            (rare(channels, 1) < ASKED) & ((rare(1, bars) < ASKED) | (rare(1, 1) < ASKED)) & (rare(1, 1) >= ALL_OPEN)
+        )
         return levels.where(asked, torch.full_like(levels, OPEN))
 
     def forward(self, levels: Tensor, n_rows: int) -> Tensor:

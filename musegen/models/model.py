@@ -17,13 +17,14 @@ from torch import Tensor
 from musegen.contracts import piece
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Data, Domain, Keep
+from musegen.contracts.asked import Asked
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
 from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput, because_of
 from musegen.files import user_path
-from musegen.models import unfolding
+from musegen.models import filling, unfolding
 from musegen.models.labels import class_numbers
 from musegen.models.reference import reference_data
 from musegen.options import flat_options, split_options, validate
@@ -66,6 +67,7 @@ class Model:
     def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
         self.family, self.domain, self.run = family.eval(), domain, run
         owned = {f.name for part in (*self.option_owners.values(), family.Config, domain.Config) for f in fields(part)}
+        self._asked: dict[str, Any] = {}
         self._of_run = {name: value for name, value in config.items() if name.rpartition(".")[2] not in owned}
 
     @property
@@ -77,11 +79,14 @@ class Model:
 
     @property
     def option_owners(self) -> dict[str, type]:
-        """The sets of options that may be set after training: ``sampling``, ``reading`` and ``writing``."""
-        return {"sampling": self.family.Sampling, "reading": self.domain.Reading, "writing": self.domain.Writing}
+        """The sets of options that may be set after training: ``sampling``, ``reading``, ``writing``, and ``asking`` if the model
+        may be given any part."""
+        owners = {"sampling": self.family.Sampling, "reading": self.domain.Reading, "writing": self.domain.Writing}
+        return owners | ({"asking": self.domain.Asking} if filling.can_fill(self.family) else {})
 
     def configure(self, **options: Any) -> None:
-        """Set options of drawing (such as ``temperature``), reading and writing, until they are set again; ``save`` keeps them.
+        """Set options of drawing (such as ``temperature``), reading and writing, until they are set again; ``save`` keeps them. And
+        what is asked of samples (such as ``chords``), which it does not keep.
 
         Raises:
             BadInput: there is no such option, or a value is invalid.
@@ -94,10 +99,23 @@ class Model:
         """
         mine = split_options(options, self.option_owners, f"The model ({self.family.name} on {self.domain.name})")
         self.family.sampling = self._sampling(mine["sampling"])
+        if mine.get("asking"):
+            self._asked |= mine["asking"]
+            self._asking({})  # checked
         if mine["reading"]:
             self.domain = self.domain.read_with(mine["reading"])
         if mine["writing"]:
             self.domain = self.domain.written_with(mine["writing"])
+
+    def _asking(self, options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Options of ``Sampling`` among these, and what is asked of samples, an instance of ``domain.Asking``; None: nothing."""
+        owners = {"sampling": self.family.Sampling} | (
+            {"asking": self.domain.Asking} if "asking" in self.option_owners else {}
+        )
+        mine = split_options(options, owners, f"The model ({self.family.name} on {self.domain.name})")
+        values = self._asked | mine.get("asking", {})
+        asking = validate(self.domain.Asking, values, f'the domain "{self.domain.name}"') if values else None
+        return mine["sampling"], asking
 
     def _sampling(self, options: dict[str, Any]) -> Any:
         checked = validate(self.family.Sampling, options, f'the family "{self.family.name}"')
@@ -139,7 +157,8 @@ class Model:
                 one per sample ``(n, *S)``; with rnn_nade of any number of rows, and samples have as many.
             n_steps: rows of each sample, if not those it was trained with: ``(n, C, n_steps, W)``. More take a family that can
                 continue.
-            options: of the family's ``Sampling``: ``temperature=0.9``.
+            options: of the family's ``Sampling``: ``temperature=0.9``; and, of models that may be given any part, of the domain's
+                ``Asking``: ``chords="Am F C G"``.
 
         Raises:
             BadInput: the family cannot sample, takes no such condition or option, or cannot make samples so long.
@@ -150,6 +169,12 @@ class Model:
         """
         self._require("sample")
         labels = self._labels(label, n)
+        options, asking = self._asking(options)
+        if asking is not None and given is None:
+            shape = self.domain.spec.shape
+            asked = Asked.nothing(n, shape, n_steps or shape[1])
+            with self.drawing(seed, options), AnyNumber():
+                return filling.filled(self.family, self.domain, asked, asking, labels)
         if n_steps is not None and n_steps != self.domain.spec.shape[1]:
             if given is not None:
                 raise BadInput("A given part and another length do not go together: continue or accompany instead.")
@@ -195,17 +220,26 @@ class Model:
         unfolding.require_continue(self.family, self.domain)
         unfolding.check_past(self.family, self.domain, past, n_steps)
         labels = self._labels(label, n)
+        options, asking = self._asking(options)
+        if asking is not None:
+            known = past[:, -(filling.PAST_BARS * self.domain.spec.bar) :].float().cpu()
+            cells, given = unfolding.padded(known, known.shape[1] + n_steps), torch.arange(known.shape[1] + n_steps)
+            mask = (given < known.shape[1]).expand(len(known), -1)
+            return self._fill(cells, mask, n, seed, labels, options, asking)[:, :, known.shape[1] :]
         many = self._taken(past)[None].expand(n, -1, -1, -1)
         with self.drawing(seed, options), AnyNumber():
             return unfolding.continuations(self.family, self.domain, many, n_steps, labels)
 
-    def accompany(self, given: Tensor, n: int = 1, seed: int = 0, **options: Any) -> Tensor:
+    def accompany(
+        self, given: Tensor, n: int = 1, seed: int = 0, tracks: Sequence[str] | None = None, **options: Any
+    ) -> Tensor:
         """n samples around the given part of a piece of any length, ``(C, rows, W)`` → ``(n, C, rows, W)``.
 
         A family that is given grids of any length sees the whole piece. Others accompany it window by window, and take the rest of
         the last window for silence.
 
         Args:
+            tracks: those that are given, of a model that may be given any; None: those that have notes.
             options: of the family's ``Sampling``.
 
         Raises:
@@ -218,9 +252,63 @@ class Model:
         >>> model.accompany(hymn[:, :16], n=2).shape  # two bars: the soprano as it was, and new voices
         torch.Size([2, 8, 16, 56])
         """
+        if filling.can_fill(self.family):
+            mask = filling.given_parts(self.domain, tracks or self.sounding_parts(given), given.shape[1])
+            return self.fill(given, mask, n, seed, **options)
         unfolding.require_given_tracks(self.family, self.domain)
         with self.drawing(seed, options), AnyNumber():
             return unfolding.accompaniments(self.family, self.domain, given, n, CHUNK)
+
+    def sounding_parts(self, x: Tensor) -> list[str]:
+        """Parts of a sample ``(C, rows, W)`` that have cells on, a plan aside."""
+        spec, names = self.domain.spec, self.domain.part_names
+        parts = x.split(list(spec.parts))
+        first = 1 if spec.plan else 0
+        return [name for name, part in list(zip(names, parts, strict=True))[first:] if part.any()]
+
+    def fill(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        n: int = 1,
+        seed: int = 0,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """n samples in which everything that is not given is drawn anew, ``(n, C, rows, W)``.
+
+        Args:
+            x: a sample of any length ``(C, rows, W)``; what it holds where nothing is given does not matter.
+            mask: which channels are given at which rows, bool ``(C, rows)``.
+            options: of the family's ``Sampling`` and of the domain's ``Asking``.
+
+        Raises:
+            BadInput: the model was not trained to be given any part, or takes no such option.
+        """
+        filling.require_fill(self.family)
+        options, asking = self._asking(options)
+        return self._fill(x, mask, n, seed, self._labels(label, n), options, asking)
+
+    def _fill(
+        self, x: Tensor, mask: Tensor, n: int, seed: int, labels: Tensor | None, options: dict[str, Any], asking: Any
+    ) -> Tensor:
+        asked = Asked(x.float().cpu().expand(n, *x.shape).clone(), mask.cpu().expand(n, *mask.shape).clone())
+        with self.drawing(seed, options), AnyNumber():
+            return filling.filled(self.family, self.domain, asked, asking, labels)
+
+    def likeliest(self, x: Tensor, k: int, mask: Tensor | None = None) -> Tensor:
+        """The k of n samples ``(n, C, rows, W)`` that the model finds most probable for the cells that are on, ``(k, …)``.
+
+        Args:
+            mask: what was given, bool ``(C, rows)``; None: nothing.
+
+        Raises:
+            BadInput: the model was not trained to be given any part.
+        """
+        filling.require_fill(self.family)
+        known = torch.zeros(x.shape[1:3], dtype=torch.bool) if mask is None else mask
+        with self.drawing(0):
+            return x[filling.likeliest(self.family, x, known.expand(len(x), -1, -1), k)]
 
     def _labels(self, label: int | str | Sequence[int | str] | Tensor | None, n: int) -> Tensor | None:
         """Class numbers ``(n,)``; None for none."""
@@ -379,13 +467,28 @@ class Model:
         return self.domain.read_whole(*(_file(path) for path in paths))
 
     @in_float32()
-    def read_given(self, path: str | Path, keep: Keep = "all") -> tuple[Tensor, Writer]:
+    def read_given(
+        self, path: str | Path, keep: Keep = "all", given: Sequence[str] | None = None
+    ) -> tuple[Tensor, Writer]:
         """A file as one sample of any length ``(C, rows, W)``, and what writes samples beside it; see ``Domain.read_given``.
 
         Raises:
             BadInput: what, where, what to do.
         """
-        return self.domain.read_given(_file(path), keep)
+        return self.domain.read_given(_file(path), keep, given)
+
+    @in_float32()
+    def read_region(
+        self, path: str | Path, parts: Sequence[str] | None = None, bars: tuple[int, int | None] = (1, None)
+    ) -> tuple[Tensor, Tensor, Writer]:
+        """A file as one sample, the mask of all but a region of it, and what writes samples in that region; see
+        ``Domain.read_region``.
+
+        Raises:
+            BadInput: what, where, what to do.
+        """
+        filling.require_fill(self.family)
+        return self.domain.read_region(_file(path), parts, bars)
 
     def around(
         self,

@@ -70,6 +70,12 @@ class Resolved:
         fields = dataclasses.fields(self.domain.Reading)
         return self.domain.Reading(**{f.name: getattr(self.domain_config, f.name) for f in fields})
 
+    @property
+    def asking(self) -> Any:
+        """What may be asked of samples, all of it open; None if the model may not be given any part."""
+        made = self.make_domain()
+        return self.domain.Asking() if made.spec.parts and self.family.capabilities.fill else None
+
     def make_domain(self) -> Domain:
         """The domain, without data."""
         return self.domain(self.domain_config, self.writing)

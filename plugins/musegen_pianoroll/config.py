@@ -66,8 +66,9 @@ class PianorollConfig(PianorollReading):
         "what a model is given: names of tracks; past, which is all bars but the last; or any: in training any bars of any tracks, "
         "so that one model writes, continues, accompanies and fills in (rnn_nade)",
     )
-    chords: bool = option(
-        False, "chords found in the music come before its notes in every step, so that they may be asked for (rnn_nade)"
+    plan: Literal["none", "chords"] = option(
+        "none",
+        "chords: those found in the music come before its notes in every step, so that they may be asked for (rnn_nade)",
     )
     labels: Literal["none", "mode", "folder"] = option(
         "none", "classes: mode (major or minor, by key profile of the piece) or folder (subfolders of the data)"
@@ -98,8 +99,8 @@ class PianorollConfig(PianorollReading):
             or self.plan_octave + 11 + self.transpose > self.highest_pitch
         ):
             raise BadInput(
-                f"chords=true needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved by "
-                f"transpose={self.transpose} semitones: use a wider range, or chords=false."
+                f"plan=chords needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved by "
+                f"transpose={self.transpose} semitones: use a wider range, or plan=none."
             )
         numerator, denominator = self.signature
         if self.file_metre:
@@ -117,12 +118,21 @@ class PianorollConfig(PianorollReading):
 
     def reading(self, given: Sequence[str] = ()) -> Reading:
         """How files are read; ``given``: the tracks of them that a model is given."""
-        return Reading(self.tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None)
+        tracks = self.tracks
+        names = [track["name"] for track in self.track_list]
+        if isinstance(tracks, dict) and set(names) == set(tracks):
+            tracks = {name: tracks[name] for name in names}  # a model file knows no order of what it maps
+        return Reading(tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None)
 
     @property
     def bar_steps(self) -> int:
         numerator, denominator = self.signature
         return numerator * 4 * self.steps_per_beat // denominator
+
+    @property
+    def chords(self) -> bool:
+        """Whether chords come before notes."""
+        return self.plan == "chords"
 
     @property
     def beat_steps(self) -> int:

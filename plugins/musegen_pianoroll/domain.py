@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Keep, Spec
 from musegen.contracts.survey import Survey
@@ -23,6 +24,7 @@ from musegen.evaluation.distributions import Values, compare, merge
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
+from musegen_pianoroll.asking import PianorollAsking, asked_of
 from musegen_pianoroll.config import PianorollConfig, PianorollReading, PianorollWriting
 from musegen_pianoroll.measures.bars import Bars, measures
 from musegen_pianoroll.measures.baselines import markov_chain, random_pitches
@@ -31,7 +33,7 @@ from musegen_pianoroll.measures.heard import heard
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
 from musegen_pianoroll.opening import open_data, synthetic_data
-from musegen_pianoroll.plan import planned
+from musegen_pianoroll.plan import PLAN, planned
 from musegen_pianoroll.reading.formats import SUFFIXES
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import model_planes
@@ -73,6 +75,7 @@ class PianorollDomain(Domain):
     suffixes = (*SUFFIXES, "store.json")
     summary = "multi-track music: MIDI or Lakh pianoroll files, or a packed store"
     Config, Reading, Writing = PianorollConfig, PianorollReading, PianorollWriting
+    Asking = PianorollAsking
     config: PianorollConfig
     writing: PianorollWriting
 
@@ -100,7 +103,11 @@ class PianorollDomain(Domain):
         c = self.config
         return Spec(
             (c.n_plan + len(self.tracks) * c.n_planes, c.bars * c.bar_steps, c.highest_pitch - c.lowest_pitch + 1),
-            ("chords, track × plane" if c.chords else "track × plane", f"step (1/{c.steps_per_beat} beat)", "pitch (MIDI number)"),
+            (
+                "chords, track × plane" if c.chords else "track × plane",
+                f"step (1/{c.steps_per_beat} beat)",
+                "pitch (MIDI number)",
+            ),
             Bernoulli(),
             tuple(c.classes),
             self._given(),
@@ -133,7 +140,7 @@ class PianorollDomain(Domain):
     def _without_plan(self) -> None:
         """Networks of the domain have no part that comes first."""
         if self.config.chords:
-            raise BadInput("chords=true is for rnn_nade, which writes chords before notes: leave it out.")
+            raise BadInput("plan=chords is for rnn_nade, which writes chords before notes: leave it out.")
 
     def encoder(self, wanted: Encoder) -> nn.Module:
         self._without_plan()
@@ -219,14 +226,47 @@ class PianorollDomain(Domain):
         planes, starts = window_starts(self.config, path)
         return self._cells(self._in_range(planes, path), starts, self.config.bars * self.config.bar_steps)
 
-    def read_given(self, path: Path, keep: Keep) -> tuple[Tensor, RollWriter]:
+    def read_given(self, path: Path, keep: Keep, given: Sequence[str] | None = None) -> tuple[Tensor, RollWriter]:
         """All whole bars of the model's metre, joined; what is kept is the file itself, event by event."""
         from musegen_pianoroll.given_files import given_piece
 
         plain = RollWriter(self.config, PianorollWriting()).tracks
-        given = given_piece(self.config, path, keep, plain)
-        seen = self._in_range(given.seen, path)
-        return self._cells(seen, [0], len(seen))[0], RollWriter(self.config, self.writing, given)
+        for name in given or ():
+            if name not in (names := [track.name for track in plain]):
+                raise BadInput(f'There is no track "{name}" in this model.{did_you_mean(name, names)}')
+        piece = given_piece(self.config, path, keep, plain, given)
+        seen = self._in_range(piece.seen, path)
+        return self._cells(seen, [0], len(seen))[0], RollWriter(self.config, self.writing, piece)
+
+    def read_region(
+        self, path: Path, parts: Sequence[str] | None = None, bars: tuple[int, int | None] = (1, None)
+    ) -> tuple[Tensor, Tensor, RollWriter]:
+        """The file's notes of some tracks that begin in some bars make room for new ones; all its other events stay."""
+        from musegen_pianoroll.given_files import given_piece
+
+        names = [track.name for track in self.tracks]
+        chosen = names if parts is None else list(parts)
+        for name in chosen:
+            if name not in names:
+                raise BadInput(f'There is no track "{name}" in this model.{did_you_mean(name, names)}')
+        plain = RollWriter(self.config, PianorollWriting()).tracks
+        kept = [name for name in names if name not in chosen]
+        given = given_piece(self.config, path, "given only", plain, kept, bars)
+        cells = self._cells(self._in_range(given.seen, path), [0], len(given.seen))[0]
+        return cells, self._mask(torch.from_numpy(given.given_rows)), RollWriter(self.config, self.writing, given)
+
+    def _mask(self, given: Tensor) -> Tensor:
+        """Which channels are given, ``(tracks, rows)`` → ``(C, rows)``: chords where all tracks that have some are."""
+        pitched = torch.tensor([not track.is_drum for track in self.tracks])
+        plan = given[pitched].all(0).expand(self.config.n_plan, -1)
+        return torch.cat([plan, given.repeat_interleave(self.config.n_planes, 0)])
+
+    def asked(self, asking: PianorollAsking, asked: Asked) -> Asked:
+        return asked_of(asking, asked, self.config, self.tracks)
+
+    @property
+    def part_names(self) -> list[str]:
+        return [*[PLAN] * self.config.chords, *(track.name for track in self.tracks)]
 
     def _in_range(self, planes: np.ndarray, path: Path) -> np.ndarray:
         """Planes with all tracks moved into the pitch range by octaves; says so."""

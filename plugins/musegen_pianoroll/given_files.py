@@ -49,17 +49,28 @@ def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list
     return planes, starts
 
 
-def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[StoreTrack]) -> GivenPiece:
+def given_piece(
+    config: PianorollConfig,
+    path: Path,
+    keep: Keep,
+    tracks: list[StoreTrack],
+    given: Sequence[str] | None = None,
+    bars: tuple[int, int | None] | None = None,
+) -> GivenPiece:
     """A file as a model sees it, and event by event. What the model cannot see is said.
 
     Args:
         tracks: of the model.
+        given: names of those that it is given where it writes others at the same time; None: those of the config.
+        bars: the first and the last bar, from 1 (None: of the piece), in which it writes them, in place of the notes that begin
+            there; None: all, and ``keep`` says what becomes of the file's notes.
 
     Raises:
         BadInput: the file cannot be read, or has no bar of the model's metre, or no notes for a track that is to be given.
     """
     at_once = keep in ("given", "given only")
-    reading = config.reading(config.given if at_once else ())
+    names = [name for name in config.given if name not in ("past", "any")] if given is None else list(given)
+    reading = config.reading(names if at_once and bars is None else ())
     planes, known = read_piece(path, reading, True, config.most_bars, config.bar_steps)
     runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
     if not runs:
@@ -67,7 +78,7 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
             f"{path} has no bar of {_metre(config)}, which this model works on{_bars_it_has(known)}.{_way_out(config)}"
         )
     sounding = [track.name for track, n in zip(tracks, known["n_notes"], strict=True) if n]
-    missing = [name for name in config.given if at_once and name not in sounding and name != "past"]
+    missing = [name for name in names if at_once and name not in sounding and bars is None]
     if missing:
         raise BadInput(
             f"{path} has no notes for {' and '.join(missing)}, which this model is to be given; it has notes for "
@@ -75,11 +86,14 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
         )
     if at_once and known["chosen"]:
         warnings.warn(f"{path}: {known['chosen']}.", MusegenWarning, stacklevel=4)
-    new = np.array([not at_once or track.name not in config.given for track in tracks])
+    new = np.array([not at_once or track.name not in names for track in tracks])
     midi, ticks_per_beat = _events(path, planes, known, tracks, config)
     anew = [track.name for track, is_new, n in zip(tracks, new, known["n_notes"], strict=True) if is_new and n]
     said = [*_other_bars(config, known), *_off_grid(config, known), *([] if at_once else _no_part(known))]
-    if keep == "given only" and anew:
+    span = None if bars is None else _rows_of(bars, runs, config, path)
+    if span is not None:
+        planes, midi = _without_region(planes, midi, known, new, span, runs, config, ticks_per_beat)
+    elif keep == "given only" and anew:
         roles = {i for i, is_new in enumerate(new) if is_new}
         midi = without_notes(midi, {(s["number"], s["channel"]) for s in known["sources"] if s["role"] in roles})
         planes = planes * ~new[None, :, None, None]
@@ -109,7 +123,49 @@ def given_piece(config: PianorollConfig, path: Path, keep: Keep, tracks: list[St
         keep,
         new,
         programs,
+        span,
     )
+
+
+def _rows_of(
+    bars: tuple[int, int | None], runs: Sequence[tuple[int, int]], config: PianorollConfig, path: Path
+) -> tuple[int, int]:
+    """Rows of bars, numbers from 1, the first and the one after the last."""
+    n_bars = sum(n for _, n in runs)
+    first, last = bars[0], n_bars if bars[1] is None else bars[1]
+    if not 1 <= first <= last <= n_bars:
+        raise BadInput(f"bars={first}-{last} is invalid: {path} has bars 1 to {n_bars} of {_metre(config)}.")
+    return (first - 1) * config.bar_steps, last * config.bar_steps
+
+
+def _without_region(
+    planes: np.ndarray,
+    midi: MidiFile,
+    known: dict[str, Any],
+    new: np.ndarray,
+    span: tuple[int, int],
+    runs: Sequence[tuple[int, int]],
+    config: PianorollConfig,
+    ticks_per_beat: int,
+) -> tuple[np.ndarray, MidiFile]:
+    """Planes and events without the notes of new tracks that begin in a span of rows."""
+    rows = np.concatenate([first + np.arange(n * config.bar_steps) for first, n in runs])
+    inside = np.zeros(len(planes) + 1, bool)
+    inside[rows[slice(*span)]] = True
+    frame, onset = unpacked(planes)
+    roll = np.stack([begun(frame, onset).numpy(), onset.numpy()], 1)
+    for track, pitch, first, last in notes_of(roll):
+        if new[track] and inside[first]:
+            roll[track, :, first:last, pitch] = False
+    kept = np.packbits(roll.transpose(2, 0, 1, 3), axis=-1, bitorder="little")
+
+    def begins_inside(tick: int) -> bool:
+        step = (2 * tick * config.steps_per_beat + ticks_per_beat) // (2 * ticks_per_beat)
+        return bool(inside[min(step, len(planes))])
+
+    roles = {i for i, is_new in enumerate(new) if is_new}
+    parts = {(s["number"], s["channel"]) for s in known["sources"] if s["role"] in roles}
+    return kept, without_notes(midi, parts, begins_inside)
 
 
 def _events(

@@ -157,7 +157,12 @@ def forged(folder: Path, seed: int, n: int) -> dict[str, Any]:
         left = command_lines.half_written(where)
         outside = sorted({p.name for p in folder.iterdir()} - {*around, "now"})
         bad = code not in (0, 1, 2) or (code == 1 and not command_lines.outside(said) and "NaN" not in said)
-        bad = bad or (code and command_lines.EXCEPTION.search(said)) or megabytes > MOST_MB.get(code, 0) or "the secret" in said
+        bad = (
+            bad
+            or (code and command_lines.EXCEPTION.search(said))
+            or megabytes > MOST_MB.get(code, 0)
+            or "the secret" in said
+        )
         if bad or left or outside or marker.exists():
             wrong.append([number, str(path), command, code, megabytes, said[-400:], left, outside])
             shutil.rmtree(marker, ignore_errors=True)

@@ -279,7 +279,9 @@ def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int
     step, after = harmony.start(1), []
     for t in range(n_steps):
         # While it is drawn, the step is empty at first, and then its cells come on one by one.
-        features = harmony.now(Block(t, torch.zeros_like(x[:, :, :1]), None, torch.zeros(0)), before[:, :, t : t + 1], step)
+        features = harmony.now(
+            Block(t, torch.zeros_like(x[:, :, :1]), None, torch.zeros(0)), before[:, :, t : t + 1], step
+        )
         for c, w in x[0, :, t].nonzero().tolist():
             features = features + harmony.added(torch.tensor([c]), torch.tensor([w]))
         after.append(features)

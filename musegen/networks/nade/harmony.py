@@ -32,14 +32,14 @@ class Harmony(nn.Module):
     of_column: Tensor
     sees_plan: Tensor
 
-    def __init__(
-        self, group: Tensor, n_channels: int, n_columns: int, octave: int, span: int, n_plan: int = 0
-    ) -> None:
+    def __init__(self, group: Tensor, n_channels: int, n_columns: int, octave: int, span: int, n_plan: int = 0) -> None:
         super().__init__()
         self.octave, self.n_plan = octave, n_plan
         self.weight = nn.Parameter(torch.zeros(len(group), 2 * n_channels, octave))
         if n_plan:
-            self.plan = nn.Parameter(torch.zeros(len(group), 2 * n_plan, octave))  # of the step before, and of the present one
+            self.plan = nn.Parameter(
+                torch.zeros(len(group), 2 * n_plan, octave)
+            )  # of the step before, and of the present one
             sees = torch.ones(len(group), 2, 1)
             sees[group < n_plan, 1] = 0
             self.register_buffer("sees_plan", sees.repeat_interleave(n_plan, 1), persistent=False)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musegen.contracts.asked import Faults
 from musegen.networks.nade.absolute import Absolute
 from musegen.networks.nade.choice import draw_step, step_noise
 from musegen.networks.nade.recurrent import Backwards, Recurrent, initial_state, recurrent_network, through
@@ -21,6 +22,8 @@ from musegen.reporting import each, several
 
 __all__ = ["Memory", "RecurrentNADE"]
 
+TRIES = 24
+"""How often a step is drawn at most where rules are to be kept."""
 FEW = 16
 """Samples up to which drawing has too little work per call for several threads: waiting for each other costs more."""
 
@@ -155,6 +158,8 @@ class RecurrentNADE(nn.Module):
         given: Given | None = None,
         top_p: float = 1.0,
         leading: int = 1,
+        allowed: Tensor | None = None,
+        faults: Faults | None = None,
     ) -> Tensor:
         """``n_steps`` more steps ``(B, C, n_steps, W)``: exact draws given what ``memory`` knows.
 
@@ -163,6 +168,8 @@ class RecurrentNADE(nn.Module):
             top_p: below 1, only the most probable choices of the next cell on, which together have this probability, are drawn
                 from (nucleus sampling, Holtzman et al. 2020, 1904.09751).
             leading: samples that share the default generator; see ``step_noise``.
+            allowed: cells that may come on, bool ``(C, n_steps, W)``; given ones may be others. None: all may.
+            faults: a step that breaks rules is drawn again, up to ``TRIES`` times in all; the one that breaks fewest stays.
         """
         n = len(memory.row)
         given = self._given(given, n, n_steps)
@@ -174,12 +181,24 @@ class RecurrentNADE(nn.Module):
                 now = None if given is None else given.since(i)
                 if now is not None:
                     row, free = now.cells[:, :, :1], ~self.cells.of_channels(now.mask[:, :, :1])[:, 0]
+                may = free if allowed is None else free & self.cells.flat(allowed[None, :, i : i + 1])[:, 0]
                 context, state = self._context(row, memory, condition, [part[:, i : i + 1] for part in ahead])
                 step = Block(memory.step, row, now, context[:, 0])
-                for term, before in zip(terms, memory.terms, strict=True):
-                    term.begin(step, before)
-                noise = step_noise(n, len(self.cells), row.device, leading)
-                drawn = draw_step(terms, self.cells, row, free, noise, temperature, top_p)
+                drawn, fewest = row, None
+                for _ in range(1 if faults is None else TRIES):
+                    for term, before in zip(terms, memory.terms, strict=True):
+                        term.begin(step, before)
+                    noise = step_noise(n, len(self.cells), row.device, leading)
+                    tried = draw_step(terms, self.cells, row, may, noise, temperature, top_p)
+                    if faults is None:
+                        drawn = tried
+                        break
+                    found = faults(memory.step, memory.row, tried)
+                    better = torch.ones_like(found, dtype=torch.bool) if fewest is None else found < fewest
+                    drawn = tried.where(better[:, None, None, None], drawn)
+                    fewest = found if fewest is None else torch.minimum(found, fewest)
+                    if not fewest.any():
+                        break
                 memory = Memory(memory.step + 1, drawn, state, tuple(term.end(drawn) for term in terms))
                 rows.append(drawn)
         return torch.cat(rows, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -42,6 +42,7 @@ class GivenPiece:
         keep: as of ``Domain.read_given``.
         new: tracks that the model writes, bool ``(tracks,)``.
         programs: General MIDI programs of the piece's tracks, by name.
+        span: rows in which it writes them, the first and the one after the last; None: all.
     """
 
     midi: MidiFile
@@ -55,6 +56,7 @@ class GivenPiece:
     keep: Keep
     new: np.ndarray
     programs: dict[str, int] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
 
     @property
     def _at_once(self) -> bool:
@@ -75,7 +77,14 @@ class GivenPiece:
     def seen(self) -> np.ndarray:
         """What the model sees of it, packed ``(rows, tracks, 2, 16)``: whole bars of its metre, of tracks that it is given."""
         planes = self.planes[self.steps]
-        return planes * ~self.new[None, :, None, None] if self._at_once else planes
+        return planes * ~self.new[None, :, None, None] if self._at_once and self.span is None else planes
+
+    @cached_property
+    def given_rows(self) -> np.ndarray:
+        """Which tracks are given at which rows, bool ``(tracks, rows)``."""
+        given = np.ones((len(self.new), len(self.steps)), bool)
+        given[self.new, slice(*(self.span or (None, None)))] = False
+        return given
 
     @cached_property
     def roll(self) -> Tensor:
@@ -97,7 +106,12 @@ class GivenPiece:
         if self._at_once:
             placed = rolls.new_zeros(*rolls.shape[:3], self.n_steps, rolls.shape[4])
             new = torch.from_numpy(self.new)[:, None, None, None]
-            placed[:, :, :, torch.from_numpy(self.steps[:rows])] = rolls[:, :, :, :rows] & new
+            first, last = self.span or (0, rows)
+            rolls = rolls[:, :, :, first:last] & new
+            if self.span is not None:  # what is held from before is the piece's own, and goes on by itself
+                onset = rolls[:, :, 1]
+                rolls = torch.stack([begun(rolls[:, :, 0] | onset, onset), onset], 2)
+            placed[:, :, :, torch.from_numpy(self.steps[first:last])] = rolls
             return placed
         after = rolls[:, :, :, len(self.steps) :].clone()
         # A note that the model holds over the last bar line begins again, so that the given notes end as they were given.
@@ -171,15 +185,34 @@ class GivenPiece:
         return {drums: int(np.median(own or every or [VELOCITY])) for drums, own in found.items()}
 
 
-def without_notes(midi: MidiFile, parts: set[tuple[int, int]]) -> MidiFile:
+def without_notes(
+    midi: MidiFile, parts: set[tuple[int, int]], begun_at: Callable[[int], bool] = lambda tick: True
+) -> MidiFile:
     """A file without the notes of some parts; tracks of which nothing sounds any more are left out, but for the first.
 
     Args:
         parts: (number of the track from 1, channel).
+        begun_at: whether notes that begin at a tick are left out; all are.
     """
     tracks, ends = [], []
     for number, (events, end) in enumerate(zip(midi.tracks, midi.ends, strict=True), 1):
-        left = [event for event in events if not (0x80 <= event[1][0] < 0xA0 and (number, event[1][0] & 0xF) in parts)]
+        left: list[Event] = []
+        open_notes: dict[
+            tuple[int, int], list[bool]
+        ] = {}  # of each channel and pitch, oldest first: whether it is left out
+        for tick, event in events:
+            if 0x80 <= event[0] < 0xB0 and (number, event[0] & 0xF) in parts:
+                key = event[0] & 0xF, event[1]
+                if event[0] >= 0xA0:  # pressure on a key
+                    out = any(open_notes.get(key, ()))
+                elif event[0] >= 0x90 and event[2]:
+                    out = begun_at(tick)
+                    open_notes.setdefault(key, []).append(out)
+                else:
+                    out = open_notes[key].pop(0) if open_notes.get(key) else begun_at(tick)
+                if out:
+                    continue
+            left.append((tick, event))
         sounds = any(0x90 <= event[0] < 0xA0 for _, event in left)
         if len(left) == len(events) or sounds or number == 1:
             tracks.append(left)

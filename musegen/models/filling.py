@@ -1,0 +1,83 @@
+"""Samples that are drawn as somebody asks: with parts given, and with what the rest shall be.
+
+Functions here draw: whoever calls them sets the generators and ``family.sampling``, and takes gradients off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from musegen.contracts.asked import Asked
+from musegen.contracts.domain import Domain
+from musegen.contracts.family import Family
+from musegen.errors import BadInput, did_you_mean
+from musegen.plugins import registry
+
+__all__ = ["PAST_BARS", "can_fill", "filled", "given_parts", "likeliest", "require_fill"]
+
+PAST_BARS = 16
+"""Bars of a past that decide how it goes on where something is asked for."""
+
+
+def can_fill(family: Family) -> bool:
+    return family.capabilities.fill
+
+
+def require_fill(family: Family) -> None:
+    """Refuse what needs a model that may be given any part.
+
+    Raises:
+        BadInput: this one may not.
+    """
+    if not can_fill(family):
+        able = [f.name for f in registry().working_families() if f.capabilities.fill]
+        raise BadInput(
+            f'This model of the family "{family.name}" was not trained to be given any part: train {" or ".join(able)} with the '
+            "domain's option given=any, or use one that ships (musegen models)."
+        )
+
+
+def given_parts(domain: Domain, names: Sequence[str], n_rows: int) -> Tensor:
+    """The mask of parts as a whole, bool ``(C, rows)``.
+
+    Raises:
+        BadInput: there is no such part, or none is left to draw.
+    """
+    known = list(domain.part_names)
+    for name in names:
+        if name not in known:
+            raise BadInput(f'There is no track "{name}" in this model.{did_you_mean(name, known)}')
+    if set(names) >= set(known[1:] if domain.spec.plan else known):
+        raise BadInput("All tracks are given, so nothing is left to write: leave one out.")
+    of_part = torch.tensor([name in names for name in known])
+    return of_part.repeat_interleave(torch.tensor(domain.spec.parts))[:, None].expand(-1, n_rows)
+
+
+def filled(family: Family, domain: Domain, asked: Asked, asking: Any, label: Tensor | None) -> Tensor:
+    """Samples in which what is not given is drawn, ``(n, C, rows, W)``."""
+    if asking is not None:
+        asked = domain.asked(asking, asked)
+    return family.fill(asked, label=label).float().cpu()
+
+
+def likeliest(family: Family, x: Tensor, mask: Tensor, k: int) -> Tensor:
+    """The k samples ``(n, C, rows, W)`` that the model finds most probable for as many cells as are on, best first: their numbers.
+
+    By nats per cell that is on and not given: by nats alone the emptiest ones would win. Samples without any come last.
+
+    Args:
+        mask: what is given, bool ``(n, C, rows)``.
+    """
+    device = family.device
+    nats = -torch.cat(
+        [
+            family.log_prob(part.to(device), mask=of_part.to(device)).float().cpu()
+            for part, of_part in zip(x.split(8), mask.split(8), strict=True)
+        ]
+    )
+    on = (x * ~mask[..., None]).flatten(1).sum(1)
+    return torch.where(on > 0, nats / on.clamp(min=1), torch.inf).argsort()[:k]

@@ -1,0 +1,201 @@
+"""What may be asked of music before it is drawn: chords, a key, how full tracks are, rules of voice leading, and its form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musegen.contracts.asked import Asked, Faults
+from musegen.errors import BadInput, did_you_mean, shown
+from musegen.families.wishes import LEVELS, OPEN
+from musegen.options import option
+from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_of_text
+from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.measures.voices import FIFTH, OCTAVE, parallels, top_notes
+from musegen_pianoroll.plan import chord_planes
+from musegen_pianoroll.store.format import StoreTrack
+
+__all__ = ["PianorollAsking", "asked_of"]
+
+FRAME, ONSET = 0, 1
+
+
+@dataclass(frozen=True)
+class PianorollAsking:
+    chords: str = option(
+        "", 'the chords to write, one to a bar, "Am F C G", or bars between strokes, "Am | F G"; they repeat'
+    )
+    key: str = option(
+        "", "the key: notes of its scale, and its tonic chord in the first and the last bar: C, Am, Eb major"
+    )
+    density: dict[str, str] = option(
+        {}, "how many notes begin in the bars of a track, none, low, medium or high: Bass=high,Drums=low"
+    )
+    polyphony: dict[str, str] = option({}, "how many notes sound at once in the bars of a track: Piano=high")
+    ranges: dict[str, str] = option({}, "lowest and highest note that is written for a track: Bass=E1-G3")
+    rules: list[str] = option(
+        [],
+        "what steps are drawn anew for that break it: avoid_parallels (fifths and octaves), no_crossing (of tracks in their "
+        "order), chord_notes (on beats, notes of the chord alone)",
+    )
+
+
+def asked_of(asking: PianorollAsking, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked:
+    """Samples of which a part may be given, with what is asked of the rest.
+
+    Raises:
+        BadInput: a track, a chord, a key, a level, a note or a rule that does not exist; chords of a model that knows none.
+    """
+    n_bars = -(-asked.n_rows // config.bar_steps)
+    asked = _with_plan(asking, asked, config, n_bars)
+    levels = _levels(asking, config, tracks, n_bars)
+    allowed = _allowed(asking, asked, config, tracks)
+    return replace(asked, levels=levels, allowed=allowed, faults=_faults(asking.rules, config, tracks))
+
+
+def _with_plan(asking: PianorollAsking, asked: Asked, config: PianorollConfig, n_bars: int) -> Asked:
+    """The chords that are asked for, as a given plan, where none is given yet."""
+    if not (asking.chords or asking.key):
+        return asked
+    if asking.chords and not config.chords:
+        raise BadInput(
+            "This model was trained without chords, so chords cannot be asked for: use one with plan=chords."
+        )
+    if not config.chords:
+        return asked
+    beats = config.bar_steps // config.beat_steps
+    chords: list[list[Chord] | None] = [None] * n_bars
+    if asking.key:
+        tonic, mode = key_of_text(asking.key)
+        home = Chord(frozenset((tonic + step) % 12 for step in ((0, 4, 7) if mode == "major" else (0, 3, 7))), tonic)
+        chords[0] = chords[-1] = [home] * beats
+    if asking.chords:
+        bars = bars_of_chords(asking.chords, beats)
+        chords = [bars[i % len(bars)] for i in range(n_bars)]
+    per_step = [chord for bar in chords for chord in (bar or [Chord()] * beats) for _ in range(config.beat_steps)]
+    known = torch.tensor([bar is not None for bar in chords]).repeat_interleave(config.bar_steps)
+    classes, roots = (np.array([f(chord) for chord in per_step]) for f in (lambda c: c.bits, lambda c: c.root))
+    packed = chord_planes(classes, roots, config)[:, 0]  # (steps, 2, 16)
+    cells = np.unpackbits(packed, axis=-1, bitorder="little")[..., config.lowest_pitch : config.highest_pitch + 1]
+    plan = asked.cells.new_zeros(1, *asked.cells.shape[1:])
+    plan[0, : config.n_plan] = torch.from_numpy(cells).transpose(0, 1)[:, : asked.n_rows]
+    mask = torch.zeros(1, *asked.mask.shape[1:], dtype=torch.bool)
+    mask[:, : config.n_plan] = known[: asked.n_rows]
+    return asked.given(plan, mask & ~asked.mask)
+
+
+def _place(name: str, what: str, tracks: Sequence[StoreTrack]) -> int:
+    names = [track.name for track in tracks]
+    if name not in names:
+        raise BadInput(f'{what}: there is no track "{shown(name)}".{did_you_mean(name, names)}')
+    return names.index(name)
+
+
+def _levels(
+    asking: PianorollAsking, config: PianorollConfig, tracks: Sequence[StoreTrack], n_bars: int
+) -> Tensor | None:
+    """Levels of each channel and bar: of onsets for density, of frames for polyphony."""
+    if not (asking.density or asking.polyphony):
+        return None
+    found = torch.full((config.n_plan + len(tracks) * config.n_planes, n_bars), OPEN)
+    for what, plane, wanted in (("density", ONSET, asking.density), ("polyphony", FRAME, asking.polyphony)):
+        if wanted and plane >= config.n_planes:
+            raise BadInput(f"{what} needs a model of planes=frame+onset.")
+        for name, level in wanted.items():
+            if level not in LEVELS:
+                raise BadInput(f'{what}: "{shown(level)}" is no level: use {", ".join(LEVELS)}.')
+            found[config.n_plan + _place(name, what, tracks) * config.n_planes + plane] = LEVELS.index(level)
+    return found
+
+
+def _allowed(
+    asking: PianorollAsking, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]
+) -> Tensor | None:
+    """Cells of notes of the key, and in the ranges asked for."""
+    if not (asking.key or asking.ranges):
+        return None
+    pitch = torch.arange(config.lowest_pitch, config.highest_pitch + 1)
+    found = torch.ones(asked.cells.shape[1], len(pitch), dtype=torch.bool)
+    channels = [config.n_plan + i * config.n_planes for i in range(len(tracks))]
+    if asking.key:
+        tonic, mode = key_of_text(asking.key)
+        in_scale = torch.isin((pitch - tonic) % 12, torch.tensor(SCALES[mode]))
+        pitched = [c for c, track in zip(channels, tracks, strict=True) if not track.is_drum]
+        for first, n in [(0, config.n_plan), *((c, config.n_planes) for c in pitched)]:
+            found[first : first + n] &= in_scale
+    for name, text in asking.ranges.items():
+        first = channels[_place(name, "ranges", tracks)]
+        low, high = _range(text)
+        found[first : first + config.n_planes] &= (pitch >= low) & (pitch <= high)
+    return found[:, None].expand(-1, asked.n_rows, -1)
+
+
+def _range(text: str) -> tuple[int, int]:
+    """Lowest and highest MIDI pitch of E1-G3 or 28-55."""
+    from musegen_pianoroll.chord_symbols import ACCIDENTALS, LETTERS
+
+    import re
+
+    ends = re.fullmatch(r"(.+?)-(-?\d+|[A-G].*)", text)
+    pitches = []
+    for end in ends.groups() if ends else ():
+        note = re.fullmatch(r"([A-G])(#|♯|b|♭)?(-?\d)", end)
+        if note:
+            pitches.append(12 * (int(note[3]) + 1) + LETTERS[note[1]] + ACCIDENTALS[note[2] or ""])
+        elif end.isdecimal():
+            pitches.append(int(end))
+    if len(pitches) != 2 or not 0 <= pitches[0] <= pitches[1] <= 127:
+        raise BadInput(
+            f'ranges: "{shown(text)}" is no range: write the lowest and the highest note, such as E1-G3 or 28-55.'
+        )
+    return pitches[0], pitches[1]
+
+
+def _faults(rules: Sequence[str], config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Faults | None:
+    """How many rules a step breaks."""
+    known: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]] = {
+        "avoid_parallels": _parallels,
+        "no_crossing": _crossings,
+        "chord_notes": lambda before, now, frame, plan, step: _foreign(frame, plan, step, config),
+    }
+    for rule in rules:
+        if rule not in known:
+            raise BadInput(f'rules: there is no rule "{shown(rule)}".{did_you_mean(rule, list(known))}')
+    if not rules:
+        return None
+    if "chord_notes" in rules and not config.chords:
+        raise BadInput("The rule chord_notes needs a model that was trained with plan=chords.")
+    pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
+
+    def faults(step: int, before: Tensor, row: Tensor) -> Tensor:
+        then, now = (top_notes(x[:, pitched] > 0) for x in (before, row))  # (n, tracks, 1)
+        parts = [known[rule](then, now, row[:, pitched] > 0, row[:, : config.n_plan] > 0, step) for rule in rules]
+        return torch.stack(parts).sum(0)
+
+    return faults
+
+
+def _parallels(before: Tensor, now: Tensor, frame: Tensor, plan: Tensor, step: int) -> Tensor:
+    top = torch.cat([before, now], 2)
+    return parallels(top, FIFTH) + parallels(top, OCTAVE)
+
+
+def _crossings(before: Tensor, now: Tensor, frame: Tensor, plan: Tensor, step: int) -> Tensor:
+    above, below = now[:, :-1, 0], now[:, 1:, 0]
+    return ((above >= 0) & (below >= 0) & (above < below)).sum(1)
+
+
+def _foreign(frame: Tensor, plan: Tensor, step: int, config: PianorollConfig) -> Tensor:
+    """Notes on a beat whose names are not in its chord ``(n,)``; none where there is no chord."""
+    if step % config.beat_steps:
+        return torch.zeros(len(frame), dtype=torch.int64, device=frame.device)
+    of_class = (torch.arange(config.lowest_pitch, config.highest_pitch + 1, device=frame.device) % 12)[:, None] == (
+        torch.arange(12, device=frame.device)
+    )
+    in_chord = (plan[:, 0, 0].float() @ of_class.float()) > 0  # (n, 12)
+    sounding = frame[:, :, 0].sum(1).float() @ of_class.float()
+    return torch.where(in_chord.any(1), (sounding * ~in_chord).sum(1).long(), 0)
