@@ -186,7 +186,7 @@ def _bars(text: str | None) -> tuple[int, int | None]:
     if text is None:
         return 1, None
     first, dash, last = text.partition("-")
-    if not first.isdecimal() or not (last.isdecimal() or (dash and not last)) and dash:
+    if not first.isdecimal() or (not (last.isdecimal() or (dash and not last)) and dash):
         raise BadInput(f"--bars {text} is invalid: write the first and the last bar, as 5-8, or one bar.")
     return int(first), int(last) if last else (None if dash else int(first))
 

@@ -9,10 +9,24 @@ from typing import Self
 import torch
 from torch import Tensor
 
-__all__ = ["Asked", "Faults"]
+__all__ = ["Asked", "Faults", "Section"]
 
 Faults = Callable[[int, Tensor, Tensor], Tensor]
 """How many rules a row breaks: its number, the row before it ``(B, C, 1, W)`` and the row ``(B, C, 1, W)`` → ``(B,)``."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that are drawn together.
+
+    Attributes:
+        first, last: the first row, and the one after the last.
+        like: the first row of an earlier section that returns here, varied; None: it is new.
+    """
+
+    first: int
+    last: int
+    like: int | None
 
 
 @dataclass(frozen=True)
@@ -22,8 +36,8 @@ class Asked:
     Attributes:
         cells: of samples ``(n, C, rows, W)``; what is not given does not matter.
         mask: which channels are given at which rows, bool ``(n, C, rows)``.
-        levels: how full each bar of each channel shall be, places in ``musegen.families.wishes.LEVELS``, int64 ``(C, bars)``; −1: as
-            the model likes. None: all are.
+        levels: how full each bar of each channel shall be, places in ``musegen.families.wishes.LEVELS``, int64 ``(C, bars)``; −1:
+            as the model likes. None: all are.
         allowed: cells that may be on where nothing is given, bool ``(C, rows, W)``; None: all may.
         faults: rows that break rules are drawn anew, a few times; None: there are no rules.
     """

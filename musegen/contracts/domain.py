@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from musegen.contracts.asked import Asked
+from musegen.contracts.asked import Asked, Section
 from musegen.contracts.dataset import Dataset
 from musegen.contracts.piece import Joining, Piece, Writer, tiled
 from musegen.contracts.survey import Survey
@@ -64,8 +64,8 @@ class Spec:
         given: cells that may be given as a condition, as slabs (axis, first, last + 1): tracks, a first bar, a half.
         bar: rows of a sample that unfolds in time, from its first row on, after which the metre repeats; 0: it has none.
         octave: columns after which columns of one class return, as notes of one name do; 0: there are no such classes.
-        parts: how many channels each part has, as each track of a piece, if any part may be given at any rows; empty: what ``given``
-            says is given.
+        parts: how many channels each part has, as each track of a piece, if any part may be given at any rows; empty: what
+            ``given`` says is given.
         plan: channels, the first ones, that say what the others will be, as chords do of notes: of each row they come first.
 
     >>> from musegen.contracts.domain import Spec
@@ -376,8 +376,8 @@ class Domain(ABC):
 
         Returns:
             The file in the model's terms ``(C, rows, W)``; which channels are given at which rows, bool ``(C, rows)``: all but the
-            region; and a writer, which puts what samples hold in the region in the place of what the file holds there, and keeps all
-            else as it is.
+            region; and a writer, which puts what samples hold in the region in the place of what the file holds there, and keeps
+            all else as it is.
 
         Raises:
             BadInput: what, where, what to do.
@@ -396,6 +396,19 @@ class Domain(ABC):
             BadInput: something is asked that cannot be.
         """
         return asked
+
+    def sections(self, asking: Any, n_rows: int) -> tuple[list[Section], float]:
+        """Rows that are drawn together, one after the other, and the share of parts and bars of a section that returns which are
+        drawn anew.
+
+        Raises:
+            BadInput: a form is asked for that so many rows cannot have.
+        """
+        return [Section(0, n_rows, None)], 0.0
+
+    def ending(self, asking: Any, x: Tensor, asked: Asked) -> Asked | None:
+        """How samples that were drawn ``(n, C, rows, W)`` are to be drawn anew towards their end; None: they stay."""
+        return None
 
     def read_with(self, options: Mapping[str, Any]) -> Self:
         """The domain with other options of ``Reading``, by name; those that are not named stay as they are.

@@ -230,12 +230,16 @@ class Family(nn.Module, ABC):
         those of ``asked.cells``, with any number of rows."""
         raise TypeError(f"{self.name} cannot fill in")
 
-    def log_prob(self, x: Tensor, n_samples: int = 1, mask: Tensor | None = None) -> Tensor:
-        """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``.
+    def rest_log_prob(self, x: Tensor, mask: Tensor) -> Tensor:
+        """log p of what is not given of grids ``(B, C, any number of rows, W)``, nats, ``(B,)``, of families that ``fill``.
 
         Args:
-            mask: of families that ``fill``: what is given, bool ``(B, C, rows)``, so that the rest is what the probability is of.
+            mask: what is given, bool ``(B, C, rows)``.
         """
+        raise TypeError(f"{self.name} cannot fill in")
+
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log p(x), or a lower bound from ``n_samples`` draws per example, nats, ``(B,)``."""
         raise TypeError(f"{self.name} has no log-probability")
 
     def classify(self, x: Tensor) -> Tensor:

@@ -33,10 +33,10 @@ says what G is:
   (``fill``); L is then averaged over what may be asked for, and validation is of p(x), with nothing given. With ``refine`` what was
   drawn is drawn anew region by region, given the rest (block Gibbs sampling, as Huang et al. 2017, 1903.07227, section 4.2).
 
-**A plan** (``Spec.plan``, as chords are of notes) is channels whose cells come before all others of a step. They are a part that may
-be given or drawn like any other. Given as empty, they say that there is none, which is so in a quarter of training: ``log_prob`` and
-validation are p(x) of the other channels, without a plan. **Levels** of how full each bar of each channel is (``Wishes``) may be asked
-for in ``fill``; in half of training all are left open.
+**A plan** (``Spec.plan``, as chords are of notes) is channels whose cells come before all others of a step. They are a part that
+may be given or drawn like any other. Given as empty, they say that there is none, which is so in a quarter of training:
+``log_prob`` and validation are p(x) of the other channels, without a plan. **Levels** of how full each bar of each channel is
+(``Wishes``) may be asked for in ``fill``; in half of training all are left open.
 
 ``sample`` and ``log_prob`` take any number of rows.
 
@@ -55,7 +55,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -220,13 +219,14 @@ class RNNNADE(Family):
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         mask, n_steps = self.mask_of(batch.x), batch.x.shape[2]
-        x, free, levels = batch.x, 1.0, None
+        x, levels = batch.x, None
         if self.masks is not None and self.wishes is not None and self.training:
-            mask, levels = self.masks.drawn(x), self.wishes.drawn(x)
-            x, mask = self.without_plan(x, mask, torch.rand(len(x), device=x.device) < NO_PLAN)
-            free = (~mask).float().mean()  # a step of which half is given counts as half a step
+            drawn, levels = self.masks.drawn(x), self.wishes.drawn(x)
+            x, mask = self.without_plan(x, drawn, torch.rand(len(x), device=x.device) < NO_PLAN)
         elif self.spec.plan:
             x, mask = self.without_plan(x, mask)
+        # A step of which half is given counts as half a step; a plan is none of those that validation counts.
+        free = 1.0 if mask is None or not self.training else (~mask).float().mean()
         loss = -self.step_log_prob(x, batch.label, mask, levels).sum(1).mean()
         yield "network", {"loss": loss, "nats_per_step": loss / (n_steps * free)}
 
@@ -276,13 +276,16 @@ class RNNNADE(Family):
         of_cells = self.likelihood.cell_log_prob(logits, x).sum(3)  # (B, C, T)
         return (of_cells if mask is None else of_cells.masked_fill(mask, 0)).sum(1)
 
-    def log_prob(self, x: Tensor, n_samples: int = 1, mask: Tensor | None = None) -> Tensor:
-        """log p(x), or log p(x_rest | x_G) with a mask ``(B, C, T)`` of what is given, nats, ``(B,)``.
+    def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
+        """log p(x), nats, ``(B,)``; of a model that is given tracks log p(x_rest | x_G). A plan does not count: it is that of the
+        other channels.
 
-        It is exact, so ``n_samples`` changes nothing. Without a mask a plan does not count: it is that of the other channels.
+        It is exact, so ``n_samples`` changes nothing.
         """
-        if mask is None:
-            x, mask = self.without_plan(x, self.mask_of(x))
+        x, mask = self.without_plan(x, self.mask_of(x))
+        return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
+
+    def rest_log_prob(self, x: Tensor, mask: Tensor) -> Tensor:
         return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
 
     @torch.no_grad()

@@ -6,12 +6,13 @@ Functions here draw: whoever calls them sets the generators and ``family.samplin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from musegen.contracts.asked import Asked
+from musegen.contracts.asked import Asked, Section
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
 from musegen.errors import BadInput, did_you_mean
@@ -34,7 +35,7 @@ def require_fill(family: Family) -> None:
         BadInput: this one may not.
     """
     if not can_fill(family):
-        able = [f.name for f in registry().working_families() if f.capabilities.fill]
+        able = [name for name, f in registry().working_families().items() if f.capabilities.fill]
         raise BadInput(
             f'This model of the family "{family.name}" was not trained to be given any part: train {" or ".join(able)} with the '
             "domain's option given=any, or use one that ships (musegen models)."
@@ -59,9 +60,53 @@ def given_parts(domain: Domain, names: Sequence[str], n_rows: int) -> Tensor:
 
 def filled(family: Family, domain: Domain, asked: Asked, asking: Any, label: Tensor | None) -> Tensor:
     """Samples in which what is not given is drawn, ``(n, C, rows, W)``."""
-    if asking is not None:
-        asked = domain.asked(asking, asked)
-    return family.fill(asked, label=label).float().cpu()
+    if asking is None:
+        return family.fill(asked, label=label).float().cpu()
+    sections, variation = domain.sections(asking, asked.n_rows)
+    whole = domain.asked(asking, asked)
+    if len(sections) == 1:
+        x = family.fill(whole, label=label).float().cpu()
+    else:
+        x = _in_sections(family, domain, whole, sections, variation, label)
+    last = domain.ending(asking, x, whole)
+    return x if last is None else family.fill(last, label=label).float().cpu()
+
+
+def _in_sections(
+    family: Family, domain: Domain, whole: Asked, sections: Sequence[Section], variation: float, label: Tensor | None
+) -> Tensor:
+    """Sections one after the other, each given those before it."""
+    if whole.mask[:, domain.spec.plan :].any():
+        raise BadInput("A form is for new pieces: leave it out where a part of a piece is given.")
+    x = whole.cells.clone()
+    for section in sections:
+        rows = slice(section.first, section.last)
+        known = whole.mask[:, :, : section.last].clone()
+        known[:, :, : section.first] = True
+        if section.like is not None:
+            x[:, :, rows] = x[:, :, section.like : section.like + section.last - section.first]
+            known[:, :, rows] = _kept(domain, len(x), section.last - section.first, variation)
+        part = replace(
+            whole,
+            cells=x[:, :, : section.last],
+            mask=known,
+            levels=None if whole.levels is None else whole.levels[..., : -(-section.last // domain.spec.bar)],
+            allowed=None if whole.allowed is None else whole.allowed[:, : section.last],
+        )
+        x[:, :, : section.last] = family.fill(part, label=label).float().cpu()
+    return x
+
+
+def _kept(domain: Domain, n: int, n_rows: int, variation: float) -> Tensor:
+    """What stays of a section that returns, bool ``(n, C, rows)``: not some bars of some parts, nor the last bar. A plan stays."""
+    spec = domain.spec
+    n_bars = -(-n_rows // spec.bar)
+    kept = torch.rand(n, len(spec.parts), n_bars) >= variation
+    kept[:, :, -1] = False
+    if spec.plan:
+        kept[:, 0] = True
+    rows = kept.repeat_interleave(spec.bar, 2)[:, :, :n_rows]
+    return rows.repeat_interleave(torch.tensor(spec.parts), 1)
 
 
 def likeliest(family: Family, x: Tensor, mask: Tensor, k: int) -> Tensor:
@@ -75,7 +120,7 @@ def likeliest(family: Family, x: Tensor, mask: Tensor, k: int) -> Tensor:
     device = family.device
     nats = -torch.cat(
         [
-            family.log_prob(part.to(device), mask=of_part.to(device)).float().cpu()
+            family.rest_log_prob(part.to(device), of_part.to(device)).float().cpu()
             for part, of_part in zip(x.split(8), mask.split(8), strict=True)
         ]
     )

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from musegen.contracts import piece
+from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Data, Domain, Keep
-from musegen.contracts.asked import Asked
 from musegen.contracts.family import Family, require
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file

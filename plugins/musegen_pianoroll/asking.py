@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,17 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.contracts.asked import Asked, Faults
+from musegen.contracts.asked import Asked, Faults, Section
 from musegen.errors import BadInput, did_you_mean, shown
 from musegen.families.wishes import LEVELS, OPEN
 from musegen.options import option
 from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_of_text
 from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.measures.keys import correlations
 from musegen_pianoroll.measures.voices import FIFTH, OCTAVE, parallels, top_notes
 from musegen_pianoroll.plan import chord_planes
 from musegen_pianoroll.store.format import StoreTrack
 
-__all__ = ["PianorollAsking", "asked_of"]
+__all__ = ["PianorollAsking", "asked_of", "ending_of", "sections_of"]
 
 FRAME, ONSET = 0, 1
 
@@ -41,6 +43,17 @@ class PianorollAsking:
         [],
         "what steps are drawn anew for that break it: avoid_parallels (fifths and octaves), no_crossing (of tracks in their "
         "order), chord_notes (on beats, notes of the chord alone)",
+    )
+    form: str = option(
+        "", "sections as letters, AABA: a letter that returns is its first section, varied; all are of equal length"
+    )
+    repeat: int = option(0, "the first section returns, varied, after so many bars", ge=0)
+    ending: bool = option(False, "the last two bars are written anew so that the piece ends on the chord of its key")
+    variation: float = option(
+        0.25,
+        "share of bars and tracks of a section that returns which are written anew; its last bar always is",
+        ge=0,
+        le=1,
     )
 
 
@@ -78,14 +91,79 @@ def _with_plan(asking: PianorollAsking, asked: Asked, config: PianorollConfig, n
         chords = [bars[i % len(bars)] for i in range(n_bars)]
     per_step = [chord for bar in chords for chord in (bar or [Chord()] * beats) for _ in range(config.beat_steps)]
     known = torch.tensor([bar is not None for bar in chords]).repeat_interleave(config.bar_steps)
-    classes, roots = (np.array([f(chord) for chord in per_step]) for f in (lambda c: c.bits, lambda c: c.root))
-    packed = chord_planes(classes, roots, config)[:, 0]  # (steps, 2, 16)
-    cells = np.unpackbits(packed, axis=-1, bitorder="little")[..., config.lowest_pitch : config.highest_pitch + 1]
     plan = asked.cells.new_zeros(1, *asked.cells.shape[1:])
-    plan[0, : config.n_plan] = torch.from_numpy(cells).transpose(0, 1)[:, : asked.n_rows]
+    plan[0, : config.n_plan] = _plan_cells(per_step, config)[:, : asked.n_rows]
     mask = torch.zeros(1, *asked.mask.shape[1:], dtype=torch.bool)
     mask[:, : config.n_plan] = known[: asked.n_rows]
     return asked.given(plan, mask & ~asked.mask)
+
+
+def sections_of(asking: PianorollAsking, n_rows: int, config: PianorollConfig) -> list[Section]:
+    """The sections of so many rows that are drawn one after the other; one, if no form is asked for.
+
+    Raises:
+        BadInput: the form is none, or the bars cannot be shared out among its sections.
+    """
+    n_bars, bar = n_rows // config.bar_steps, config.bar_steps
+    if asking.form and asking.repeat:
+        raise BadInput("form and repeat do not go together: leave one out.")
+    if asking.form:
+        letters = asking.form.upper()
+        if not re.fullmatch("[A-Z]{1,26}", letters):
+            raise BadInput(f'form="{shown(asking.form)}" is invalid: write letters, such as AABA.')
+        length, rest = divmod(n_bars, len(letters))
+        if rest or not length:
+            raise BadInput(
+                f"form={asking.form} has {len(letters)} sections of equal length, and {n_bars} bars cannot be shared out among "
+                f"them: use --bars {max(1, length) * len(letters)}."
+            )
+    elif asking.repeat:
+        length = asking.repeat
+        letters = "A" * -(-n_bars // length)
+    else:
+        return [Section(0, n_rows, None)]
+    found = []
+    for i, letter in enumerate(letters):
+        first = letters.index(letter)
+        last = min((i + 1) * length * bar, n_rows)
+        found.append(Section(i * length * bar, last, None if first == i else first * length * bar))
+    return found
+
+
+def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked:
+    """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn, the last on the tonic chord of the key before it.
+
+    Raises:
+        BadInput: the model knows no chords, or there are fewer than three bars.
+    """
+    bar, n_rows = config.bar_steps, x.shape[2]
+    if not config.chords:
+        raise BadInput("ending needs a model that was trained with plan=chords.")
+    if n_rows < 3 * bar:
+        raise BadInput("ending needs three bars or more.")
+    of_class = torch.arange(config.lowest_pitch, config.highest_pitch + 1) % 12
+    pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
+    counts = x[:, pitched, : n_rows - 2 * bar].sum((1, 2)) @ torch.eye(12)[of_class]
+    keys = correlations(counts).argmax(1)  # (n,)
+    homes = [
+        Chord(frozenset((k % 12 + step) % 12 for step in ((0, 4, 7), (0, 3, 7))[k // 12]), k % 12)
+        for k in keys.tolist()
+    ]
+    cells, mask = x.clone(), torch.ones_like(asked.mask)
+    mask[:, :, -2 * bar :] = False
+    mask |= asked.mask  # what was given stays
+    for i, home in enumerate(homes):
+        cells[i, : config.n_plan, -bar:] = _plan_cells([home] * bar, config)
+    mask[:, : config.n_plan, -bar:] = True
+    return replace(asked, cells=cells, mask=mask)
+
+
+def _plan_cells(chords: Sequence[Chord], config: PianorollConfig) -> Tensor:
+    """The plan of a chord per step, ``(2, steps, W)``."""
+    classes, roots = np.array([chord.bits for chord in chords]), np.array([chord.root for chord in chords])
+    packed = chord_planes(classes, roots, config)[:, 0]  # (steps, 2, 16)
+    cells = np.unpackbits(packed, axis=-1, bitorder="little")[..., config.lowest_pitch : config.highest_pitch + 1]
+    return torch.from_numpy(cells).transpose(0, 1).float()
 
 
 def _place(name: str, what: str, tracks: Sequence[StoreTrack]) -> int:
@@ -137,8 +215,6 @@ def _allowed(
 def _range(text: str) -> tuple[int, int]:
     """Lowest and highest MIDI pitch of E1-G3 or 28-55."""
     from musegen_pianoroll.chord_symbols import ACCIDENTALS, LETTERS
-
-    import re
 
     ends = re.fullmatch(r"(.+?)-(-?\d+|[A-G].*)", text)
     pitches = []

@@ -99,8 +99,8 @@ class PianorollConfig(PianorollReading):
             or self.plan_octave + 11 + self.transpose > self.highest_pitch
         ):
             raise BadInput(
-                f"plan=chords needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved by "
-                f"transpose={self.transpose} semitones: use a wider range, or plan=none."
+                "plan=chords needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved "
+                f"by transpose={self.transpose} semitones: use a wider range, or plan=none."
             )
         numerator, denominator = self.signature
         if self.file_metre:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from musegen.contracts.asked import Asked
+from musegen.contracts.asked import Asked, Section
 from musegen.contracts.dataset import Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Keep, Spec
 from musegen.contracts.survey import Survey
@@ -24,7 +24,7 @@ from musegen.evaluation.distributions import Values, compare, merge
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
-from musegen_pianoroll.asking import PianorollAsking, asked_of
+from musegen_pianoroll.asking import PianorollAsking, asked_of, ending_of, sections_of
 from musegen_pianoroll.config import PianorollConfig, PianorollReading, PianorollWriting
 from musegen_pianoroll.measures.bars import Bars, measures
 from musegen_pianoroll.measures.baselines import markov_chain, random_pitches
@@ -263,6 +263,12 @@ class PianorollDomain(Domain):
 
     def asked(self, asking: PianorollAsking, asked: Asked) -> Asked:
         return asked_of(asking, asked, self.config, self.tracks)
+
+    def sections(self, asking: PianorollAsking, n_rows: int) -> tuple[list[Section], float]:
+        return sections_of(asking, n_rows, self.config), asking.variation
+
+    def ending(self, asking: PianorollAsking, x: Tensor, asked: Asked) -> Asked | None:
+        return ending_of(x, asked, self.config, self.tracks) if asking.ending else None
 
     @property
     def part_names(self) -> list[str]:

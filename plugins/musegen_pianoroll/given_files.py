@@ -99,9 +99,9 @@ def given_piece(
         planes = planes * ~new[None, :, None, None]
     _say(path, known, said, "What the file holds is written as it is." if keep != "none" else "")
     if keep == "given" and anew:
-        names = " and ".join(anew)
+        its_own = " and ".join(anew)
         warnings.warn(
-            f"{path}: its own notes for {names} stay beside those of the model. To leave them out, accompany with --replace (in "
+            f"{path}: its own notes for {its_own} stay beside those of the model. To leave them out, accompany with --replace (in "
             'Python, read_given with keep="given only").',
             MusegenWarning,
             stacklevel=4,

@@ -17,7 +17,7 @@ from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.measures.chords import KINDS, find_chords
 from musegen_pianoroll.store.format import PACKED, StoreTrack
 
-__all__ = ["N_PLAN", "NO_CHORD", "PLAN", "chord_planes", "found_chords", "planned", "step_chords"]
+__all__ = ["NO_CHORD", "N_PLAN", "PLAN", "chord_planes", "found_chords", "planned", "step_chords"]
 
 PLAN = "Chords"
 """What the plan is called where tracks have names."""

@@ -245,8 +245,8 @@ def test_looking_weights_up_is_the_masked_convolution(
 @given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 9), st.sampled_from([0, 2]))
 @settings(max_examples=20, deadline=None)
 def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int, seed: int, n_plan: int) -> None:
-    """As its formula says, step by step and class by class, also where the steps come in two blocks. Of a plan it also knows the step
-    before, and, but for features of the plan's own channels, the present one."""
+    """As its formula says, step by step and class by class, also where the steps come in two blocks. Of a plan it also knows the
+    step before, and, but for features of the plan's own channels, the present one."""
     torch.manual_seed(seed)
     group = torch.tensor([0, 2])
     harmony, x = Harmony(group, 3, 9, 4, 5, n_plan).double(), torch.randint(2, (1, 3, n_steps, 9)).double()

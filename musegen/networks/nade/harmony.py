@@ -92,7 +92,8 @@ class Harmony(nn.Module):
         step = block.first + torch.arange(sums.shape[1], device=sums.device)
         total = (1 - self.decay[:, None] ** step) / (1 - self.decay[:, None])  # of the weights, (2, R)
         mean = sums / total.T.clamp(min=1)[:, :, None, None]
-        ring, weight = mean.flatten(2, 3), self.weight
+        weight: Tensor = self.weight
+        ring = mean.flatten(2, 3)
         if self.n_plan:
             plan = torch.cat([row, block.x], 2)[:, : self.n_plan] @ self.of_column  # (B, plan, R + 1, octave)
             both = torch.cat([plan[:, :, :-1], plan[:, :, 1:]], 1).transpose(1, 2)  # (B, R, 2·plan, octave)
