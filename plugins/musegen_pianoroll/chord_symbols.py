@@ -117,7 +117,7 @@ def bars_of_chords(text: str, beats: int) -> list[list[Chord]]:
                     f'chords="{shown(text)}" begins with {symbol}, which repeats a chord, and there is none before it.'
                 )
             assert last is not None
-            first, after = i * beats // len(symbols), (i + 1) * beats // len(symbols)
+            first, after = (-(-k * beats // len(symbols)) for k in (i, i + 1))  # the first ones last longer
             bar += [last] * (after - first)
         found.append(bar)
     if not found:

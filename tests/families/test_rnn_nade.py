@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.contracts.family import require
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig, RNNNADESampling
+from musegen.networks.nade import Given
 from musegen.probability.likelihood import Bernoulli, Gaussian
 from musegen.running.config import RunConfig
 
@@ -240,3 +243,96 @@ def test_cells_that_are_always_or_never_on_have_a_finite_bias() -> None:
     bias = family.network.step_bias.bias
     assert bool(bias.isfinite().all())
     torch.testing.assert_close(bias.detach(), torch.tensor([1e-5, 1 - 1e-5]).logit(), atol=0.01, rtol=0.01)
+
+
+def any_model(shape: tuple[int, int, int] = (4, 6, 12), plan: int = 2, **options: Any) -> RNNNADE:
+    """Of two channels of a plan, if there is one, and two parts of one channel, in bars of two rows."""
+    parts = (*([plan] if plan else []), *[1] * (shape[0] - plan))
+    spec = Spec(shape, ("channel", "row", "column"), Bernoulli(), bar=2, octave=12, parts=parts, plan=plan)
+    family = RNNNADE(RNNNADEConfig(**({"units": 8, "hidden": 8, "features": 8, "depth": 0} | options)), spec, {})
+    with torch.no_grad():
+        for p in family.parameters():
+            p.copy_(0.5 * torch.randn_like(p))
+    return family.eval()
+
+
+@pytest.mark.parametrize("refine", [0, 2])
+@pytest.mark.parametrize("rows", [6, 9])
+def test_what_is_given_comes_back_and_the_rest_is_drawn(refine: int, rows: int) -> None:
+    torch.manual_seed(0)
+    family = any_model()
+    family.sampling = RNNNADESampling(refine=refine)
+    cells = torch.bernoulli(torch.full((5, 4, rows, 12), 0.3))
+    mask = torch.rand(5, 4, rows) < 0.5
+    allowed = torch.rand(4, rows, 12) < 0.7
+    found = family.fill(Asked(cells, mask, allowed=allowed))
+    assert torch.equal(found * mask[..., None], cells * mask[..., None])
+    assert not (found * ~mask[..., None] * ~allowed).any()
+    assert 0 < float((found * ~mask[..., None]).mean()) < 1
+    everything = torch.ones_like(mask)
+    assert torch.equal(family.fill(Asked(cells, everything)), cells)
+
+
+def test_rows_that_are_given_whole_are_passed_over_and_change_nothing() -> None:
+    """The middle is drawn as if one had gone through all rows, with the noise of the middle."""
+    torch.manual_seed(0)
+    family = any_model()
+    cells = torch.bernoulli(torch.full((3, 4, 10, 12), 0.3))
+    mask = torch.ones(3, 4, 10, dtype=torch.bool)
+    mask[:, 1:3, 4:6] = False
+    family.sampling = RNNNADESampling(temperature=0.0)
+    quick = family.fill(Asked(cells, mask))
+    given = Given.of(cells, mask)
+    slow = family.network.draw(10, family.network.start(3), 0.0, family.condition(3, 10), given)
+    assert torch.equal(quick, slow)
+
+
+def test_steps_that_break_rules_are_drawn_again() -> None:
+    torch.manual_seed(0)
+    family = any_model()
+
+    seen = []
+
+    def faults(step: int, before: Tensor, row: Tensor) -> Tensor:
+        """An odd number of cells."""
+        seen.append((step, before))
+        return row.flatten(1).sum(1) % 2
+
+    nothing = Asked.nothing(30, family.spec.shape, 8)
+    kept, free = (family.fill(replace(nothing, faults=rule)) for rule in (faults, None))
+    assert not (kept.sum((1, 3)) % 2).any()
+    assert (free.sum((1, 3)) % 2).any()
+    assert [step for i, (step, _) in enumerate(seen) if not i or seen[i - 1][0] != step] == list(range(8))
+    assert all(torch.equal(before[:, :, 0], kept[:, :, step - 1]) for step, before in seen if step)
+
+
+def test_the_rest_has_a_probability_and_a_plan_does_not_count() -> None:
+    family = any_model()
+    x = torch.bernoulli(torch.full((3, 4, 6, 12), 0.3))
+    mask = torch.rand(3, 4, 6) < 0.5
+    logits = family.network(x, family.condition(3, 6), mask)
+    of_cells = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    torch.testing.assert_close(family.rest_log_prob(x, mask), (of_cells.sum(3) * ~mask).flatten(1).sum(1))
+    other = x.clone()
+    other[:, :2] = 1 - other[:, :2]
+    torch.testing.assert_close(family.log_prob(x), family.log_prob(other))
+    mask = torch.zeros(3, 4, 6, dtype=torch.bool)
+    mask[:, :2] = True
+    silent = x.clone()
+    silent[:, :2] = 0
+    torch.testing.assert_close(family.log_prob(x), family.rest_log_prob(silent, mask))
+
+
+def test_a_model_learns_to_fill_in_what_only_the_future_says() -> None:
+    """The last row repeats the first, which nobody can know beforehand; given the last, the first is known."""
+    pattern = torch.eye(6)[torch.randint(6, (256,))]  # (n, 6)
+    x = torch.zeros(256, 2, 4, 6)
+    x[:, 0, 0] = x[:, 0, 3] = pattern
+    spec = Spec((2, 4, 6), ("channel", "row", "column"), Bernoulli(), bar=1, parts=(1, 1))
+    family = RNNNADE(RNNNADEConfig(units=24, hidden=24, features=8, depth=0, dropout=0.0, lags=[]), spec, {})
+    fit(family, x, 400)
+    mask = torch.ones(256, 2, 4, dtype=torch.bool)
+    mask[:, 0, 0] = False
+    nats = -float(family.eval().rest_log_prob(x, mask).detach().mean())
+    assert nats < 0.3  # log 6 = 1.79 without the future
+    assert float((family.fill(Asked(x, mask)) == x).float().mean()) > 0.97
