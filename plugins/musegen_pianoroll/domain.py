@@ -256,7 +256,7 @@ class PianorollDomain(Domain):
         return cells, self._mask(torch.from_numpy(given.given_rows)), RollWriter(self.config, self.writing, given)
 
     def _mask(self, given: Tensor) -> Tensor:
-        """Which channels are given, ``(tracks, rows)`` → ``(C, rows)``: chords where all tracks that have some are."""
+        """Which channels are given, ``(tracks, rows)`` → ``(C, rows)``: chords where all pitched tracks are."""
         pitched = torch.tensor([not track.is_drum for track in self.tracks])
         plan = given[pitched].all(0).expand(self.config.n_plan, -1)
         return torch.cat([plan, given.repeat_interleave(self.config.n_planes, 0)])
