@@ -10,7 +10,7 @@ import numpy as np
 from musegen.errors import BadInput
 from musegen.files import read_file
 from musegen.limits import SOUNDFONT_CAP_BYTES
-from musegen.sound.zones import INSTRUMENT, SAMPLE, Generators, Zone, joined
+from musegen.sound.zones import CUTOFF, INSTRUMENT, SAMPLE, Generators, Zone, joined
 
 __all__ = ["Sf2File"]
 
@@ -46,6 +46,15 @@ TABLES = {
 }
 
 
+MODULATOR = np.dtype(
+    [("source", "<u2"), ("target", "<u2"), ("amount", "<i2"), ("scaled_by", "<u2"), ("transform", "<u2")]
+)
+MODULATORS = {"pmod": MODULATOR, "imod": MODULATOR}
+"""Tables that a file may leave out."""
+VELOCITY = 0x0102
+"""As a modulator's source: the velocity of a note, linear, from 1 for the softest to 0 (section 8.2)."""
+
+
 class Sf2File:
     """A file of instruments.
 
@@ -64,6 +73,9 @@ class Sf2File:
         chunks = dict(_chunks(content))
         try:
             tables = {name: np.frombuffer(chunks[name], kind) for name, kind in TABLES.items()}
+            for name, kind in MODULATORS.items():
+                content_ = chunks.get(name, b"")
+                tables[name] = np.frombuffer(content_[: len(content_) // kind.itemsize * kind.itemsize], kind)
             self.values = np.frombuffer(chunks["smpl"], "<i2")
         except (KeyError, ValueError):
             raise BadInput(f"{path} is a damaged SoundFont 2 file.") from None
@@ -86,24 +98,31 @@ class Sf2File:
         if not len(found):
             raise BadInput(f"The soundfont has no program {program} in bank {bank}.")
         return [
-            joined(inner, outer)
-            for outer in self._bags("p", self._tables["phdr"]["bag"], int(found[0]), INSTRUMENT)
-            for inner in self._bags("i", self._tables["inst"]["bag"], outer[INSTRUMENT], SAMPLE)
+            joined(inner, outer, inner_darker, outer_darker)
+            for outer, outer_darker in self._bags("p", self._tables["phdr"]["bag"], int(found[0]), INSTRUMENT)
+            for inner, inner_darker in self._bags("i", self._tables["inst"]["bag"], outer[INSTRUMENT], SAMPLE)
         ]
 
-    def _bags(self, which: str, bags: np.ndarray, number: int, last: int) -> list[Generators]:
-        """Zones of a preset or an instrument; the first is for all of them if it does not end in the generator ``last``."""
-        generators = self._tables[f"{which}gen"]
-        starts = self._tables[f"{which}bag"]["generator"]
+    def _bags(
+        self, which: str, bags: np.ndarray, number: int, last: int
+    ) -> list[tuple[Generators, int]]:
+        """Zones of a preset or an instrument, and what their modulators say of velocity and the filter; the first is for all of
+        them if it does not end in the generator ``last``."""
+        generators, modulators = self._tables[f"{which}gen"], self._tables[f"{which}mod"]
+        starts = self._tables[f"{which}bag"]
         everywhere: Generators = {}
-        zones = []
+        darker_everywhere = 0
+        zones: list[tuple[Generators, int]] = []
         for bag in range(bags[number], bags[number + 1]):
-            part = generators[starts[bag] : starts[bag + 1]]
+            part = generators[starts["generator"][bag] : starts["generator"][bag + 1]]
             own = {int(n): int(a) for n, a in part}
+            of_filter = modulators[starts["modulator"][bag] : starts["modulator"][bag + 1]]
+            amounts = of_filter["amount"][(of_filter["source"] == VELOCITY) & (of_filter["target"] == CUTOFF)]
+            darker = int(amounts[-1]) if len(amounts) else darker_everywhere
             if last in own:
-                zones.append({**everywhere, **own})
+                zones.append(({**everywhere, **own}, darker))
             elif bag == bags[number]:
-                everywhere = own
+                everywhere, darker_everywhere = own, darker
         return zones
 
 

@@ -79,14 +79,17 @@ def voice_of_note(recording: Recording, key: int, velocity: int, n: int, rate_hz
     limit = len(r.values) - 1
     low, high = r.values[np.minimum(whole, limit)], r.values[np.minimum(after, limit)]
     sound = np.where(inside, low + (place - whole) * (high.astype(np.float64) - low), 0.0) / 32768
-    return _low_pass(sound * zone.level(velocity), zone, velocity, rate_hz)
+    sound = sound * zone.level(velocity)
+    total = np.zeros(n)
+    for hz, share in zone.cutoffs(key, velocity, np.arange(n) / rate_hz):
+        total += _low_pass(sound, hz, zone.quality, rate_hz) * (1 if share is None else share)
+    return total
 
 
-def _low_pass(sound: np.ndarray, zone: Zone, velocity: int, rate_hz: int) -> np.ndarray:
-    """The zone's filter: second order."""
+def _low_pass(sound: np.ndarray, cutoff_hz: float, q: float, rate_hz: int) -> np.ndarray:
+    """A filter of second order."""
     from scipy.fft import irfft, rfft  # whose last bits the notes that ship have; pieces need not wait for its import
 
-    cutoff_hz, q = zone.filter(velocity)
     if cutoff_hz >= rate_hz / 2:
         return sound
     n = 1 << len(sound).bit_length()  # silence behind, so that nothing wraps around
@@ -97,18 +100,37 @@ def _low_pass(sound: np.ndarray, zone: Zone, velocity: int, rate_hz: int) -> np.
 def shared_voice(recording: Recording, key: int, velocity: int, left: int, n: int, rate_hz: int) -> np.ndarray:
     """One zone's sound before its envelope: float32, ``(n,)`` or as long as the sample lasts.
 
-    The filter is that of ``_low_pass``, with the frequencies that the recording has before it is played at its pitch. A loop
-    goes on periodically, so one round of it is filtered as such, once the filter has forgotten how the recording began. What
-    lies between samples is interpolated linearly, at twice the recording's rate.
+    The filters are those of ``_low_pass``, with the frequencies that the recording has before it is played at its pitch; each is
+    heard for as long as it has a share. A loop goes on periodically, so one round of it is filtered as such, once the filter has
+    forgotten how the recording began. What lies between samples is interpolated linearly, at twice the recording's rate.
 
     Args:
         left: when the loop is left, in frames.
     """
     zone, step = recording.zone, recording.step(key, rate_hz)
     once, loop = _once_and_loop(recording, step * left)
+    if not len(loop):
+        n = min(n, int((2 * len(once) - 1) / (2 * step)))
+    total = np.zeros(n, np.float32)
+    for hz, share in zone.cutoffs(key, velocity, np.arange(n, dtype=np.float32) / np.float32(rate_hz)) if n else ():
+        heard = np.flatnonzero(share) if share is not None else np.array([0, n - 1])
+        first, last = int(heard[0]), int(heard[-1]) + 1
+        cutoff = hz / (step * rate_hz) if hz < rate_hz / 2 else math.inf  # in cycles per sample of the recording
+        sound = _filtered(once, loop, cutoff, zone.quality, 2 * step * last + 2)
+        place = 2 * step * np.arange(first, last)
+        whole = place.astype(np.intp)
+        low = sound[whole]
+        played = low + (place - whole).astype(np.float32) * (sound[whole + 1] - low)
+        total[first:last] += played if share is None else played * share[first:last]
+    return total * np.float32(zone.level(velocity) / 32768)
 
-    hz, q = zone.filter(velocity)
-    cutoff = hz / (step * rate_hz) if hz < rate_hz / 2 else math.inf  # in cycles per sample of the recording
+
+def _filtered(once: np.ndarray, loop: np.ndarray, cutoff: float, q: float, n: float) -> np.ndarray:
+    """What is played once, and then in a loop, through a filter, at twice the rate: float32, n samples or as long as it lasts.
+
+    Args:
+        cutoff: cycles per sample.
+    """
     settled = math.ceil(SETTLED * q / (math.pi * cutoff))
     if len(loop):
         once = np.concatenate([once, np.tile(loop, -(-settled // len(loop)))])
@@ -116,14 +138,9 @@ def shared_voice(recording: Recording, key: int, velocity: int, left: int, n: in
     once = np.concatenate([once, ahead])
     sound = _filtered_twofold(once, 1 << (len(once) + settled).bit_length(), cutoff, q)[: 2 * n_once]
     if len(loop):
-        rounds = math.ceil(max(2 * step * n + 2 - len(sound), 0) / (2 * len(loop)))
+        rounds = math.ceil(max(n - len(sound), 0) / (2 * len(loop)))
         sound = np.concatenate([sound, np.tile(_filtered_twofold(loop, len(loop), cutoff, q), rounds)])
-    sound *= np.float32(zone.level(velocity) / 32768)
-
-    place = 2 * step * np.arange(min(n, int((len(sound) - 1) / (2 * step))))
-    whole = place.astype(np.intp)
-    low = sound[whole]
-    return low + (place - whole).astype(np.float32) * (sound[whole + 1] - low)
+    return sound
 
 
 def _once_and_loop(recording: Recording, left: float) -> tuple[np.ndarray, np.ndarray]:

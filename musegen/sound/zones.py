@@ -1,8 +1,9 @@
 """What a zone of a soundfont says of its sample, in generators and modulators (SoundFont 2.04, chapters 8 and 9).
 
 A generator is a number with an amount: of cents, timecents (1,200 per doubling of a time) or centibels. Here each becomes what it
-means: keys, gains, a level, an envelope, a filter. Of modulators there are both default ones of velocity (sections 8.4.1 and
-8.4.2): softer notes are darker.
+means: keys, gains, a level, envelopes, a filter. Of modulators there are those of velocity: softer notes are quieter (section
+8.4.1), and darker where a font says by how much. Where it does not, section 8.4.2 has them darker by 2,400 cents; synthesisers such
+as FluidSynth leave that out, and so do we, because fonts are made by ear with them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ __all__ = ["FULL_FALL_DB", "OFFSETS", "Generators", "Zone", "joined"]
 OFFSETS = {"start": (0, 4), "end": (1, 12), "loop_start": (2, 45), "loop_end": (3, 50)}
 """Of addresses of a sample: generators in samples, and in 32,768 samples."""
 CUTOFF, RESONANCE, DELAY, ATTACK, HOLD, DECAY, SUSTAIN, RELEASE = 8, 9, 33, 34, 35, 36, 37, 38
-TO_CUTOFF, PAN, MODULATION_SUSTAIN = 11, 17, 29
+TO_CUTOFF, PAN = 11, 17
+MODULATION_DELAY, MODULATION_ATTACK, MODULATION_HOLD, MODULATION_DECAY, MODULATION_SUSTAIN = 25, 26, 27, 28, 29
+MODULATION_HOLD_BY_KEY, MODULATION_DECAY_BY_KEY = 31, 32
 HOLD_BY_KEY, DECAY_BY_KEY, INSTRUMENT, KEYS, VELOCITIES, ATTENUATION = 39, 40, 41, 43, 44, 48
 COARSE, FINE, SAMPLE, MODES, SCALE, CLASS, ROOT = 51, 52, 53, 54, 56, 57, 58
 DEFAULTS = {
@@ -28,13 +31,17 @@ DEFAULTS = {
     HOLD: -12000,
     DECAY: -12000,
     RELEASE: -12000,
+    MODULATION_DELAY: -12000,
+    MODULATION_ATTACK: -12000,
+    MODULATION_HOLD: -12000,
+    MODULATION_DECAY: -12000,
     SCALE: 100,
     ROOT: -1,
 }
 NOT_ADDED = {*(n for pair in OFFSETS.values() for n in pair), KEYS, VELOCITIES, INSTRUMENT, SAMPLE, MODES, CLASS, ROOT}
 """Generators that a preset's zone may not add to its instrument's (section 9.4)."""
-VELOCITY_TO_CUTOFF = -2400
-"""Cents that the softest note's filter is lower."""
+FILTER_STEP = 600
+"""Cents between filters that a moving one is made of; a moving cutoff lies between two of them."""
 LONGEST_CENTS = 8000
 FULL_FALL_DB = 100.0
 """Decay and release times are those of a fall by so much."""
@@ -49,12 +56,14 @@ class Zone:
         sample: its number.
         generators: instrument's and preset's together, by number.
         keys, velocities: lowest and highest.
+        velocity_to_cutoff: cents that the softest note's filter is lower (−2400, say) or higher.
     """
 
     sample: int
     generators: Generators
     keys: tuple[int, int]
     velocities: tuple[int, int]
+    velocity_to_cutoff: int = 0
 
     def __getitem__(self, number: int) -> int:
         return self.generators.get(number, DEFAULTS.get(number, 0))
@@ -73,12 +82,39 @@ class Zone:
         """0.4 dB per 0.1 dB of attenuation is what synthesisers do since the first one; velocity goes in by its square."""
         return 10 ** (-0.4 * self[ATTENUATION] / 200) * (velocity / 127) ** 2
 
-    def filter(self, velocity: int) -> tuple[float, float]:
-        """Where the cutoff stays, in Hz, infinite if the filter is open, and quality (0 dB: a Butterworth filter)."""
-        cents = self[CUTOFF] + self[TO_CUTOFF] * (1 - min(max(self[MODULATION_SUSTAIN], 0), 1000) / 1000)
-        cents += VELOCITY_TO_CUTOFF * (1 - velocity / 127)
-        hz = math.inf if cents >= DEFAULTS[CUTOFF] else 8.176 * 2 ** (cents / 1200)
-        return hz, 10 ** ((max(self[RESONANCE], 0) / 10 - 3.01) / 20)
+    @property
+    def quality(self) -> float:
+        """Of the filter; 0 dB: a Butterworth filter."""
+        return 10 ** ((max(self[RESONANCE], 0) / 10 - 3.01) / 20)
+
+    def cutoffs(self, key: int, velocity: int, time_s: np.ndarray) -> list[tuple[float, np.ndarray | None]]:
+        """Where the filter's cutoff is over time: fixed ones in Hz, infinite for an open filter, and the share of each at each time
+        ``(n,)``, float32, which are 1 together; None for one that is all.
+
+        The modulation envelope (section 9.1.7) moves the cutoff; between two fixed filters, half an octave apart, it is a mixture
+        of both. That the envelope falls once the note is let go is left out.
+        """
+        base = self[CUTOFF] + self.velocity_to_cutoff * (1 - velocity / 127)
+        if not self[TO_CUTOFF]:
+            return [(_hertz(base), None)]
+        cents = base + self[TO_CUTOFF] * self._modulation(key, time_s)
+        place = np.minimum(cents, DEFAULTS[CUTOFF]) / FILTER_STEP
+        first, last = (int(f(place_)) for f, place_ in ((math.floor, place.min()), (math.ceil, place.max())))
+        if np.ptp(place) < 1e-3:
+            return [(_hertz(float(cents[0])), None)]
+        shares = [(k, np.clip(1 - np.abs(place - k), 0, 1).astype(np.float32)) for k in range(first, last + 1)]
+        return [(_hertz(FILTER_STEP * k), share) for k, share in shares if share.any()]
+
+    def _modulation(self, key: int, time_s: np.ndarray) -> np.ndarray:
+        """The modulation envelope, 0 to 1, of a note that is held: it rises along a convex curve and falls along a line."""
+        delay, attack = _seconds(self[MODULATION_DELAY]), _seconds(self[MODULATION_ATTACK])
+        hold = _seconds(self[MODULATION_HOLD] + self[MODULATION_HOLD_BY_KEY] * (60 - key))
+        decay = _seconds(self[MODULATION_DECAY] + self[MODULATION_DECAY_BY_KEY] * (60 - key))
+        rising = np.clip((time_s - delay) / max(attack, 1e-4), 0, 1)
+        convex = np.clip(1 + 40 / 96 * np.log10(np.maximum(rising, 1e-9)), 0, 1)
+        sustain = min(max(self[MODULATION_SUSTAIN], 0), 1000) / 1000
+        fallen = np.clip((time_s - delay - attack - hold) / max(decay, 1e-4), 0, sustain)
+        return convex - fallen
 
     @property
     def release_s(self) -> float:
@@ -98,20 +134,29 @@ class Zone:
         return rising * np.exp(fallen_db * (-math.log(10) / 20))
 
 
-def joined(inner: Generators, outer: Generators) -> Zone:
-    """A zone of an instrument within one of a preset, whose amounts are added to the instrument's (section 9.4)."""
+def joined(inner: Generators, outer: Generators, inner_darker: int = 0, outer_darker: int = 0) -> Zone:
+    """A zone of an instrument within one of a preset, whose amounts are added to the instrument's (section 9.4).
+
+    Args:
+        inner_darker, outer_darker: cents that the softest note's filter is lower, as the zones' modulators say.
+    """
     both = dict(inner)
     for number, amount in outer.items():
         if number not in NOT_ADDED:
             both[number] = both.get(number, DEFAULTS.get(number, 0)) + amount
     keys, velocities = (_common(inner.get(n), outer.get(n)) for n in (KEYS, VELOCITIES))
-    return Zone(inner[SAMPLE], both, keys, velocities)
+    return Zone(inner[SAMPLE], both, keys, velocities, inner_darker + outer_darker)
 
 
 def _common(inner: int | None, outer: int | None) -> tuple[int, int]:
     """Keys or velocities that both zones take; an amount holds the lowest in its lower byte and the highest in its upper one."""
     ranges = [(amount & 0xFF, amount >> 8 & 0xFF) for amount in (inner, outer) if amount is not None]
     return max([0, *(r[0] for r in ranges)]), min([127, *(r[1] for r in ranges)])
+
+
+def _hertz(cents: float) -> float:
+    """Absolute cents to Hz; infinite from where a filter is open."""
+    return math.inf if cents >= DEFAULTS[CUTOFF] else 8.176 * 2 ** (cents / 1200)
 
 
 def _seconds(cents: int) -> float:
