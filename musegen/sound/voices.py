@@ -112,11 +112,14 @@ def shared_voice(recording: Recording, key: int, velocity: int, left: int, n: in
     if not len(loop):
         n = min(n, int((2 * len(once) - 1) / (2 * step)))
     total = np.zeros(n, np.float32)
-    for hz, share in zone.cutoffs(key, velocity, np.arange(n, dtype=np.float32) / np.float32(rate_hz)) if n else ():
+    parts = zone.cutoffs(key, velocity, np.arange(n, dtype=np.float32) / np.float32(rate_hz)) if n else []
+    # In cycles per sample of the recording.
+    cutoffs = [hz / (step * rate_hz) if hz < rate_hz / 2 else math.inf for hz, _ in parts]
+    filtered = _Filtered(once, loop, zone.quality, min(cutoffs, default=math.inf))
+    for cutoff, (_, share) in zip(cutoffs, parts, strict=True):
         heard = np.flatnonzero(share) if share is not None else np.array([0, n - 1])
         first, last = int(heard[0]), int(heard[-1]) + 1
-        cutoff = hz / (step * rate_hz) if hz < rate_hz / 2 else math.inf  # in cycles per sample of the recording
-        sound = _filtered(once, loop, cutoff, zone.quality, 2 * step * last + 2)
+        sound = filtered.at(cutoff, 2 * step * last + 2)
         place = 2 * step * np.arange(first, last)
         whole = place.astype(np.intp)
         low = sound[whole]
@@ -125,22 +128,31 @@ def shared_voice(recording: Recording, key: int, velocity: int, left: int, n: in
     return total * np.float32(zone.level(velocity) / 32768)
 
 
-def _filtered(once: np.ndarray, loop: np.ndarray, cutoff: float, q: float, n: float) -> np.ndarray:
-    """What is played once, and then in a loop, through a filter, at twice the rate: float32, n samples or as long as it lasts.
+class _Filtered:
+    """What is played once, and then in a loop, through filters, at twice its rate; its spectra are there once for all of them.
 
     Args:
-        cutoff: cycles per sample.
+        q: of the filters.
+        lowest: of their cutoffs, in cycles per sample: it decides how long they remember how the recording began.
     """
-    settled = math.ceil(SETTLED * q / (math.pi * cutoff))
-    if len(loop):
-        once = np.concatenate([once, np.tile(loop, -(-settled // len(loop)))])
-    n_once, ahead = len(once), np.resize(loop, GUARD) if len(loop) else np.zeros(GUARD, np.int16)
-    once = np.concatenate([once, ahead])
-    sound = _filtered_twofold(once, 1 << (len(once) + settled).bit_length(), cutoff, q)[: 2 * n_once]
-    if len(loop):
-        rounds = math.ceil(max(n - len(sound), 0) / (2 * len(loop)))
-        sound = np.concatenate([sound, np.tile(_filtered_twofold(loop, len(loop), cutoff, q), rounds)])
-    return sound
+
+    def __init__(self, once: np.ndarray, loop: np.ndarray, q: float, lowest: float) -> None:
+        self.q, settled = q, math.ceil(SETTLED * q / (math.pi * lowest))
+        if len(loop):
+            once = np.concatenate([once, np.tile(loop, -(-settled // len(loop)))])
+        self.n_once, ahead = len(once), np.resize(loop, GUARD) if len(loop) else np.zeros(GUARD, np.int16)
+        self.n = 1 << (len(once) + GUARD + settled).bit_length()
+        self.once = rfft(np.concatenate([once, ahead]).astype(np.float32), self.n)
+        self.n_loop = len(loop)
+        self.loop = rfft(loop.astype(np.float32), len(loop)) if len(loop) else None
+
+    def at(self, cutoff: float, n: float) -> np.ndarray:
+        """Float32, n samples or as long as it lasts."""
+        sound = _twofold(self.once, self.n, cutoff, self.q)[: 2 * self.n_once]
+        if self.loop is None:
+            return sound
+        rounds = math.ceil(max(n - len(sound), 0) / (2 * self.n_loop))
+        return np.concatenate([sound, np.tile(_twofold(self.loop, self.n_loop, cutoff, self.q), rounds)])
 
 
 def _once_and_loop(recording: Recording, left: float) -> tuple[np.ndarray, np.ndarray]:
@@ -159,14 +171,14 @@ def _once_and_loop(recording: Recording, left: float) -> tuple[np.ndarray, np.nd
     return np.concatenate([once, np.tile(loop, rounds), r.values[r.loop_end : r.end]]), loop[:0]
 
 
-def _filtered_twofold(values: np.ndarray, n: int, cutoff: float, q: float) -> np.ndarray:
-    """A recording, low-passed, at twice its rate: ``(m,)``, silent up to ``n`` ≥ m and then anew, to float32 ``(2 n,)``.
+def _twofold(spectrum: np.ndarray, n: int, cutoff: float, q: float) -> np.ndarray:
+    """A recording of n samples, low-passed, at twice its rate: spectrum ``(n // 2 + 1,)`` to float32 ``(2 n,)``.
 
     Args:
         cutoff: cycles per sample.
     """
     f = (np.arange(n // 2 + 1) / (n * cutoff)).astype(np.float32)
-    spectrum = rfft(values.astype(np.float32), n) / (1 - f**2 + 1j * (f / np.float32(q)))
+    spectrum = spectrum / (1 - f**2 + 1j * (f / np.float32(q)))
     if n % 2 == 0:
         spectrum[-1] /= 2  # it stands for both of its signs now
     return irfft(spectrum, 2 * n) * np.float32(2)

@@ -40,7 +40,7 @@ DEFAULTS = {
 }
 NOT_ADDED = {*(n for pair in OFFSETS.values() for n in pair), KEYS, VELOCITIES, INSTRUMENT, SAMPLE, MODES, CLASS, ROOT}
 """Generators that a preset's zone may not add to its instrument's (section 9.4)."""
-FILTER_STEP = 600
+FILTER_STEP = 900
 """Cents between filters that a moving one is made of; a moving cutoff lies between two of them."""
 LONGEST_CENTS = 8000
 FULL_FALL_DB = 100.0
@@ -91,7 +91,7 @@ class Zone:
         """Where the filter's cutoff is over time: fixed ones in Hz, infinite for an open filter, and the share of each at each time
         ``(n,)``, float32, which are 1 together; None for one that is all.
 
-        The modulation envelope (section 9.1.7) moves the cutoff; between two fixed filters, half an octave apart, it is a mixture
+        The modulation envelope (section 9.1.7) moves the cutoff; between two fixed filters, three quarters of an octave apart, it is a mixture
         of both. That the envelope falls once the note is let go is left out.
         """
         base = self[CUTOFF] + self.velocity_to_cutoff * (1 - velocity / 127)

@@ -109,8 +109,8 @@ def test_the_modulation_envelope_moves_the_filter(way: str, tmp_path: Path) -> N
     for at_s in (0.5, 1.25, 1.5, 1.75, 2.5):
         octaves = 2 - 4 * np.clip(at_s - 1, 0, 1)  # of the cutoff above the sine
         expected = -10 * np.log10(1 + 2 ** (-4 * octaves))  # Butterworth, of second order
-        # It is the loudest of 9 ms to either side, in which the level falls by up to .4 dB.
-        assert level_db(sound, at_s) == pytest.approx(expected, abs=1.0), at_s
+        # It is the loudest of 9 ms to either side, in which the level falls by up to .4 dB, and a mixture of two filters.
+        assert level_db(sound, at_s) == pytest.approx(expected, abs=1.3), at_s
 
 
 def test_zones_answer_to_their_keys_and_velocities(tmp_path: Path) -> None:
