@@ -157,8 +157,8 @@ def accompany(
     loaded = source.load(model, "accompany", options)
     keep: Keep = "given only" if replace else "given"
     if filling.can_fill(loaded.family):
-        whole, _ = loaded.read_given(given, "all")
-        sounding = _listed(tracks) or loaded.sounding_parts(whole)
+        sounding = _listed(tracks) or loaded.sounding_parts(loaded.read_given(given, "all")[0])
+        filling.given_parts(loaded.domain, sounding, 1)
         part, writer = loaded.read_given(given, keep, sounding)
         samples = loaded.accompany(part, n, seed, sounding)
         folder.write(writer, writer.pieces(samples), names)

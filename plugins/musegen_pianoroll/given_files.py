@@ -77,6 +77,7 @@ def given_piece(
         raise BadInput(
             f"{path} has no bar of {_metre(config)}, which this model works on{_bars_it_has(known)}.{_way_out(config)}"
         )
+    span = None if bars is None else _rows_of(bars, runs, config, path)
     sounding = [track.name for track, n in zip(tracks, known["n_notes"], strict=True) if n]
     missing = [name for name in names if at_once and name not in sounding and bars is None]
     if missing:
@@ -90,7 +91,6 @@ def given_piece(
     midi, ticks_per_beat = _events(path, planes, known, tracks, config)
     anew = [track.name for track, is_new, n in zip(tracks, new, known["n_notes"], strict=True) if is_new and n]
     said = [*_other_bars(config, known), *_off_grid(config, known), *([] if at_once else _no_part(known))]
-    span = None if bars is None else _rows_of(bars, runs, config, path)
     if span is not None:
         planes, midi = _without_region(planes, midi, known, new, span, runs, config, ticks_per_beat)
     elif keep == "given only" and anew:

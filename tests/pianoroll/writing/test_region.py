@@ -144,7 +144,9 @@ def test_outside_the_region_nothing_changes(
     assert free[:, 16 * (first - 1) : 16 * last].any()
     assert not free[:, : 16 * (first - 1)].any()
     assert not free[:, 16 * last :].any()
-    assert torch.equal(mask[:2], mask[2:].all(0).expand(2, -1))  # chords are drawn where something is that may play them
+    assert torch.equal(
+        mask[:2], mask[2:].all(0).expand(2, -1)
+    )  # chords are drawn where something is that may play them
 
 
 def test_bars_and_tracks_that_are_not_there_are_refused(tmp_path: Path) -> None:
