@@ -33,7 +33,21 @@ def by_fluidsynth(midi: pretty_midi.PrettyMIDI) -> np.ndarray:
     """Mono ``(frames,)``."""
     with tempfile.TemporaryDirectory() as folder:
         midi.write(f"{folder}/a.mid")
-        command = ["fluidsynth", "-ni", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(RATE), "-F", f"{folder}/a.wav", str(FONT)]
+        command = [
+            "fluidsynth",
+            "-ni",
+            "-R",
+            "0",
+            "-C",
+            "0",
+            "-g",
+            "0.5",
+            "-r",
+            str(RATE),
+            "-F",
+            f"{folder}/a.wav",
+            str(FONT),
+        ]
         subprocess.run([*command, f"{folder}/a.mid"], check=True, capture_output=True)
         return np.asarray(soundfile.read(f"{folder}/a.wav")[0]).mean(1)
 
@@ -53,7 +67,9 @@ def spectrum(sound: np.ndarray) -> np.ndarray:
     """Mel power in decibels ``(bands, frames)``."""
     import librosa
 
-    return librosa.power_to_db(librosa.feature.melspectrogram(y=sound.astype(np.float32), sr=RATE, n_mels=64), top_db=None)
+    return librosa.power_to_db(
+        librosa.feature.melspectrogram(y=sound.astype(np.float32), sr=RATE, n_mels=64), top_db=None
+    )
 
 
 def mel_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -106,7 +122,11 @@ def main() -> None:
         result["centroid_semitones"][name] = 12 * np.log2(ours / theirs)
     apart = np.abs(list(result["centroid_semitones"].values()))
     result["centroid_median"], result["centroid_worst"] = float(np.median(apart)), float(apart.max())
-    print(json.dumps({key: value for key, value in result.items() if key.startswith("centroid_") and key != "centroid_semitones"}))
+    print(
+        json.dumps(
+            {key: value for key, value in result.items() if key.startswith("centroid_") and key != "centroid_semitones"}
+        )
+    )
     print(sorted(result["centroid_semitones"].items(), key=lambda item: -abs(item[1]))[:8])
     out.write_text(json.dumps(result, indent=1) + "\n")
 

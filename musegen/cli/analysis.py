@@ -234,10 +234,14 @@ def export(
             help="A default of drawing or writing, as key=value: temperature=0.9; repeatable.",
         ),
     ] = [],  # noqa: B006
+    half: Annotated[
+        bool,
+        Parameter(negative="", help="Weights in half precision, in half the space; they are computed with in full."),
+    ] = False,
     source: SourceOptions = Source(),  # noqa: B008
 ) -> None:
     """Write a model as one file, which every command accepts in place of the run folder."""
     loaded = source.load(model)
     loaded.configure(**parse_assignments(set_))
-    loaded.save(file)
+    loaded.save(file, half)
     print(plain(f"Wrote {file}"))

@@ -67,7 +67,8 @@ class Model:
     def __init__(self, family: Family, domain: Domain, config: dict[str, object], run: Run | None = None) -> None:
         self.family, self.domain, self.run = family.eval(), domain, run
         owned = {f.name for part in (*self.option_owners.values(), family.Config, domain.Config) for f in fields(part)}
-        self._asked: dict[str, Any] = {}
+        asked = config.get("asking", {})
+        self._asked: dict[str, Any] = dict(asked) if isinstance(asked, dict) else {}
         self._of_run = {name: value for name, value in config.items() if name.rpartition(".")[2] not in owned}
 
     @property
@@ -75,7 +76,7 @@ class Model:
         """Every option, flat, as in ``config.yaml``."""
         family, domain = self.family, self.domain
         own = {"family": family.config, "domain": domain.config, "sampling": family.sampling, "writing": domain.writing}
-        return self._of_run | flat_options(own)
+        return self._of_run | flat_options(own) | ({"asking": dict(self._asked)} if self._asked else {})
 
     @property
     def option_owners(self) -> dict[str, type]:
@@ -85,8 +86,8 @@ class Model:
         return owners | ({"asking": self.domain.Asking} if filling.can_fill(self.family) else {})
 
     def configure(self, **options: Any) -> None:
-        """Set options of drawing (such as ``temperature``), reading and writing, until they are set again; ``save`` keeps them. And
-        what is asked of samples (such as ``chords``), which it does not keep.
+        """Set options of drawing (such as ``temperature``), of what is asked of samples (such as ``rules``), of reading and writing,
+        until they are set again; ``save`` keeps them.
 
         Raises:
             BadInput: there is no such option, or a value is invalid.
@@ -561,8 +562,11 @@ class Model:
             raise because_of(error, f"The folder {folder} cannot be written: {error.strerror}.") from None
         return piece.save(pieces, folder, names or [f"sample_{i:03d}" for i in range(len(x))])
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, half: bool = False) -> None:
         """Write the model as one file, which ``load`` reads anywhere.
+
+        Args:
+            half: weights in half precision, in half the space.
 
         Raises:
             BadInput: the place cannot be written to.
@@ -572,7 +576,7 @@ class Model:
             need["file"] = Path(need["file"]).name
         if config.get("init") is not None:
             config["init"] = Path(config["init"]).name
-        save_model_file(user_path(path), self.family.state_dict(), config, needed)
+        save_model_file(user_path(path), self.family.state_dict(), config, needed, half)
 
 
 def _file(path: str | Path) -> Path:

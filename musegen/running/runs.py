@@ -52,10 +52,13 @@ class Resolved:
     sampling: Any
     writing: Any
     data: str | None
+    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What is asked of every sample, unless something else is: options of ``Domain.Asking``, without those left open."""
 
     def as_dict(self) -> dict[str, Any]:
         """Flat and plain, as in ``config.yaml``; an option that two owners set differently is there once for each."""
         flat = {"format": FORMAT, "family": self.family.name, "domain": self.domain.name, "data": self.data}
+        flat |= {"asking": dict(self.asked)} if self.asked else {}
         owners = {
             "family": self.family_config,
             "domain": self.domain_config,
@@ -72,9 +75,9 @@ class Resolved:
 
     @property
     def asking(self) -> Any:
-        """What may be asked of samples, all of it open; None if the model may not be given any part."""
+        """What may be asked of samples, with what is asked of all; None if the model may not be given any part."""
         made = self.make_domain()
-        return self.domain.Asking() if made.spec.parts and self.family.capabilities.fill else None
+        return self.domain.Asking(**self.asked) if made.spec.parts and self.family.capabilities.fill else None
 
     def make_domain(self) -> Domain:
         """The domain, without data."""
@@ -133,12 +136,19 @@ def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: boo
     """
     options = dict(flat)
     check_format(options.pop("format", None), where)
+    asked = options.pop("asking", {})
     try:
         family, domain, data = options.pop("family"), options.pop("domain"), options.pop("data", None)
     except KeyError as missing:
         raise BadInput(f"{where} is damaged: it names no {missing.args[0]}.") from None
     provide(needed, family, domain, where, run)
-    return resolve(family, domain, options, data)
+    resolved = resolve(family, domain, options, data)
+    if not asked:
+        return resolved
+    if not isinstance(asked, dict):
+        raise BadInput(f"{where} is damaged: asking is no set of options.")
+    validate(resolved.domain.Asking, asked, f'the domain "{domain}"')
+    return dataclasses.replace(resolved, asked=asked)
 
 
 class State(enum.StrEnum):

@@ -103,9 +103,7 @@ class Sf2File:
             for inner, inner_darker in self._bags("i", self._tables["inst"]["bag"], outer[INSTRUMENT], SAMPLE)
         ]
 
-    def _bags(
-        self, which: str, bags: np.ndarray, number: int, last: int
-    ) -> list[tuple[Generators, int]]:
+    def _bags(self, which: str, bags: np.ndarray, number: int, last: int) -> list[tuple[Generators, int]]:
         """Zones of a preset or an instrument, and what their modulators say of velocity and the filter; the first is for all of
         them if it does not end in the generator ``last``."""
         generators, modulators = self._tables[f"{which}gen"], self._tables[f"{which}mod"]

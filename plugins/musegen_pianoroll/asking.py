@@ -48,7 +48,9 @@ class PianorollAsking:
         "", "sections as letters, AABA: a letter that returns is its first section, varied; all are of equal length"
     )
     repeat: int = option(0, "the first section returns, varied, after so many bars", ge=0)
-    ending: bool = option(False, "the last two bars are written anew so that the piece ends on the chord of its key")
+    ending: bool = option(
+        False, "the last two bars are written anew so that they lead to the chord of the key, from its dominant"
+    )
     variation: float = option(
         0.25,
         "share of bars and tracks of a section that returns which are written anew; its last bar always is",
@@ -131,7 +133,8 @@ def sections_of(asking: PianorollAsking, n_rows: int, config: PianorollConfig) -
 
 
 def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked:
-    """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn, the last on the tonic chord of the key before it.
+    """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn: the last on the tonic chord of the key before it, the beat
+    before it on the dominant.
 
     Raises:
         BadInput: the model knows no chords, or there are fewer than three bars.
@@ -152,9 +155,12 @@ def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence
     cells, mask = x.clone(), torch.ones_like(asked.mask)
     mask[:, :, -2 * bar :] = False
     mask |= asked.mask  # what was given stays
+    beat = config.beat_steps
     for i, home in enumerate(homes):
-        cells[i, : config.n_plan, -bar:] = _plan_cells([home] * bar, config)
-    mask[:, : config.n_plan, -bar:] = True
+        fifth = (home.root + 7) % 12
+        dominant = Chord(frozenset((fifth + step) % 12 for step in (0, 4, 7)), fifth)
+        cells[i, : config.n_plan, -bar - beat :] = _plan_cells([dominant] * beat + [home] * bar, config)
+    mask[:, : config.n_plan, -bar - beat :] = True
     return replace(asked, cells=cells, mask=mask)
 
 

@@ -153,7 +153,8 @@ def test_an_ending_is_the_chord_of_the_key_before_it() -> None:
     last = ending_of(x, before, CONFIG, DOMAIN.tracks)
     assert last.mask[:, :, :32].all()
     assert not last.mask[:, 2:, 32:].any()
-    assert last.mask[:, :2].sum(2).tolist() == [[48, 48], [48, 48]]
+    assert last.mask[:, :2].sum(2).tolist() == [[52, 52], [52, 52]]
+    assert [classes(last.cells[i, 0, 47]) for i in range(2)] == [{7, 11, 2}, {4, 8, 11}]
     assert [classes(last.cells[i, 0, 60]) for i in range(2)] == [{0, 4, 7}, {9, 0, 4}]
     assert torch.equal(last.cells[:, 2:], x[:, 2:])
 
