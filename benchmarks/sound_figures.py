@@ -5,8 +5,8 @@
 
 Five pieces of game music are written at a fixed velocity and played by both, FluidSynth without reverb and chorus. ``mel_db``: mean
 absolute difference of 64-band mel spectra in decibels, over frames that are louder than −50 dB below the loudest, once the median
-difference of level is taken off. ``centroid_semitones``: of single notes of every program of General MIDI, how far the centre of the
-spectrum lies off.
+difference of level is taken off. ``centroid_semitones``: of single notes of a third of General MIDI's programs and five drums, how
+far the centre of the spectrum lies off.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ COMMANDS = {
     "data build": ["data", "build", "pianoroll", ".", "--out", "store", "--workers", "2"],
     "data info": ["data", "info", "."],
     "continue": ["continue", "chorale", "piece.mid", "--bars", "1", "--out", "longer"],
-    "accompany": ["accompany", "harmony", "piece.mid", "--out", "accompanied"],
+    "accompany": ["accompany", "chorale", "piece.mid", "--tracks", "Soprano", "--out", "accompanied"],
     "reconstruct": ["reconstruct", "run", "piece.mid", "--out", "again"],
     "train in two processes": [*TRAIN, "--processes", "2", "--out", "together"],
     "plugin check": ["plugin", "check", "image", "--set", "widths=[4]"],

@@ -86,8 +86,8 @@ class Model:
         return owners | ({"asking": self.domain.Asking} if filling.can_fill(self.family) else {})
 
     def configure(self, **options: Any) -> None:
-        """Set options of drawing (such as ``temperature``), of what is asked of samples (such as ``rules``), of reading and writing,
-        until they are set again; ``save`` keeps them.
+        """Set options of drawing (such as ``temperature``), of what is asked of samples (such as ``rules``), of reading and
+        writing, until they are set again; ``save`` keeps them.
 
         Raises:
             BadInput: there is no such option, or a value is invalid.
@@ -166,7 +166,7 @@ class Model:
 
         >>> import musegen
         >>> musegen.load("chorale").sample(2, seed=0, n_steps=8, temperature=0.9).shape  # a bar of eighths, four voices
-        torch.Size([2, 8, 8, 56])
+        torch.Size([2, 10, 8, 60])
         """
         self._require("sample")
         labels = self._labels(label, n)
@@ -216,7 +216,7 @@ class Model:
         >>> past, writer = model.read_given(bundled("chorales") / "bwv253.mid")
         >>> new = model.continue_(past, n_steps=8, n=2)
         >>> past.shape, new.shape
-        (torch.Size([8, 88, 56]), torch.Size([2, 8, 8, 56]))
+        (torch.Size([10, 88, 60]), torch.Size([2, 10, 8, 60]))
         """
         unfolding.require_continue(self.family, self.domain)
         unfolding.check_past(self.family, self.domain, past, n_steps)
@@ -248,10 +248,10 @@ class Model:
 
         >>> import musegen
         >>> from musegen.data.bundled import bundled
-        >>> model = musegen.load("harmony")
-        >>> hymn, writer = model.read_given(bundled("chorales") / "bwv253.mid", keep="given")
-        >>> model.accompany(hymn[:, :16], n=2).shape  # two bars: the soprano as it was, and new voices
-        torch.Size([2, 8, 16, 56])
+        >>> model = musegen.load("chorale")
+        >>> hymn, writer = model.read_given(bundled("chorales") / "bwv253.mid", "given", ["Soprano"])
+        >>> model.accompany(hymn[:, :32], 2, tracks=["Soprano"]).shape  # four bars: the soprano as it was, and new voices
+        torch.Size([2, 10, 32, 60])
         """
         if filling.can_fill(self.family):
             mask = filling.given_parts(self.domain, tracks or self.sounding_parts(given), given.shape[1])
@@ -510,6 +510,10 @@ class Model:
         Raises:
             BadInput: what, where, what to do.
         """
+        if filling.can_fill(self.family):
+            sounding = self.sounding_parts(self.read_given(path, "all")[0])
+            whole, writer = self.read_given(path, "given", sounding)
+            return self.accompany(whole, n, seed, sounding, **options), writer
         unfolding.require_given(self.family, self.domain)
         if not self.domain.spec.bar:
             return self.sample(n, seed, label, self.read(path)[0], **options), self.domain

@@ -133,8 +133,8 @@ def sections_of(asking: PianorollAsking, n_rows: int, config: PianorollConfig) -
 
 
 def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked:
-    """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn: the last on the tonic chord of the key before it, the beat
-    before it on the dominant.
+    """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn: the last on the tonic chord of the key before it, the
+    beat before it on the dominant.
 
     Raises:
         BadInput: the model knows no chords, or there are fewer than three bars.

@@ -15,6 +15,9 @@ from musegen.data.bundled import bundled
 KEPT = Path(__file__).parent / "kept"
 
 
+ALONE = ("--tracks", "Soprano", "--replace")
+
+
 def notes(path: Path) -> list[tuple[Any, ...]]:
     """Every note of a MIDI file by its track, and the tempo."""
     import pretty_midi
@@ -36,9 +39,10 @@ def notes(path: Path) -> list[tuple[Any, ...]]:
     [
         ("band", ["generate", "band", "-n", 2, "--seed", 3, "--bars", 4], "sample_000.mid"),
         ("chorale", ["generate", "chorale", "-n", 2, "--seed", 3, "--bars", 4], "sample_000.mid"),
+        ("pop", ["generate", "pop", "-n", 2, "--seed", 3, "--bars", 4, "--chords", "Am F C G"], "sample_000.mid"),
         (
             "harmony",
-            ["accompany", "harmony", bundled("chorales") / "bwv253.mid", "-n", 1, "--seed", 3, "--replace"],
+            [*("accompany", "chorale", bundled("chorales") / "bwv253.mid"), *ALONE, "-n", 1, "--seed", 3],
             "bwv253_accompanied_000.mid",
         ),
     ],

@@ -1,4 +1,4 @@
-"""Commands that fill in and ask, on a model that has hardly learnt: what they write is where it should be, whatever it sounds like."""
+"""Commands that fill in and ask, on a model that has hardly learnt: what they write is where it should be."""
 
 from __future__ import annotations
 

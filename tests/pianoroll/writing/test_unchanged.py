@@ -232,8 +232,8 @@ def test_on_the_command_line(run: Callable[..., Result], tmp_path: Path) -> None
     path = tmp_path / "a.mid"
     path.write_bytes(everything())
     assert run("continue", "chorale", path, "-n", 1, "--bars", 1, "--out", "a", "--audio", "none").code == 0
-    assert run("accompany", "harmony", path, "-n", 1, "--out", "b", "--audio", "none").code == 0
-    assert run("generate", "harmony", "--given", path, "-n", 1, "--out", "c", "--audio", "none").code == 0
+    assert run("accompany", "chorale", path, "--tracks", "Soprano", "-n", 1, "--out", "b", "--audio", "none").code == 0
+    assert run("generate", "chorale", "--given", path, "-n", 1, "--out", "c", "--audio", "none").code == 0
     before = events_of(path.read_bytes())
     for name in ("a/a_continued_000", "b/a_accompanied_000", "c/sample_000"):
         after = events_of(Path(f"{name}.mid").read_bytes())
@@ -243,7 +243,7 @@ def test_on_the_command_line(run: Callable[..., Result], tmp_path: Path) -> None
     assert result.code == 2
     assert "no bar of 4/4" in result.err
     assert "use --file-metre 4/4." in result.err
-    refused = run("generate", "harmony", "--given", path, "--bars", 3, "--out", "e")
+    refused = run("generate", "chorale", "--given", path, "--bars", 3, "--out", "e")
     assert (refused.code, "do not go together" in refused.err) == (2, True)
 
 
@@ -331,10 +331,10 @@ def test_a_lakh_pianoroll_is_given_back_with_its_tempos(tmp_path: Path) -> None:
 def test_a_melody_can_be_named_and_a_wrong_name_is_refused(run: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "a.mid"
     path.write_bytes(everything())
-    options = ["-n", 1, "--audio", "none", "--overwrite"]
-    assert run("accompany", "harmony", path, "--track", "2", "--out", "a", *options).code == 0
-    assert run("accompany", "harmony", path, "--track", "flöte", "--out", "a", *options).code == 0
-    result = run("accompany", "harmony", path, "--track", "7", "--out", "a", *options)
+    options = ["-n", 1, "--tracks", "Soprano", "--audio", "none", "--overwrite"]
+    assert run("accompany", "chorale", path, "--track", "2", "--out", "a", *options).code == 0
+    assert run("accompany", "chorale", path, "--track", "flöte", "--out", "a", *options).code == 0
+    result = run("accompany", "chorale", path, "--track", "7", "--out", "a", *options)
     assert result.code == 2
     assert "2 Flöte (18 notes)" in result.err
     with pytest.raises(BadInput, match='There is no track "9"'):
