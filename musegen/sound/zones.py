@@ -91,8 +91,8 @@ class Zone:
         """Where the filter's cutoff is over time: fixed ones in Hz, infinite for an open filter, and the share of each at each time
         ``(n,)``, float32, which are 1 together; None for one that is all.
 
-        The modulation envelope (section 9.1.7) moves the cutoff; between two fixed filters, three quarters of an octave apart, it is
-        a mixture of both. That the envelope falls once the note is let go is left out.
+        The modulation envelope (section 9.1.7) moves the cutoff; between two fixed filters, three quarters of an octave apart, it
+        is a mixture of both. That the envelope falls once the note is let go is left out.
         """
         base = self[CUTOFF] + self.velocity_to_cutoff * (1 - velocity / 127)
         if not self[TO_CUTOFF]:

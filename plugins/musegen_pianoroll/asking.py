@@ -16,7 +16,7 @@ from musegen.families.wishes import LEVELS, OPEN
 from musegen.options import option
 from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_of_text
 from musegen_pianoroll.config import PianorollConfig
-from musegen_pianoroll.measures.keys import correlations
+from musegen_pianoroll.measures.keys import find_keys
 from musegen_pianoroll.measures.voices import FIFTH, OCTAVE, parallels, top_notes
 from musegen_pianoroll.plan import chord_planes
 from musegen_pianoroll.store.format import StoreTrack
@@ -146,8 +146,8 @@ def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence
         raise BadInput("ending needs three bars or more.")
     of_class = torch.arange(config.lowest_pitch, config.highest_pitch + 1) % 12
     pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
-    counts = x[:, pitched, : n_rows - 2 * bar].sum((1, 2)) @ torch.eye(12)[of_class]
-    keys = correlations(counts).argmax(1)  # (n,)
+    before = x[:, pitched, : (n_rows // bar - 2) * bar].sum(1) @ torch.eye(12)[of_class]  # (n, rows, 12)
+    keys = find_keys(before.unflatten(1, (-1, bar)).sum(2))[:, -1]  # of the bar before them
     homes = [
         Chord(frozenset((k % 12 + step) % 12 for step in ((0, 4, 7), (0, 3, 7))[k // 12]), k % 12)
         for k in keys.tolist()
