@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from musegen.engine.precision import Precision
 from musegen.limits import most_processes
 from musegen.options import option
 
-__all__ = ["EngineConfig"]
+__all__ = ["EngineConfig", "Precision"]
+
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)

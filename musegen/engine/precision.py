@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-__all__ = ["Precision", "TensorFloat32", "computing"]
+from musegen.engine.config import Precision
 
-Precision = Literal["float32", "tf32", "bf16"]
+__all__ = ["TensorFloat32", "computing"]
 
 
 class TensorFloat32:

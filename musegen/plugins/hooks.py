@@ -97,7 +97,7 @@ class Command(Offer):
 
 CORE_COMMANDS = frozenset(
     {
-        *("generate", "continue", "accompany", "reconstruct", "interpolate", "arithmetic"),
+        *("generate", "continue", "accompany", "infill", "regenerate", "reconstruct", "interpolate", "arithmetic"),
         *("train", "resume", "export"),
         *("models", "traverse", "latent", "score", "classify", "evaluate"),
         *("data", "data info"),

@@ -20,8 +20,9 @@ from musegen.contracts.family import build
 from musegen.data.arrays import ArrayDataset, View
 from musegen.data.batches import Batches
 from musegen.data.streaming import Streamed
+from musegen.engine.config import Precision
 from musegen.engine.engine import Engine
-from musegen.engine.precision import Precision, computing
+from musegen.engine.precision import computing
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
 from musegen.running.runs import resolve
