@@ -1,4 +1,5 @@
-"""``make demo``: train a small band model on the Freedoom soundtrack for a few minutes, and write new music.
+"""``make demo``: a song by a model that ships, at once; then train a small band model on the Freedoom soundtrack for a few minutes,
+and write new music.
 
 python -m musegen_pianoroll.demo [--out out] [--minutes 4.5] [--seed 0]
 """
@@ -68,6 +69,7 @@ def main() -> None:
     out = arguments.out
     started = time.monotonic()
 
+    write_song(out, arguments.seed)
     print(f"Training a VAE on the Freedoom band pieces ({bundled('freedoom')}).", flush=True)
     steps = affordable_steps(60 * arguments.minutes, arguments.seed)
     print(f"This machine does about {steps} steps in {arguments.minutes:g} minutes.", flush=True)
@@ -105,6 +107,24 @@ def main() -> None:
         ["train", "vae", "pianoroll", "FOLDER_OF_MIDI_FILES", "--out", "runs/mine"],
     ):
         print(f"  {shlex.join(['musegen', *words])}")
+
+
+def write_song(out: Path, seed: int) -> None:
+    """Eight bars of a model that ships, to given chords, and the same with a new melody in the last four."""
+    model = musegen.load("pop")
+    domain = model.domain
+    song = model.sample(1, seed, n_steps=8 * domain.spec.bar, chords="Am F C G", top_p=0.97)[0]
+    mask = torch.ones(song.shape[:2], dtype=torch.bool)
+    melody = domain.spec.plan + 2 * list(domain.part_names[1:]).index("Melody")
+    mask[melody : melody + 2, 4 * domain.spec.bar :] = False
+    again = model.fill(song, mask, seed=seed + 1, top_p=0.97)
+    for name, x in (("song", song[None]), ("song_again", again)):
+        (piece,) = model.pieces(x)
+        for suffix in ("mid", "wav", "png"):
+            piece.save(out / f"{name}.{suffix}")
+    print(
+        f"{out}/song.mid and .wav: eight bars of the model pop to the chords Am F C G; song_again has another melody from bar 5 on."
+    )
 
 
 def write_walk(model: musegen.Model, domain: PianorollDomain, samples: torch.Tensor, out: Path) -> None:

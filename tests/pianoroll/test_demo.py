@@ -31,6 +31,10 @@ def test_the_demo_makes_music(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert "notes per bar" in result.stdout
     assert "musegen generate" in result.stdout
+    song, again = (pretty_midi.PrettyMIDI(str(tmp_path / "out" / f"{name}.mid")) for name in ("song", "song_again"))
+    for track, other in zip(song.instruments, again.instruments, strict=True):
+        same = [str(note) for note in track.notes] == [str(note) for note in other.notes]
+        assert same == (track.name != "Melody")
     contents, sounding = set(), set()
     for i in range(4):
         midi = pretty_midi.PrettyMIDI(str(tmp_path / "out" / f"band_{i:02d}.mid"))
