@@ -9,7 +9,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-__all__ = ["Asked", "Faults", "Section"]
+__all__ = ["LEVELS", "OPEN", "Asked", "Faults", "Section"]
+
+LEVELS = ("none", "low", "medium", "high")
+"""How many cells of a channel are on in a bar: none, or in the lower, middle or upper third of the bars that have any."""
+OPEN = -1
+"""In the place of a level: as the model likes."""
 
 Faults = Callable[[int, Tensor, Tensor], Tensor]
 """How many rules a row breaks: its number, the row before it ``(B, C, 1, W)`` and the row ``(B, C, 1, W)`` → ``(B,)``."""
@@ -36,7 +41,7 @@ class Asked:
     Attributes:
         cells: of samples ``(n, C, rows, W)``; what is not given does not matter.
         mask: which channels are given at which rows, bool ``(n, C, rows)``.
-        levels: how full each bar of each channel shall be, places in ``musegen.families.wishes.LEVELS``, int64 ``(C, bars)``; −1:
+        levels: how full each bar of each channel shall be, places in ``LEVELS``, int64 ``(C, bars)``; −1:
             as the model likes. None: all are.
         allowed: cells that may be on where nothing is given, bool ``(C, rows, W)``; None: all may.
         faults: rows that break rules are drawn anew, a few times; None: there are no rules.

@@ -59,7 +59,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from musegen.contracts.asked import Asked
+from musegen.contracts.asked import OPEN, Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampling
@@ -67,7 +67,7 @@ from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.labels import class_vector, summed_out
 from musegen.families.masks import Masks
-from musegen.families.wishes import OPEN, Wishes
+from musegen.families.wishes import Wishes
 from musegen.networks.nade import Given, Recurrent, RecurrentNADE
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli

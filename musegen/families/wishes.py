@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LEVELS", "OPEN", "Wishes"]
+from musegen.contracts.asked import LEVELS, OPEN
 
-LEVELS = ("none", "low", "medium", "high")
-"""How many cells of a channel are on in a bar: none, or in the lower, middle or upper third of the bars that have any."""
-OPEN = -1
-"""In the place of a level: as the model likes."""
+__all__ = ["Wishes"]
+
 ALL_OPEN, ASKED = 0.5, 0.5
 """How often nothing is asked for in training; otherwise, of how many channels and of how many bars something is."""
 
@@ -18,7 +16,7 @@ ALL_OPEN, ASKED = 0.5, 0.5
 class Wishes(nn.Module):
     """Levels of samples ``(C, T, W)``, per channel and bar, as vectors that stand beside every row of the bar.
 
-    In the manner of the attribute controls of MMM and MIDI-GPT (Ens & Pasquier 2020, 2008.06048) and FIGARO (von Rütte et al. 2022,
+    In the manner of the attribute controls of MMM (Ens & Pasquier 2020, 2008.06048) and FIGARO (von Rütte et al. 2022,
     2201.10936).
 
     Args:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.contracts.asked import Asked, Faults, Section
+from musegen.contracts.asked import LEVELS, OPEN, Asked, Faults, Section
 from musegen.errors import BadInput, did_you_mean, shown
-from musegen.families.wishes import LEVELS, OPEN
 from musegen.options import option
 from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_of_text
 from musegen_pianoroll.config import PianorollConfig
@@ -49,7 +48,7 @@ class PianorollAsking:
     )
     repeat: int = option(0, "the first section returns, varied, after so many bars", ge=0)
     ending: bool = option(
-        False, "the last two bars are written anew so that they lead to the chord of the key, from its dominant"
+        False, "the last two of three bars or more are written anew so that they lead to the chord of the key, from its dominant"
     )
     variation: float = option(
         0.25,
@@ -132,18 +131,18 @@ def sections_of(asking: PianorollAsking, n_rows: int, config: PianorollConfig) -
     return found
 
 
-def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked:
+def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked | None:
     """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn: the last on the tonic chord of the key before it, the
-    beat before it on the dominant.
+    beat before it on the dominant. None, so that they stay, if there are fewer than three bars.
 
     Raises:
-        BadInput: the model knows no chords, or there are fewer than three bars.
+        BadInput: the model knows no chords.
     """
     bar, n_rows = config.bar_steps, x.shape[2]
     if not config.chords:
         raise BadInput("ending needs a model that was trained with plan=chords.")
-    if n_rows < 3 * bar:
-        raise BadInput("ending needs three bars or more.")
+    if n_rows < 3 * bar:  # no bar before them could say what the key is
+        return None
     of_class = torch.arange(config.lowest_pitch, config.highest_pitch + 1) % 12
     pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
     before = x[:, pitched, : (n_rows // bar - 2) * bar].sum(1) @ torch.eye(12)[of_class]  # (n, rows, 12)

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musegen.contracts.asked import Asked
+from musegen.contracts.asked import LEVELS, OPEN, Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
-from musegen.families.wishes import LEVELS, OPEN, Wishes
+from musegen.families.wishes import Wishes
 from musegen.probability.likelihood import Bernoulli
 from musegen.running.config import RunConfig
 

@@ -173,7 +173,7 @@ def test_on_the_command_line_with_a_model_that_ships(run: Callable[..., Result],
     few = ["--steps", 1, "--batch-size", 2, "--validate-every", 0, "--sample-every", 0]
     result = run("train", "rnn_nade", "pianoroll", songs, "--init", "chorale", "--out", "run", *few)
     assert result.code == 0, result.err
-    assert "--init chorale: 24 of 24 weights taken." in result.err.splitlines()
+    assert "--init chorale: 30 of 30 weights taken." in result.err.splitlines()
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert {
         name: config[name] for name in ("init", "units", "steps_per_beat", "tracks", "bars", "transpose", "top_p")

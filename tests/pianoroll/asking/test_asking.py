@@ -151,6 +151,8 @@ def test_an_ending_is_the_chord_of_the_key_before_it() -> None:
             x[sample, PIANO, step % 32, 36 + c] = 1
     before = Asked.nothing(2, DOMAIN.spec.shape, 64)
     last = ending_of(x, before, CONFIG, DOMAIN.tracks)
+    assert last is not None
+    assert ending_of(x[:, :, :32], before, CONFIG, DOMAIN.tracks) is None
     assert last.mask[:, :, :32].all()
     assert not last.mask[:, 2:, 32:].any()
     assert last.mask[:, :2].sum(2).tolist() == [[52, 52], [52, 52]]
