@@ -59,7 +59,7 @@ MENTIONED = [*PAGES, *(f"docs/{name}.md" for name in ("contracts", "measures", "
 
 FEW = {"--steps": "2", "--batch-size": "4", "--validate-examples": "4", "--samples": "1"}
 """Of every training."""
-LEAST = {"-n": "2", "-k": "1", "--bars": "2", "--steps": "3", "--draws": "2"}
+LEAST = {"-n": "2", "--best": "1", "-k": "1", "--bars": "2", "--steps": "3", "--draws": "2"}
 """Of every other command that says how many."""
 NARROW = {"pianoroll": {"channels": 4, "units": 8, "features": 4}, "image": {"channels": 4}, "audio": {"channels": 4}}
 """Networks of every training by domain, as far as the family and the domain have these options."""
@@ -82,6 +82,8 @@ def small(words: list[str]) -> list[str]:
     shipped = words[1:2] and words[1] in models()
     least = LEAST | ({"-n": "1"} if shipped else {})
     words = [least.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+    if "--form" in words:  # of four sections
+        words[words.index("--bars") + 1] = "4"
     if words[:2] == ["generate", "band"] and "--help" not in words:
         words += ["--bars", "1"]
     if words[0] == "evaluate":

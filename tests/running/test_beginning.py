@@ -179,12 +179,12 @@ def test_on_the_command_line_with_a_model_that_ships(run: Callable[..., Result],
         name: config[name] for name in ("init", "units", "steps_per_beat", "tracks", "bars", "transpose", "top_p")
     } == {
         "init": "chorale",
-        "units": 256,
+        "units": 192,
         "steps_per_beat": 2,
         "tracks": "voices",
         "bars": 8,
-        "transpose": 5,
-        "top_p": 0.97,
+        "transpose": 6,
+        "top_p": 0.93,
     }
     assert config["tempo_bpm"] == 120
     assert (config["steps"], config["dropout"], config["schedule"]) == (1, 0.5, "constant")
