@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,7 @@ from musegen.cli.options import (
     at_least,
     unique,
 )
-from musegen.errors import BadInput
+from musegen.errors import BadInput, MusegenWarning
 from musegen.walking import walk
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from musegen.contracts.piece import Writer
     from musegen.models.model import Model
 
+KEPT = 0.6
+"""Share of the cells of files below which ``interpolate`` says that its ends are not the files."""
 Given = Annotated[Path, Parameter(help="The piece, as a file.")]
 Tracks = Annotated[str | None, Parameter(help="Names of tracks, as Bass,Drums; all if not given.")]
 Region = Annotated[
@@ -297,10 +300,30 @@ def interpolate(
     (first, last), writer = loaded.read_whole(a, b)
     parts = [loaded.interpolate(x, y, steps, spherical) for x, y in zip(first, last, strict=True)]
     walk = torch.stack(parts, 1)  # (steps, n, *S)
+    _say_what_was_kept(loaded, torch.cat([first, last]), torch.cat([walk[0], walk[-1]]))
     pieces = [writer.pieces(x) for x in walk]
     if len(pieces[0]) > 1:  # which cannot follow each other
         pieces = [writer.pieces(x[:1]) for x in walk]
     folder.write(writer, [piece for (piece,) in pieces], names)
+
+
+def _say_what_was_kept(model: Model, originals: Tensor, rebuilt: Tensor) -> None:
+    """Warn where the ends of a walk are not the files, because the code does not hold them: what lies between cannot be, either."""
+    from musegen.probability.likelihood import Bernoulli
+
+    if not isinstance(model.domain.spec.likelihood, Bernoulli):
+        return
+    found = model.domain.discretise(rebuilt) > 0.5
+    wanted = originals > 0.5
+    both, on = int((found & wanted).sum()), int(found.sum()) + int(wanted.sum())
+    share = 2 * both / on if on else 1.0
+    if share < KEPT:
+        warnings.warn(
+            f"The ends of the walk share {share:.0%} of their cells with the files (F1): this model's code holds little of what it "
+            "was not trained on, so the walk goes between what it made of them. A model of your own files keeps more.",
+            MusegenWarning,
+            stacklevel=2,
+        )
 
 
 @app.command(group=MAKE)

@@ -48,7 +48,8 @@ class PianorollAsking:
     )
     repeat: int = option(0, "the first section returns, varied, after so many bars", ge=0)
     ending: bool = option(
-        False, "the last two of three bars or more are written anew so that they lead to the chord of the key, from its dominant"
+        False,
+        "the last two of three bars or more are written anew so that they lead to the chord of the key, from its dominant",
     )
     variation: float = option(
         0.25,
