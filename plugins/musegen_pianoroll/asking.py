@@ -41,7 +41,7 @@ class PianorollAsking:
     rules: list[str] = option(
         [],
         "what steps are drawn anew for that break it: avoid_parallels (fifths and octaves), no_crossing (of tracks in their "
-        "order), chord_notes (on beats, notes of the chord alone)",
+        "order), chord_notes (on beats, notes of the chord alone; also where chords are asked for and no rules), or none",
     )
     form: str = option(
         "", "sections as letters, AABA: a letter that returns is its first section, varied; all are of equal length"
@@ -69,7 +69,7 @@ def asked_of(asking: PianorollAsking, asked: Asked, config: PianorollConfig, tra
     asked = _with_plan(asking, asked, config, n_bars)
     levels = _levels(asking, config, tracks, n_bars)
     allowed = _allowed(asking, asked, config, tracks)
-    return replace(asked, levels=levels, allowed=allowed, faults=_faults(asking.rules, config, tracks))
+    return replace(asked, levels=levels, allowed=allowed, faults=_faults(_rules(asking), config, tracks))
 
 
 def _with_plan(asking: PianorollAsking, asked: Asked, config: PianorollConfig, n_bars: int) -> Asked:
@@ -235,6 +235,13 @@ def _range(text: str) -> tuple[int, int]:
             f'ranges: "{shown(text)}" is no range: write the lowest and the highest note, such as E1-G3 or 28-55.'
         )
     return pitches[0], pitches[1]
+
+
+def _rules(asking: PianorollAsking) -> list[str]:
+    """The rules that are asked for; of chords that are asked for, that notes on beats keep to them."""
+    if asking.rules == ["none"]:
+        return []
+    return asking.rules or (["chord_notes"] if asking.chords else [])
 
 
 def _faults(rules: Sequence[str], config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Faults | None:

@@ -111,6 +111,7 @@ def main() -> None:
 
 def write_song(out: Path, seed: int) -> None:
     """Eight bars of a model that ships, to given chords, and the same with a new melody in the last four."""
+    out.mkdir(parents=True, exist_ok=True)
     model = musegen.load("pop")
     domain = model.domain
     song = model.sample(1, seed, n_steps=8 * domain.spec.bar, chords="Am F C G", top_p=0.97)[0]

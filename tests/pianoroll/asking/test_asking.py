@@ -45,7 +45,10 @@ def test_chords_are_given_bar_by_bar_and_repeat() -> None:
         for step in (16 * bar, 16 * bar + 15):
             expected = ({9, 0, 4}, {9}) if bar % 2 == 0 else ({5, 9, 0}, {5})
             assert tuple(classes(found.cells[1, i, step]) for i in range(2)) == expected
-    assert found.levels is found.allowed is found.faults is None
+    assert found.levels is found.allowed is None
+    assert found.faults is not None  # notes on beats keep to the chords
+    assert asked(5, chords="Am F", rules=["none"]).faults is None
+    assert asked(5, key="C").faults is None
 
 
 def test_a_key_is_its_scale_and_its_chord_at_both_ends() -> None:
