@@ -184,6 +184,10 @@ class Model:
             with self.drawing(seed, options), AnyNumber():
                 return unfolding.samples(self.family, self.domain, n, n_steps, seed, labels)
         if given is not None:
+            if filling.can_fill(self.family):
+                raise BadInput(
+                    "This model may be given any part: use fill, with a mask of what is given, or accompany."
+                )
             unfolding.require_given(self.family, self.domain)
         with self.drawing(seed, options), AnyNumber():
             return self.family.sample(n, label=labels, given=given).float().cpu()

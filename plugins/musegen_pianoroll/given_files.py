@@ -109,7 +109,7 @@ def given_piece(
     programs = {
         track.name: seen[0]
         for track, seen, is_new in zip(tracks, known["programs"], new, strict=True)
-        if seen and track.program not in seen and (not at_once or not is_new)
+        if seen and track.program not in seen and (not at_once or not is_new or bars is not None)
     }
     return GivenPiece(
         midi,

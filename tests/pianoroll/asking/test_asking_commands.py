@@ -13,6 +13,7 @@ from commands import Result, bad
 
 import musegen
 from musegen.data.bundled import bundled
+from musegen.errors import BadInput
 
 Run = Callable[..., Result]
 BARS = 8  # beats of two bars
@@ -137,6 +138,8 @@ def test_the_likeliest_are_those_with_the_fewest_nats_per_note(model: Path) -> N
     nats = -loaded.family.rest_log_prob(x, mask) / x.flatten(1).sum(1)
     best = loaded.likeliest(x, 2)
     assert torch.equal(best, x[nats.argsort()[:2]])
+    with pytest.raises(BadInput, match="use fill, with a mask of what is given"):
+        loaded.sample(1, given=x[0])
     silence = torch.cat([torch.zeros_like(x[:1]), x[:1]])
     assert torch.equal(loaded.likeliest(silence, 1), x[:1])
 

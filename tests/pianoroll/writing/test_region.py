@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_notes_of_the_region_are_gone_and_the_models_stand_there(tmp_path: Path)
     ends = [tick for tick, event in new if event[0] & 0xF0 == 0x80]
     assert (len(begins), min(begins), max(ends)) == (32, 2 * BAR, 4 * BAR)
     assert before.ticks_per_beat == piece.midi.division
+
+
+def test_new_notes_are_played_by_the_instrument_that_the_track_has(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.mid", LINES)
+    file.tracks[1].insert(0, mido.Message("program_change", channel=1, program=38))
+    file.save(tmp_path / "a.mid")
+    x, _, writer = domain().read_region(tmp_path / "a.mid", ["Bass"], (3, 4))
+    samples = torch.zeros(1, *x.shape)
+    samples[0, 2:4, 40, 20] = 1
+    (piece,) = writer.pieces(samples)
+    new = mido.MidiFile(file=BytesIO(piece.midi.content())).tracks[-1]
+    assert [message.program for message in new if message.type == "program_change"] == [38]
 
 
 def test_what_is_held_across_the_borders_stays_what_it_was(tmp_path: Path) -> None:
