@@ -60,11 +60,11 @@ def test_beats_of_every_metre(metre: str) -> None:
     assert set(chords.tolist()) == {12 + 9}  # A minor
 
 
-def test_chords_move_with_the_music_and_lie_in_the_range() -> None:
+def test_chords_move_with_the_music_and_lie_in_the_range(tmp_path: Path) -> None:
     domain, data = PianorollDomain.open(
         PianorollConfig(bars=2, plan="chords", given=["any"], transpose=6, tracks="voices", steps_per_beat=2),
         bundled("chorales"),
-        Path("unused"),
+        tmp_path,
     )
     spec = domain.spec
     assert (spec.plan, spec.parts, spec.shape[0]) == (2, (2, 2, 2, 2, 2), 10)
