@@ -296,6 +296,8 @@ class RNNNADE(Family):
             given: what is given, for all draws ``(C, any number of rows, W)`` or for each ``(n, …)``; draws have as many rows.
         """
         channels, n_steps, columns = self.spec.shape
+        if self.sampling.refine and self.masks is None:
+            raise BadInput("refine needs a model that may be given any part (given=any): leave it out.")
         if self.given:
             given = self.examples[torch.arange(n) % N_EXAMPLES].float() if given is None else given.to(self.device)
             many = given if given.dim() == 4 else given[None]

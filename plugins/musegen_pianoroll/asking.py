@@ -134,7 +134,8 @@ def sections_of(asking: PianorollAsking, n_rows: int, config: PianorollConfig) -
 
 def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Asked | None:
     """Samples ``(n, C, rows, W)`` of which the last two bars are to be drawn: the last on the tonic chord of the key before it, the
-    beat before it on the dominant. None, so that they stay, if there are fewer than three bars.
+    beat before it on the dominant. None, so that they stay, if there are fewer than three bars, or
+    the chords of the last one are given.
 
     Raises:
         BadInput: the model knows no chords.
@@ -143,6 +144,8 @@ def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence
     if not config.chords:
         raise BadInput("ending needs a model that was trained with plan=chords.")
     if n_rows < 3 * bar:  # no bar before them could say what the key is
+        return None
+    if asked.mask[:, : config.n_plan, -bar:].any():  # somebody said how it ends
         return None
     of_class = torch.arange(config.lowest_pitch, config.highest_pitch + 1) % 12
     pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]

@@ -162,6 +162,7 @@ def test_an_ending_is_the_chord_of_the_key_before_it() -> None:
     assert [classes(last.cells[i, 0, 47]) for i in range(2)] == [{7, 11, 2}, {4, 8, 11}]
     assert [classes(last.cells[i, 0, 60]) for i in range(2)] == [{0, 4, 7}, {9, 0, 4}]
     assert torch.equal(last.cells[:, 2:], x[:, 2:])
+    assert ending_of(x, asked(4, chords="Am F C G"), CONFIG, DOMAIN.tracks) is None  # the last chord is somebody's wish
 
 
 @pytest.mark.parametrize(

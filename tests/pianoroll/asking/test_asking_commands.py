@@ -145,7 +145,12 @@ def test_the_likeliest_are_those_with_the_fewest_nats_per_note(model: Path) -> N
 
 
 def test_what_cannot_be_done_is_refused(run: Run, model: Path, piece: Path) -> None:
-    bad(run("infill", model, piece, "--bars", "x", "--out", "a"), "--bars x is invalid")
+    for bars in ("x", "3-x", "-3", "3-4-5", "", "9" * 50):
+        bad(run("infill", model, piece, f"--bars={bars}", "--out", "a"), *([f"--bars {bars}"] if len(bars) < 9 else []))
+    bad(run("generate", "notes", "--best", 1, "--out", "a"), "was not trained to be given any part")
+    bad(
+        run("generate", "band", "-n", 1, "--refine", 1, "--out", "a"), "refine needs a model that may be given any part"
+    )
     bad(run("infill", model, piece, "--bars", "90-95", "--out", "a"), "has bars 1 to")
     bad(run("infill", model, piece, "--tracks", "Flute", "--out", "a"), 'no track "Flute"')
     bad(run("infill", model, piece, "-n", 2, "--best", 3, "--out", "a"), "--best 3 is invalid: only 2 are drawn")
