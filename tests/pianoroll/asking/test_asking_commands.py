@@ -102,6 +102,12 @@ def test_what_is_asked_for_reaches_the_notes(run: Run, model: Path, piece: Path)
     for found in notes(Path("b/sample_000.mid")).values():  # the last bar of a section is always written anew
         first = {(beat, pitch) for beat, pitch in found if beat < BARS // 2}
         assert first == {(beat - BARS, pitch) for beat, pitch in found if BARS <= beat < 3 * BARS // 2}
+    ends = [
+        {(beat - first, pitch) for name, found in notes(Path("b/sample_000.mid")).items() for beat, pitch in found
+         if first <= beat < first + BARS / 2}
+        for first in (BARS / 2, 3 * BARS / 2)
+    ]  # fmt: skip
+    assert ends[0] != ends[1]
     for more in (["--chords", "C F | G C"], ["--repeat", "2"], ["--ending", "true"], ["--refine", "1", "--key", "C"]):
         assert run("generate", model, "-n", 1, "--bars", 4, *more, "--out", "c", "--overwrite", *SILENT).code == 0
     assert run("continue", model, piece, "--bars", 2, "-n", 1, "--chords", "C", "--out", "d", *SILENT).code == 0
