@@ -53,7 +53,7 @@ def given_parts(domain: Domain, names: Sequence[str], n_rows: int) -> Tensor:
         if name not in known:
             raise BadInput(f'There is no track "{name}" in this model.{did_you_mean(name, known)}')
     if set(names) >= set(known[1:] if domain.spec.plan else known):
-        raise BadInput("All tracks are given, so nothing is left to write: leave one out.")
+        raise BadInput("All tracks are given, so nothing is left to write: name fewer of them (--tracks).")
     of_part = torch.tensor([name in names for name in known])
     return of_part.repeat_interleave(torch.tensor(domain.spec.parts))[:, None].expand(-1, n_rows)
 
