@@ -33,6 +33,7 @@ def info(
 ) -> None:
     """Show what training would see of data, and which files are left out and why."""
     from musegen.plugins import registry
+    from musegen.running.beginning import compare_with_data
 
     if source is None and domain is None:
         raise BadInput("There is nothing to look at: give a folder, or --domain for the data that ship with it.")
@@ -40,9 +41,12 @@ def info(
         raise BadInput(f"{source} does not exist: give a file, a folder or a store.")
     name = domain or _guessed(source)
     kind = registry().domain(name)
-    config: Any = validate(kind.Config, parse_assignments(set_), f'the domain "{name}"')
+    options = parse_assignments(set_)
+    config: Any = validate(kind.Config, options, f'the domain "{name}"')
     with tempfile.TemporaryDirectory() as cache:
         found = kind.survey(config, source, Path(cache))
+    if found.config is not None:
+        compare_with_data(config, found.config, list(options))
     _show(found, source, kind, json)
 
 

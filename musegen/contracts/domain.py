@@ -287,7 +287,7 @@ class Domain(ABC):
                 {"class": name, **{split: d.count(i) for split, d in data.splits.items()}}
                 for i, name in enumerate(domain.spec.classes)
             ]
-        return Survey(facts, tables, data.skipped, data.remarks)
+        return Survey(facts, tables, data.skipped, data.remarks, domain.config)
 
     @property
     @abstractmethod

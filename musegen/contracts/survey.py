@@ -21,6 +21,7 @@ class Survey:
         tables: rows by title.
         left_out: files, and why.
         remarks: what a user should know of how the data were taken, a sentence each.
+        config: the domain's options as the data have them; None where nothing was opened that says so.
 
     >>> from musegen.contracts.survey import Survey
     >>> found = Survey({"curves": 40}, left_out=[("a.csv", "no numbers"), ("b.csv", "same as c.csv"), ("d.csv", "no numbers")])
@@ -32,6 +33,7 @@ class Survey:
     tables: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
     left_out: Sequence[tuple[str, str]] = ()
     remarks: Sequence[str] = ()
+    config: Any = None
 
     @property
     def reasons(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from musegen.contracts.survey import Survey
@@ -36,4 +37,5 @@ def surveyed(config: PianorollConfig, source: Path, cache: Path) -> Survey:
         for grid, share in store.off_grid().items()
     ]
     tables = {"grids": grids, "tracks": store.summary()}
-    return Survey(facts, tables, skipped or store.skipped(), remarks(config, store, unread))
+    found = config if config.labels != "none" else replace(config, classes=[])
+    return Survey(facts, tables, skipped or store.skipped(), remarks(config, store, unread), found)

@@ -13,6 +13,7 @@ from toy import ToyPlugin
 import musegen
 from musegen.cli.app import app, data_app, plugin_app
 from musegen.cli.options import MODEL_COMMANDS
+from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen.plugins import registry
 from musegen.plugins.hooks import CORE_COMMANDS
@@ -150,6 +151,9 @@ def test_data_are_looked_at_before_training(
     }
     assert found["reasons"] == {"damaged": 1}
     assert "1 " in run("data", "info", folder).out
+    bad(run("data", "info", folder, "--set", "classes=[a, b]"), "the data decide it, and these have [disc, square]")
+    music = bundled("chorales") / "bwv253.mid"
+    bad(run("data", "info", music, "--set", "classes=[a, b]"), "the data decide it")
     found = json.loads(run("data", "info", sound_folder, "--json", "--set", "sample_rate_hz=4000").out)
     assert (found["domain"], found["files"], found["sample_rates"]) == ("audio", 40, "4000 Hz (40)")
     assert found["lengths"].startswith("0.20 to 0.20 s")
