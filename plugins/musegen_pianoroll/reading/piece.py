@@ -15,7 +15,7 @@ from musegen_pianoroll.limits import MOST_BARS
 from musegen_pianoroll.reading.crew import Worker, watching
 from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.options import Reading
-from musegen_pianoroll.reading.quantise import from_keys, pack_notes
+from musegen_pianoroll.reading.quantise import NO_NOTES, from_keys, pack_notes
 from musegen_pianoroll.reading.roles import track_specs
 
 __all__ = ["read_by", "read_piece"]
@@ -49,6 +49,9 @@ def read_by(
     with watching([worker]):
         worker.read_part([os.fspath(path)], part, with_sources)
     (entry,) = json.loads(part.with_suffix(".json").read_bytes())
+    if entry.get("reason") == NO_NOTES:
+        names = ", ".join(track.name for track in track_specs(worker.reading.tracks))
+        raise MidiError(path, f"{NO_NOTES}: {names}. Use a piece that has some, or a model with other tracks")
     if "reason" in entry:
         raise MidiError(path, entry["reason"])
     n_bars = -(-entry["n_steps"] // bar_steps)

@@ -17,9 +17,10 @@ from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import GRIDS, PACKED
 from musegen_pianoroll.store.metres import bar_steps_of, signature
 
-__all__ = ["Grid", "Quantised", "from_keys", "pack_notes", "quantise", "tempo_map", "to_keys", "to_steps"]
+__all__ = ["NO_NOTES", "Grid", "Quantised", "from_keys", "pack_notes", "quantise", "tempo_map", "to_keys", "to_steps"]
 
 DEFAULT_BPM, LOWEST_BPM, HIGHEST_BPM = 120.0, 1.0, 10_000.0
+NO_NOTES = "has no notes for these tracks"
 LONGEST_REST_BARS = 16
 """Of rest at the end of a piece; files go on for hours that nobody hears."""
 
@@ -97,7 +98,7 @@ def quantise(
     for path, _, parts in pieces:
         bounds.append(bounds[-1] + sum(len(notes) for _, notes in parts))
         if bounds[-1] == bounds[-2]:
-            raise MidiError(path, "has no notes for these tracks")
+            raise MidiError(path, NO_NOTES)
     every = np.concatenate([notes.T for *_, parts in pieces for _, notes in parts], 1)  # (3, N)
     off = []
     for (_, score, _), a, b in zip(pieces, bounds, bounds[1:], strict=False):

@@ -149,6 +149,16 @@ def track(*some: Event, end: int) -> bytes:
     return chunk(b"MTrk", content + quantity(end - now) + b"\xff\x2f\x00")
 
 
+def test_a_piece_without_the_model_s_tracks_is_refused_by_their_names(tmp_path: Path) -> None:
+    drums = track((0, b"\x99\x24\x40"), (480, b"\x89\x24\x00"), end=1920)
+    (tmp_path / "drums.mid").write_bytes(midi([drums]))
+    domain = PianorollDomain(PianorollConfig(bars=1, tracks="voices"))
+    with pytest.raises(
+        MidiError, match="these tracks: Soprano, Alto, Tenor, Bass. Use a piece that has some, or a model"
+    ):
+        domain.read_given(tmp_path / "drums.mid", "all")
+
+
 def everything(division: int = 384) -> bytes:
     """A pickup, a 2/4 bar in the middle, 30 tempos, lyrics, pedals, bends, aftertouch, velocities, a note off the grid; the
     last bar is not whole."""
