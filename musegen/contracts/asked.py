@@ -39,7 +39,7 @@ class Asked:
     """Samples ``(n, C, rows, W)``, as far as they are given, and what the rest of them shall be.
 
     Attributes:
-        cells: of samples ``(n, C, rows, W)``; what is not given does not matter.
+        cells: of samples ``(n, C, rows, W)``; what is not given does not matter, but for missing rows (``Spec.short_bars``).
         mask: which channels are given at which rows, bool ``(n, C, rows)``.
         levels: how full each bar of each channel shall be, places in ``LEVELS``, int64 ``(C, bars)``; −1:
             as the model likes. None: all are.

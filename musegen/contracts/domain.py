@@ -67,6 +67,7 @@ class Spec:
         parts: how many channels each part has, as each track of a piece, if any part may be given at any rows; empty: what
             ``given`` says is given.
         plan: channels, the first ones, that say what the others will be, as chords do of notes: of each row they come first.
+        short_bars: bars may have fewer rows than ``bar``; those that one lacks are marked, see ``musegen.contracts.missing``.
 
     >>> from musegen.contracts.domain import Spec
     >>> from musegen.probability.likelihood import Bernoulli
@@ -86,6 +87,7 @@ class Spec:
     octave: int = 0
     parts: tuple[int, ...] = ()
     plan: int = 0
+    short_bars: bool = False
 
     @property
     def params_shape(self) -> tuple[int, ...]:

@@ -33,6 +33,9 @@ says what G is:
   (``fill``); L is then averaged over what may be asked for, and validation is of p(x), with nothing given. With ``refine`` what was
   drawn is drawn anew region by region, given the rest (block Gibbs sampling, as Huang et al. 2017, 1903.07227, section 4.2).
 
+**Short bars** (``Spec.short_bars``), as bars of 3/4 are beside those of 4/4: rows that a bar lacks are given as empty, which is how
+the network knows, from ``mask``, how long each bar is. They have no term in L.
+
 **A plan** (``Spec.plan``, as chords are of notes) is channels whose cells come before all others of a step. They are a part that
 may be given or drawn like any other. Given as empty, they say that there is none, which is so in a quarter of training:
 ``log_prob`` and validation are p(x) of the other channels, without a plan. **Levels** of how full each bar of each channel is
@@ -64,6 +67,7 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampling
 from musegen.contracts.graph import Edge, Graph, Node
+from musegen.contracts.missing import MARK, missing_rows
 from musegen.errors import BadInput
 from musegen.families.labels import class_vector, summed_out
 from musegen.families.masks import Masks
@@ -116,6 +120,13 @@ class RNNNADESampling(Sampling):
     refine: int = option(
         0, "times that everything drawn is drawn anew, region by region, given the rest; for models of given=any", ge=0
     )
+
+
+def either(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """What one of two masks says is given; None says that nothing is."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a | b
 
 
 def given_channels(spec: Spec) -> list[int]:
@@ -207,28 +218,39 @@ class RNNNADE(Family):
 
     def prepare(self, example: Batch) -> None:
         """b: the log-odds of each cell, over steps and examples, with one more step's worth of the average cell."""
-        on = example.x.sum((0, 2)) + example.x.mean()  # (C, W)
-        rate = (on / (len(example) * example.x.shape[2] + 1)).clamp(1e-5, 1 - 1e-5)
+        x, missing = self.without_missing(example.x)
+        n_rows = len(x) * x.shape[2] - (0 if missing is None else int(missing[:, 0].sum()))
+        rate = ((x.sum((0, 2)) + x.mean()) / (n_rows + 1)).clamp(1e-5, 1 - 1e-5)  # (C, W)
         with torch.no_grad():
             self.network.absolute.step_bias.bias.copy_(self.network.cells.ordered(rate.logit().T))
         if self.wishes is not None:
-            self.wishes.learn(example.x)
+            self.wishes.learn(x)
         if self.given:
             rows = torch.arange(N_EXAMPLES, device=example.x.device) % len(example)
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        mask, n_steps = self.mask_of(batch.x), batch.x.shape[2]
-        x, levels = batch.x, None
+        x, missing = self.without_missing(batch.x)
+        mask, levels = self.mask_of(x), None
         if self.masks is not None and self.wishes is not None and self.training:
-            drawn, levels = self.masks.drawn(x), self.wishes.drawn(x)
-            x, mask = self.without_plan(x, drawn, torch.rand(len(x), device=x.device) < NO_PLAN)
+            mask, levels = self.masks.drawn(x), self.wishes.drawn(x)
+            x, mask = self.without_plan(x, mask, torch.rand(len(x), device=x.device) < NO_PLAN)
         elif self.spec.plan:
             x, mask = self.without_plan(x, mask)
         # A step of which half is given counts as half a step; a plan is none of those that validation counts.
-        free = 1.0 if mask is None or not self.training else (~mask).float().mean()
+        known = mask if self.training else None
+        if missing is not None:
+            mask, known = either(mask, missing), either(known, missing)
+        free = x.shape[2] * (1.0 if known is None else (~known).float().mean())
         loss = -self.step_log_prob(x, batch.label, mask, levels).sum(1).mean()
-        yield "network", {"loss": loss, "nats_per_step": loss / (n_steps * free)}
+        yield "network", {"loss": loss, "nats_per_step": loss / free}
+
+    def without_missing(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Samples in which rows that bars lack are empty, and a mask of these, bool ``(B, C, T)``; None where bars lack none."""
+        if not self.spec.short_bars:
+            return x, None
+        missing = missing_rows(x)[:, None]
+        return x.masked_fill(missing[..., None], 0), missing.expand(-1, x.shape[1], -1)
 
     def without_plan(
         self, x: Tensor, mask: Tensor | None = None, which: Tensor | None = None
@@ -282,10 +304,14 @@ class RNNNADE(Family):
 
         It is exact, so ``n_samples`` changes nothing.
         """
+        x, missing = self.without_missing(x)
         x, mask = self.without_plan(x, self.mask_of(x))
+        mask = either(mask, missing)
         return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
 
     def rest_log_prob(self, x: Tensor, mask: Tensor) -> Tensor:
+        x, missing = self.without_missing(x)
+        mask = mask if missing is None else mask | missing
         return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
 
     @torch.no_grad()
@@ -328,8 +354,11 @@ class RNNNADE(Family):
             label = torch.randint(self.n_classes, (n,), device=self.device)
         levels = None if asked.levels is None else asked.levels.expand(n, -1, -1)
         condition = self.condition(n, asked.n_rows, label, levels)
-        x = self._drawn(n, asked.n_rows, condition, Given.of(asked.cells, asked.mask), asked)
-        return self._refined(x, asked.mask, condition, asked)
+        cells, missing = self.without_missing(asked.cells)
+        mask = asked.mask if missing is None else asked.mask | missing
+        x = self._drawn(n, asked.n_rows, condition, Given.of(cells, mask), asked)
+        x = self._refined(x, mask, condition, asked)
+        return x if missing is None else x.masked_fill(missing[..., None], MARK)
 
     def _drawn(
         self, n: int, n_steps: int, condition: Tensor | None, given: Given | None, asked: Asked | None = None
@@ -368,6 +397,7 @@ class RNNNADE(Family):
     def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(past),), device=past.device)
+        past, _ = self.without_missing(past)
         memory, s = self.network.start(len(past)), self.sampling
         lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         condition = self.condition(len(past), past.shape[2] + lead_in + n_steps, label)

@@ -15,6 +15,7 @@ from torch import Tensor
 from musegen.contracts.asked import Asked, Section
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
+from musegen.contracts.missing import missing_rows
 from musegen.errors import BadInput, did_you_mean
 from musegen.plugins import registry
 
@@ -118,6 +119,8 @@ def likeliest(family: Family, x: Tensor, mask: Tensor, k: int) -> Tensor:
         mask: what is given, bool ``(n, C, rows)``.
     """
     device = family.device
+    if family.spec.short_bars:
+        mask = mask | missing_rows(x)[:, None]
     nats = -torch.cat(
         [
             family.rest_log_prob(part.to(device), of_part.to(device)).float().cpu()

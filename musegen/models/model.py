@@ -19,6 +19,7 @@ from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Data, Domain, Keep
 from musegen.contracts.family import Family, require
+from musegen.contracts.missing import missing_rows
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
 from musegen.engine.shared_state import in_float32, seeded
@@ -226,6 +227,8 @@ class Model:
         unfolding.check_past(self.family, self.domain, past, n_steps)
         labels = self._labels(label, n)
         options, asking = self._asking(options)
+        if self.domain.spec.short_bars and asking is None and missing_rows(past).any():
+            asking = self.domain.Asking()  # new bars are as long as the last ones
         if asking is not None:
             known = past[:, -(filling.PAST_BARS * self.domain.spec.bar) :].float().cpu()
             cells, given = unfolding.padded(known, known.shape[1] + n_steps), torch.arange(known.shape[1] + n_steps)

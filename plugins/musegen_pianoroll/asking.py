@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from musegen.contracts.asked import LEVELS, OPEN, Asked, Faults, Section
+from musegen.contracts.missing import MARK, missing_rows
 from musegen.errors import BadInput, did_you_mean, shown
 from musegen.options import option
 from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_of_text
@@ -19,6 +20,7 @@ from musegen_pianoroll.measures.keys import find_keys
 from musegen_pianoroll.measures.voices import FIFTH, OCTAVE, parallels, top_notes
 from musegen_pianoroll.plan import chord_planes
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.metres import signature
 
 __all__ = ["PianorollAsking", "asked_of", "ending_of", "sections_of"]
 
@@ -43,6 +45,11 @@ class PianorollAsking:
         "what steps are drawn anew for that break it: avoid_parallels (fifths and octaves), no_crossing (of tracks in their "
         "order), chord_notes (on beats, notes of the chord alone; also where chords are asked for and no rules), or none",
     )
+    metre: str = option(
+        "",
+        "the metre of new bars, 3/4, or of one bar after the other, 3/4 2/4; they repeat; empty: as before them, or else the first "
+        "that the model knows; for models of several metres",
+    )
     form: str = option(
         "", "sections as letters, AABA: a letter that returns is its first section, varied; all are of equal length"
     )
@@ -66,10 +73,40 @@ def asked_of(asking: PianorollAsking, asked: Asked, config: PianorollConfig, tra
         BadInput: a track, a chord, a key, a level, a note or a rule that does not exist; chords of a model that knows none.
     """
     n_bars = -(-asked.n_rows // config.bar_steps)
+    asked = _with_metre(asking.metre, asked, config)
     asked = _with_plan(asking, asked, config, n_bars)
     levels = _levels(asking, config, tracks, n_bars)
     allowed = _allowed(asking, asked, config, tracks)
     return replace(asked, levels=levels, allowed=allowed, faults=_faults(_rules(asking), config, tracks))
+
+
+def _with_metre(metre: str, asked: Asked, config: PianorollConfig) -> Asked:
+    """The rows marked that bars lack of which nothing is given: as the metre is asked for, or that of the bar before them."""
+    rooms = config.rooms
+    if metre and not config.short_bars:
+        raise BadInput(
+            f"metre={shown(metre)}: this model writes {rooms.name} alone. Use one that was trained with several metres."
+        )
+    if not config.short_bars:
+        return asked
+    wanted = [signature(name) for name in re.split(r"[\s,|]+", metre.strip())] if metre else []
+    for one in wanted:
+        if one not in rooms.metres:
+            raise BadInput(f"metre={shown(metre)}: this model writes {rooms.name}, and not {one[0]}/{one[1]}.")
+    given, missing = asked.mask.any(0).any(0), missing_rows(asked.cells).any(0)
+    rows, last, n_new = missing.clone(), torch.from_numpy(rooms.missing(rooms.metres[0])), 0
+    for first in range(0, asked.n_rows, rooms.size):
+        bar = slice(first, first + rooms.size)
+        if given[bar].any() or missing[bar].any():  # a bar of a given piece
+            last = missing[bar]
+            continue
+        if wanted:
+            last = torch.from_numpy(rooms.missing(wanted[n_new % len(wanted)]))
+        rows[bar] = last[: len(rows[bar])]
+        n_new += 1
+    if wanted and not n_new:
+        raise BadInput(f"metre={shown(metre)}: the given piece says its metre, so leave it out.")
+    return replace(asked, cells=asked.cells.masked_fill(rows[:, None], MARK))
 
 
 def _with_plan(asking: PianorollAsking, asked: Asked, config: PianorollConfig, n_bars: int) -> Asked:
@@ -95,6 +132,8 @@ def _with_plan(asking: PianorollAsking, asked: Asked, config: PianorollConfig, n
     known = torch.tensor([bar is not None for bar in chords]).repeat_interleave(config.bar_steps)
     plan = asked.cells.new_zeros(1, *asked.cells.shape[1:])
     plan[0, : config.n_plan] = _plan_cells(per_step, config)[:, : asked.n_rows]
+    if config.short_bars:
+        known = known[: asked.n_rows] & ~missing_rows(asked.cells[0])
     mask = torch.zeros(1, *asked.mask.shape[1:], dtype=torch.bool)
     mask[:, : config.n_plan] = known[: asked.n_rows]
     return asked.given(plan, mask & ~asked.mask)
@@ -147,6 +186,8 @@ def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence
         return None
     if asked.mask[:, : config.n_plan, -bar:].any():  # somebody said how it ends
         return None
+    missing = missing_rows(x)[:, None] if config.short_bars else torch.zeros(len(x), 1, n_rows, dtype=torch.bool)
+    x = x.masked_fill(missing[..., None], 0)
     of_class = torch.arange(config.lowest_pitch, config.highest_pitch + 1) % 12
     pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
     before = x[:, pitched, : (n_rows // bar - 2) * bar].sum(1) @ torch.eye(12)[of_class]  # (n, rows, 12)
@@ -158,13 +199,14 @@ def ending_of(x: Tensor, asked: Asked, config: PianorollConfig, tracks: Sequence
     cells, mask = x.clone(), torch.ones_like(asked.mask)
     mask[:, :, -2 * bar :] = False
     mask |= asked.mask  # what was given stays
-    beat = config.beat_steps
+    # Rows from the last beat on that the bar before the last has.
+    beat = bar - int((~missing[0, 0, -2 * bar : -bar]).nonzero()[-1]) // config.beat_steps * config.beat_steps
     for i, home in enumerate(homes):
         fifth = (home.root + 7) % 12
         dominant = Chord(frozenset((fifth + step) % 12 for step in (0, 4, 7)), fifth)
         cells[i, : config.n_plan, -bar - beat :] = _plan_cells([dominant] * beat + [home] * bar, config)
     mask[:, : config.n_plan, -bar - beat :] = True
-    return replace(asked, cells=cells, mask=mask)
+    return replace(asked, cells=cells.masked_fill(missing[..., None], MARK), mask=mask)
 
 
 def _plan_cells(chords: Sequence[Chord], config: PianorollConfig) -> Tensor:

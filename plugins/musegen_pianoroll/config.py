@@ -13,6 +13,7 @@ from musegen_pianoroll.limits import MOST_BARS
 from musegen_pianoroll.reading.options import Pedal, Reading
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.metres import COMMON, signature
+from musegen_pianoroll.store.rooms import Rooms
 
 __all__ = ["PianorollConfig", "PianorollReading", "PianorollWriting"]
 
@@ -52,7 +53,7 @@ class PianorollConfig(PianorollReading):
     metre: str = option(
         "auto",
         "time signature of the bars used, such as 3/4: others are left out, but for parts of bars, such as 2/4 for 4/4, which are "
-        "joined; auto: that of most of the music",
+        "joined; auto: that of most of the music; or several, such as 4/4,3/4,6/8, for one model of all (given=any)",
     )
     lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
@@ -102,19 +103,27 @@ class PianorollConfig(PianorollReading):
                 "plan=chords needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved "
                 f"by transpose={self.transpose} semitones: use a wider range, or plan=none."
             )
-        numerator, denominator = self.signature
         if self.file_metre:
             signature(self.file_metre, "file_metre")
-        if numerator * 4 * self.steps_per_beat % denominator:
-            raise BadInput(
-                f"A bar of {self.metre} is no whole number of steps at steps_per_beat={self.steps_per_beat}: use "
-                f"steps_per_beat={denominator // gcd(denominator, 4 * numerator)}, or a multiple of it."
-            )
+        for numerator, denominator in self.rooms.metres:
+            if numerator * 4 * self.steps_per_beat % denominator:
+                raise BadInput(
+                    f"A bar of {numerator}/{denominator} is no whole number of steps at steps_per_beat={self.steps_per_beat}: use "
+                    f"steps_per_beat={denominator // gcd(denominator, 4 * numerator)}, or a multiple of it."
+                )
+        if self.short_bars and "any" not in self.given:
+            raise BadInput(f"metre={self.metre} needs given=any: add it, or name one metre.")
 
     @property
-    def signature(self) -> tuple[int, int]:
-        """Numerator and denominator of the metre; 4/4 as long as it is to be found."""
-        return COMMON if self.metre == "auto" else signature(self.metre)
+    def rooms(self) -> Rooms:
+        """How bars stand in samples; of 4/4 as long as the metre is to be found."""
+        metres = [COMMON] if self.metre == "auto" else [signature(name.strip()) for name in self.metre.split(",")]
+        return Rooms(tuple(dict.fromkeys(metres)), self.steps_per_beat)
+
+    @property
+    def short_bars(self) -> bool:
+        """Whether there are several metres, so that bars may lack rows."""
+        return len(self.rooms.metres) > 1
 
     def reading(self, given: Sequence[str] = ()) -> Reading:
         """How files are read; ``given``: the tracks of them that a model is given."""
@@ -126,8 +135,8 @@ class PianorollConfig(PianorollReading):
 
     @property
     def bar_steps(self) -> int:
-        numerator, denominator = self.signature
-        return numerator * 4 * self.steps_per_beat // denominator
+        """Rows of a bar."""
+        return self.rooms.size
 
     @property
     def chords(self) -> bool:

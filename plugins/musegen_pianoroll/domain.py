@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from musegen.contracts.asked import Asked, Section
 from musegen.contracts.dataset import Dataset, generator_for
 from musegen.contracts.domain import Autoregressive, Data, Decoder, Discriminator, Domain, Encoder, Keep, Spec
+from musegen.contracts.missing import MARK, missing_rows
 from musegen.contracts.survey import Survey
 from musegen.data.batches import Batches
 from musegen.data.bundled import bundled
@@ -32,7 +33,7 @@ from musegen_pianoroll.measures.copies import longest_runs
 from musegen_pianoroll.measures.heard import heard
 from musegen_pianoroll.measures.musegan_table import MUSEGAN_BAR_STEPS, MUSEGAN_PITCHES, musegan_measures
 from musegen_pianoroll.networks import musegan as networks
-from musegen_pianoroll.opening import open_data, synthetic_data
+from musegen_pianoroll.opening import MARKED, open_data, synthetic_data
 from musegen_pianoroll.plan import PLAN, planned
 from musegen_pianoroll.reading.formats import SUFFIXES
 from musegen_pianoroll.store.format import StoreTrack
@@ -115,6 +116,7 @@ class PianorollDomain(Domain):
             12,
             (*[c.n_plan] * c.chords, *[c.n_planes] * len(self.tracks)) if ANY in c.given else (),
             c.n_plan,
+            c.short_bars,
         )
 
     def _given(self) -> tuple[tuple[int, int, int], ...]:
@@ -221,10 +223,11 @@ class PianorollDomain(Domain):
 
     def read(self, path: Path) -> Tensor:
         """All whole runs of ``bars`` bars of a file, one after the other, moved into the pitch range; see ``given_files``."""
-        from musegen_pianoroll.given_files import window_starts  # a run on a finished store reads no file
+        from musegen_pianoroll.given_files import windows_of  # a run on a finished store reads no file
 
-        planes, starts = window_starts(self.config, path)
-        return self._cells(self._in_range(planes, path), starts, self.config.bars * self.config.bar_steps)
+        planes, starts, missing = windows_of(self.config, path)
+        n_rows = self.config.bars * self.config.bar_steps
+        return self._cells(self._in_range(planes, path), starts, n_rows, missing)
 
     def read_given(self, path: Path, keep: Keep, given: Sequence[str] | None = None) -> tuple[Tensor, RollWriter]:
         """All whole bars of the model's metre, joined; what is kept is the file itself, event by event."""
@@ -236,7 +239,8 @@ class PianorollDomain(Domain):
                 raise BadInput(f'There is no track "{name}" in this model.{did_you_mean(name, names)}')
         piece = given_piece(self.config, path, keep, plain, given)
         seen = self._in_range(piece.seen, path)
-        return self._cells(seen, [0], len(seen))[0], RollWriter(self.config, self.writing, piece)
+        cells = self._cells(seen, [0], len(seen), piece.steps < 0)[0]
+        return cells, RollWriter(self.config, self.writing, piece)
 
     def read_region(
         self, path: Path, parts: Sequence[str] | None = None, bars: tuple[int, int | None] = (1, None)
@@ -252,7 +256,7 @@ class PianorollDomain(Domain):
         plain = RollWriter(self.config, PianorollWriting()).tracks
         kept = [name for name in names if name not in chosen]
         given = given_piece(self.config, path, "given only", plain, kept, bars)
-        cells = self._cells(self._in_range(given.seen, path), [0], len(given.seen))[0]
+        cells = self._cells(self._in_range(given.seen, path), [0], len(given.seen), given.steps < 0)[0]
         return cells, self._mask(torch.from_numpy(given.given_rows)), RollWriter(self.config, self.writing, given)
 
     def _mask(self, given: Tensor) -> Tensor:
@@ -283,18 +287,28 @@ class PianorollDomain(Domain):
             warnings.warn(message, MusegenWarning, stacklevel=3)
         return planes
 
-    def _cells(self, planes: np.ndarray, starts: list[int], n_steps: int) -> Tensor:
-        """Windows of packed planes as samples ``(n, plan + tracks · planes, n_steps, pitches)``, with the chords found in them."""
+    def _cells(self, planes: np.ndarray, starts: list[int], n_steps: int, missing: np.ndarray | None = None) -> Tensor:
+        """Windows of packed planes as samples ``(n, plan + tracks · planes, n_steps, pitches)``, with the chords found in them.
+
+        Args:
+            missing: rows of the planes that bars lack, bool ``(rows,)``; None: none.
+        """
         packed = model_planes(torch.from_numpy(planes), self.config.n_planes)
         if self.config.chords:
             n_bars = n_steps // self.config.bar_steps
             packed = planned(packed, [(start, n_bars) for start in starts], self.tracks, self.config)
+        if missing is not None and self.config.short_bars:
+            packed = packed.clone()
+            packed[torch.from_numpy(missing)] = MARKED
         fixed = torch.zeros(packed.shape[1], dtype=torch.bool)
         return gather_windows(packed, torch.tensor(starts), n_steps, self.config.pitch_range, None, fixed)
 
     def discretise(self, samples: Tensor) -> Tensor:
         """The notes of samples as cells."""
-        return self._samples_of(self.rolls(samples))
+        cells = self._samples_of(self.rolls(samples))
+        if self.config.short_bars:
+            cells = cells.masked_fill(missing_rows(samples)[:, None, :, None], MARK)
+        return cells
 
     def _samples_of(self, rolls: Tensor) -> Tensor:
         """Rolls ``(n, tracks, 2, steps, 128)`` as cells."""
@@ -308,7 +322,7 @@ class PianorollDomain(Domain):
     def measures(self, samples: Tensor) -> dict[str, Values]:
         """Measures of samples ``(n, *S)``, named ``measure/track``; with MuseGAN's own where its code takes these bars."""
         c, parts = self.config, []
-        with_musegan = (c.bar_steps, c.signature, *c.pitch_range) == (MUSEGAN_BAR_STEPS, (4, 4), *MUSEGAN_PITCHES)
+        with_musegan = (c.bar_steps, c.rooms.metres, *c.pitch_range) == (MUSEGAN_BAR_STEPS, ((4, 4),), *MUSEGAN_PITCHES)
         for part in samples.split(MEASURED_AT_ONCE):
             rolls = self.rolls(part)
             bars = Bars(rolls, c.bar_steps)

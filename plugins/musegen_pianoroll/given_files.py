@@ -17,36 +17,42 @@ from musegen_pianoroll.reading.formats import MIDI_SUFFIXES
 from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.whole import read_whole
 from musegen_pianoroll.store.format import GRIDS, StoreTrack
-from musegen_pianoroll.store.metres import bars_in
 from musegen_pianoroll.store.planes import begun, unpacked
 from musegen_pianoroll.writing.beside import GivenPiece, without_notes
 from musegen_pianoroll.writing.midi import MidiFile, Part, metre_event, notes_of, tempo_event
 
-__all__ = ["given_piece", "window_starts"]
+__all__ = ["given_piece", "windows_of"]
 
 WRITTEN_TICKS_PER_BEAT = 480
 
 
-def window_starts(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list[int]]:
-    """Packed planes of a file, and the first step of each whole run of ``bars`` bars of the model's metre.
+def windows_of(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list[int], np.ndarray]:
+    """A file's bars of the model's metres.
+
+    Returns:
+        Packed planes ``(rows, tracks, 2, 16)``, the first row of each whole run of ``bars`` of them, and which rows bars lack, bool
+        ``(rows,)``.
 
     Raises:
         BadInput: the file cannot be read, or has none.
     """
     planes, known = read_piece(path, config.reading(), False, config.most_bars, config.bar_steps)
-    runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
+    runs = config.rooms.runs(known["segments"])
+    n_rows = config.bars * config.bar_steps
+    begins = np.cumsum([0, *(len(run) for run in runs)]).tolist()
     starts = [
-        first + bar * config.bar_steps
-        for first, n_bars in runs
-        for bar in range(0, n_bars - config.bars + 1, config.bars)
+        begin + first
+        for begin, run in zip(begins, runs, strict=False)
+        for first in range(0, len(run) - n_rows + 1, n_rows)
     ]
     if not starts:
         raise BadInput(
-            f"{path} has no {config.bars} bars of {_metre(config)} in a row, which this model works on{_bars_it_has(known)}."
+            f"{path} has no {config.bars} bars of {config.rooms.name} in a row, which this model works on{_bars_it_has(known)}."
             + _way_out(config)
         )
     _say(path, known, [*_other_bars(config, known), *_bars_too_few(config, runs), *_off_grid(config, known)])
-    return planes, starts
+    steps = np.concatenate(runs)
+    return planes[steps] * (steps >= 0)[:, None, None, None], starts, steps < 0
 
 
 def given_piece(
@@ -72,10 +78,10 @@ def given_piece(
     names = [name for name in config.given if name not in ("past", "any")] if given is None else list(given)
     reading = config.reading(names if at_once and bars is None else ())
     planes, known = read_piece(path, reading, True, config.most_bars, config.bar_steps)
-    runs, _ = bars_in(known["segments"], config.signature, config.steps_per_beat)
+    runs = config.rooms.runs(known["segments"])
     if not runs:
         raise BadInput(
-            f"{path} has no bar of {_metre(config)}, which this model works on{_bars_it_has(known)}.{_way_out(config)}"
+            f"{path} has no bar of {config.rooms.name}, which this model works on{_bars_it_has(known)}.{_way_out(config)}"
         )
     span = None if bars is None else _rows_of(bars, runs, config, path)
     sounding = [track.name for track, n in zip(tracks, known["n_notes"], strict=True) if n]
@@ -117,9 +123,7 @@ def given_piece(
         planes,
         known["segments"],
         known["tempos"],
-        config.signature,
-        config.bar_steps,
-        config.steps_per_beat,
+        config.rooms,
         keep,
         new,
         programs,
@@ -128,13 +132,13 @@ def given_piece(
 
 
 def _rows_of(
-    bars: tuple[int, int | None], runs: Sequence[tuple[int, int]], config: PianorollConfig, path: Path
+    bars: tuple[int, int | None], runs: Sequence[np.ndarray], config: PianorollConfig, path: Path
 ) -> tuple[int, int]:
     """Rows of bars, numbers from 1, the first and the one after the last."""
-    n_bars = sum(n for _, n in runs)
+    n_bars = sum(len(run) for run in runs) // config.bar_steps
     first, last = bars[0], n_bars if bars[1] is None else bars[1]
     if not 1 <= first <= last <= n_bars:
-        raise BadInput(f"bars={first}-{last} is invalid: {path} has bars 1 to {n_bars} of {_metre(config)}.")
+        raise BadInput(f"bars={first}-{last} is invalid: {path} has bars 1 to {n_bars} of {config.rooms.name}.")
     return (first - 1) * config.bar_steps, last * config.bar_steps
 
 
@@ -144,14 +148,14 @@ def _without_region(
     known: dict[str, Any],
     new: np.ndarray,
     span: tuple[int, int],
-    runs: Sequence[tuple[int, int]],
+    runs: Sequence[np.ndarray],
     config: PianorollConfig,
     ticks_per_beat: int,
 ) -> tuple[np.ndarray, MidiFile]:
     """Planes and events without the notes of new tracks that begin in a span of rows."""
-    rows = np.concatenate([first + np.arange(n * config.bar_steps) for first, n in runs])
+    steps = np.concatenate(runs)[slice(*span)]
     inside = np.zeros(len(planes) + 1, bool)
-    inside[rows[slice(*span)]] = True
+    inside[steps[steps >= 0]] = True
     frame, onset = unpacked(planes)
     roll = np.stack([begun(frame, onset).numpy(), onset.numpy()], 1)
     for track, pitch, first, last in notes_of(roll):
@@ -192,10 +196,6 @@ def _events(
     return empty.beside(parts, first), per_step * config.steps_per_beat
 
 
-def _metre(config: PianorollConfig) -> str:
-    return f"{config.signature[0]}/{config.signature[1]}"
-
-
 def _bars_it_has(known: dict[str, Any]) -> str:
     bars: dict[str, int] = {}
     for _, n, numerator, denominator in known["segments"]:
@@ -206,19 +206,20 @@ def _bars_it_has(known: dict[str, Any]) -> str:
 
 
 def _way_out(config: PianorollConfig) -> str:
-    metre = _metre(config)
-    return f" To read it in {metre} all the same, use file_metre={metre}."
+    numerator, denominator = config.rooms.metres[0]
+    return f" To read it in {numerator}/{denominator} all the same, use file_metre={numerator}/{denominator}."
 
 
 def _other_bars(config: PianorollConfig, known: dict[str, Any]) -> list[str]:
-    runs, others = bars_in(known["segments"], config.signature, config.steps_per_beat)
-    others += known["n_odd"]
-    return [f"{others} of {others + sum(n for _, n in runs)} bars, which are not of {_metre(config)}"] if others else []
+    segments = known["segments"]
+    others = config.rooms.others(segments) + known["n_odd"]
+    n_bars = others + sum(stretch.n_bars for group in config.rooms.stretches(segments) for stretch in group)
+    return [f"{others} of {n_bars} bars, which are not of {config.rooms.name}"] if others else []
 
 
-def _bars_too_few(config: PianorollConfig, runs: Sequence[tuple[int, int]]) -> list[str]:
+def _bars_too_few(config: PianorollConfig, runs: Sequence[np.ndarray]) -> list[str]:
     """Bars that are left over where a file is cut into samples."""
-    n = sum(n_bars % config.bars for _, n_bars in runs)
+    n = sum(len(run) // config.bar_steps % config.bars for run in runs)
     return [f"{n} bar{'s' * (n > 1)} that do{'es' * (n == 1)} not fill a sample of {config.bars}"] if n else []
 
 

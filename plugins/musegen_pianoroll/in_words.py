@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from musegen_pianoroll.config import PianorollConfig
+from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.store.store import Store
 
-__all__ = ["bars_in_words", "grid_in_words", "metre_of", "remarks"]
+__all__ = ["bars_in_words", "grid_in_words", "remarks", "rooms_of"]
 
 FEW = 0.02
 """Share of onsets off the grid that is no reason to choose another."""
@@ -27,20 +28,19 @@ def remarks(config: PianorollConfig, store: Store, unread: str = "") -> list[str
     return [*said, *([unread] if unread else [])]
 
 
-def metre_of(config: PianorollConfig, store: Store) -> tuple[int, int]:
-    """The metre of the bars that are used: what the config says, or what most of the store is in."""
-    return store.usual_metre if config.metre == "auto" else config.signature
+def rooms_of(config: PianorollConfig, store: Store) -> Rooms:
+    """How the bars that are used stand in samples: of the metres that the config names, or of what most of the store is in."""
+    return Rooms((store.usual_metre,), store.steps_per_beat) if config.metre == "auto" else config.rooms
 
 
 def bars_in_words(config: PianorollConfig, store: Store) -> str:
     """How many bars are used, why others are not, and the way out."""
-    metre = metre_of(config, store)
-    use = store.use_of_bars(config.bars, metre)
-    name = f"{metre[0]}/{metre[1]}"
+    rooms = rooms_of(config, store)
+    use, name = store.use_of_bars(config.bars, rooms), rooms.name
     said = [f"{use.all:,} bars: {use.used:,} used"]
     if use.other:
-        ways = [f"metre={other} uses {n:,} bars" for other, n in [*store.other_metres(metre).items()][:2]]
-        if not config.file_metre:
+        ways = [f"metre={other} uses {n:,} bars" for other, n in [*store.other_metres(rooms).items()][:2]]
+        if not config.file_metre and not config.short_bars:
             ways.append(f"file_metre={name} takes every file to be in {name}")
         said.append(
             f"{use.other:,} left out for their metre, which is not {name}"

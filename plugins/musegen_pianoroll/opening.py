@@ -16,16 +16,19 @@ from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen.reporting import doing
 from musegen_pianoroll.config import PianorollConfig
-from musegen_pianoroll.in_words import bars_in_words, metre_of, remarks
+from musegen_pianoroll.in_words import bars_in_words, remarks, rooms_of
 from musegen_pianoroll.measures.keys import piece_labels
 from musegen_pianoroll.plan import planned
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.store.metres import bars_in
 from musegen_pianoroll.store.planes import mapped_planes, model_planes
+from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import WindowDataset
 
-__all__ = ["find_store", "open_data", "synthetic_data"]
+__all__ = ["MARKED", "find_store", "open_data", "synthetic_data"]
+
+MARKED = 0xFF
+"""Eight cells of a row that is missing."""
 
 
 def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tuple[PianorollConfig, Data]:
@@ -38,7 +41,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     source = bundled("freedoom") if source is None else source
     store, skipped, unread = find_store(config, source, cache)
     tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
-    metre = metre_of(config, store)
+    rooms = rooms_of(config, store)
     label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
     config = replace(
         config,
@@ -46,7 +49,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         tracks=config.tracks if store.mapping is None else store.mapping,
         pedal=store.heard.pedal,
         file_metre=store.heard.file_metre,
-        metre=f"{metre[0]}/{metre[1]}",
+        metre=",".join(f"{numerator}/{denominator}" for numerator, denominator in rooms.metres),
         tempo_bpm=config.tempo_bpm or round(tempo, 2),
         track_list=[track.as_json() for track in _with_ranges(store)],
         classes=classes,
@@ -54,7 +57,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     splits = _splits(config, store, label, cache)
     if not len(splits["train"]):
         raise BadInput(
-            f"No piece of {source} has {config.bars} bars of {config.metre} in a row in its training part. "
+            f"No piece of {source} has {config.bars} bars of {config.rooms.name} in a row in its training part. "
             f"{bars_in_words(config, store)} Or use fewer bars (bars={max(1, config.bars // 2)}), or more files."
         )
     description = (
@@ -118,24 +121,47 @@ def _with_ranges(store: Store) -> list[StoreTrack]:
 def _splits(config: PianorollConfig, store: Store, label: np.ndarray | None, cache: Path) -> dict[str, WindowDataset]:
     """Windows of the store by split, with the class of their piece."""
     planes = mapped_planes(store, config.n_planes, cache)
+    planes, runs, missing = _in_rooms(planes, store, config.rooms)
     if config.chords:
-        runs = (
-            (piece.first_step + first, n)
-            for piece in store.pieces
-            for first, n in bars_in(piece.segments, config.signature, config.steps_per_beat)[0]
-        )
         with doing("Finding chords"):
-            planes = planned(planes, runs, store.tracks, config)
-    first_steps = np.array([piece.first_step for piece in store.pieces])
+            planes = planned(planes, [(first, n) for _, first, n in runs], store.tracks, config)
+    if missing is not None:
+        planes[missing] = MARKED
     splits = {}
     for split in ("train", "valid", "test"):
-        starts = store.windows(config.bars, *config.signature, split=split)
+        own = [
+            (i, first + config.bar_steps * np.arange(n - config.bars + 1))
+            for i, first, n in runs
+            if store.pieces[i].split == split and n >= config.bars
+        ]
+        starts = np.concatenate([np.zeros(0, np.int64), *(bars for _, bars in own)])
         dataset = _windows(config, store.tracks, planes, torch.from_numpy(starts), augment=split == "train")
         if label is not None:
-            piece = np.searchsorted(first_steps, starts, "right") - 1
+            piece = np.repeat([i for i, _ in own], [len(bars) for _, bars in own]).astype(np.int64)
             dataset = replace(dataset, label=torch.from_numpy(label[piece]))
         splits[split] = dataset
     return splits
+
+
+def _in_rooms(planes: Tensor, store: Store, rooms: Rooms) -> tuple[Tensor, list[tuple[int, int, int]], Tensor | None]:
+    """Planes of a store in which every bar has as many rows, where that is not so already.
+
+    Returns:
+        The planes; the stretches of bars in them, as (number of the piece, first row, bars); and which rows are missing, bool, or
+        None if none can be.
+    """
+    if len(rooms.metres) == 1:
+        stretches = ((i, group) for i, piece in enumerate(store.pieces) for group in rooms.stretches(piece.segments))
+        firsts = [piece.first_step for piece in store.pieces]
+        return planes, [(i, firsts[i] + group[0].first, sum(s.n_bars for s in group)) for i, group in stretches], None
+    found = [(i, run) for i, piece in enumerate(store.pieces) for run in rooms.runs(piece.segments)]
+    steps = [run + (run >= 0) * store.pieces[i].first_step for i, run in found]
+    rows = torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *steps]))
+    begins = np.cumsum([0, *(len(run) for run in steps)])
+    missing = rows < 0
+    placed = planes[rows.clamp(min=0)] * ~missing[:, None, None, None]
+    runs = [(i, int(first), len(run) // rooms.size) for (i, run), first in zip(found, begins, strict=False)]
+    return placed, runs, missing
 
 
 def _open_target(
@@ -156,7 +182,7 @@ def _open_target(
     splits = _splits(config, store, label, cache / "target")
     if not len(splits["train"]):
         raise BadInput(
-            f"target={config.target} has no {config.bars} bars of {config.metre} in a row: use fewer bars or other data."
+            f"target={config.target} has no {config.bars} bars of {config.rooms.name} in a row: use fewer bars or other data."
         )
     return splits, store.fingerprint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from musegen.contracts.survey import Survey
 from musegen_pianoroll.config import PianorollConfig
-from musegen_pianoroll.in_words import metre_of, remarks
+from musegen_pianoroll.in_words import remarks, rooms_of
 from musegen_pianoroll.opening import find_store
 
 __all__ = ["surveyed"]
@@ -17,14 +17,14 @@ def surveyed(config: PianorollConfig, source: Path, cache: Path) -> Survey:
     """Pieces, bars, metres and tempos of a store or of files, how well the grid fits, and each track's notes."""
     store, skipped, unread = find_store(config, source, cache)
     lowest, median, highest = store.tempo_range()
-    metre = metre_of(config, store)
-    use = store.use_of_bars(config.bars, metre)
+    rooms = rooms_of(config, store)
+    use = store.use_of_bars(config.bars, rooms)
     facts = {
         "pieces": len(store.pieces),
         "steps_per_beat": store.steps_per_beat,
         "bars": use.all,
         "bars_unused": use.unused,
-        "metre": f"{metre[0]}/{metre[1]}",
+        "metre": rooms.name,
         "bars_per_window": config.bars,
         "metres": ", ".join(f"{name} ({bars} bars)" for name, bars in store.metres().items()),
         "tempo": f"{lowest:.0f} to {highest:.0f} bpm, median {median:.0f}",

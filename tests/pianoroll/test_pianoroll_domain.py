@@ -466,7 +466,7 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
     roll = np.zeros((5, 2, 32, 128), bool)
     for i in range(5):
         roll[i, :, 3 * i, 40 + 5 * i] = True
-    image = picture(roll, BAND, steps_per_bar=16, steps_per_beat=4)
+    image = picture(roll, BAND, bars=[0, 16], steps_per_beat=4)
     colours = {pixel for _, pixel in image.getcolors(1 << 20)}
     from PIL import ImageColor
 
@@ -475,9 +475,9 @@ def test_a_picture_shows_every_track_in_its_colour() -> None:
         colour = ImageColor.getrgb(COLOURS[i])
         assert colour in colours
         assert (grid == colour).all(-1).any()
-    sheet = contact_sheet(np.stack([roll, roll, roll]), BAND, steps_per_bar=16, steps_per_beat=4)
+    sheet = contact_sheet([roll, roll, roll], BAND, bars=[[0, 16]] * 3, steps_per_beat=4)
     assert sheet.width > 1000
-    assert picture(np.zeros((5, 2, 16, 128), bool), BAND, steps_per_bar=16, steps_per_beat=4).width > 300
+    assert picture(np.zeros((5, 2, 16, 128), bool), BAND, bars=[0], steps_per_beat=4).width > 300
 
 
 # Options

@@ -41,6 +41,7 @@ from musegen_pianoroll.store.format import (
     pitch_name,
 )
 from musegen_pianoroll.store.metres import bar_steps_of, bars_in, is_part, signature, usual_metre
+from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.store.tally import Tally
 
 __all__ = ["Store", "UseOfBars"]
@@ -170,19 +171,23 @@ class Store:
         ]
         return np.concatenate(starts).astype(np.int64) if starts else np.zeros(0, np.int64)
 
-    def use_of_bars(self, n_bars: int, metre: tuple[int, int]) -> UseOfBars:
-        """How many bars are in windows of ``n_bars`` bars of a metre, and why the others are not."""
+    def use_of_bars(self, n_bars: int, rooms: Rooms) -> UseOfBars:
+        """How many bars are in windows of ``n_bars`` bars of some metres, and why the others are not."""
         used = short = other = 0
         for piece in self.pieces:
-            runs, left = bars_in(piece.segments, metre, self.steps_per_beat)
-            used += sum(n for _, n in runs if n >= n_bars)
-            short += sum(n for _, n in runs if n < n_bars)
-            other += left + piece.n_odd
+            runs = [sum(s.n_bars for s in group) for group in rooms.stretches(piece.segments)]
+            used += sum(n for n in runs if n >= n_bars)
+            short += sum(n for n in runs if n < n_bars)
+            other += rooms.others(piece.segments) + piece.n_odd
         return UseOfBars(used, short, other)
 
-    def other_metres(self, metre: tuple[int, int]) -> dict[str, int]:
-        """Bars of metres that are not used where bars of ``metre`` are, the most frequent first."""
-        return {name: n for name, n in self.metres().items() if not is_part(*signature(name), metre)}
+    def other_metres(self, rooms: Rooms) -> dict[str, int]:
+        """Bars of metres that are not used where bars of these are, the most frequent first."""
+        return {
+            name: n
+            for name, n in self.metres().items()
+            if not any(is_part(*signature(name), metre) for metre in rooms.metres)
+        }
 
     def off_grid(self) -> dict[int, float]:
         """Share of onsets that lie further than a fifth of a step off, by steps per beat; empty if it was not counted."""

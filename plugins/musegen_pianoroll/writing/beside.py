@@ -12,8 +12,8 @@ from torch import Tensor
 
 from musegen.contracts.domain import Keep
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.store.metres import bars_in
 from musegen_pianoroll.store.planes import begun, unpacked
+from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.writing.midi import (
     DRUM_CHANNEL,
     VELOCITY,
@@ -38,7 +38,7 @@ class GivenPiece:
         planes: its notes on the grid, packed, uint8 ``(n_steps, tracks, 2, 16)``.
         segments: its stretches of one metre, as of ``Piece``.
         tempos: (step, beats per minute), from step 0 on.
-        metre, bar_steps, steps_per_beat: of the model.
+        rooms: how bars stand in the model's samples.
         keep: as of ``Domain.read_given``.
         new: tracks that the model writes, bool ``(tracks,)``.
         programs: General MIDI programs of the piece's tracks, by name.
@@ -50,9 +50,7 @@ class GivenPiece:
     planes: np.ndarray
     segments: Sequence[Sequence[int]]
     tempos: Sequence[Sequence[float]]
-    metre: tuple[int, int]
-    bar_steps: int
-    steps_per_beat: int
+    rooms: Rooms
     keep: Keep
     new: np.ndarray
     programs: dict[str, int] = field(default_factory=dict)
@@ -69,14 +67,28 @@ class GivenPiece:
 
     @cached_property
     def steps(self) -> np.ndarray:
-        """The step of each row that the model sees, int64 ``(rows,)``: whole bars of its metre, joined."""
-        runs, _ = bars_in(self.segments, self.metre, self.steps_per_beat)
-        return np.concatenate([np.zeros(0, np.int64), *(first + np.arange(n * self.bar_steps) for first, n in runs)])
+        """The step of each row that the model sees, int64 ``(rows,)``: whole bars of its metres, joined; ``MISSING`` where a bar
+        lacks the row."""
+        return np.concatenate([np.zeros(0, np.int64), *self.rooms.runs(self.segments)])
+
+    @cached_property
+    def metres(self) -> list[tuple[int, int, int]]:
+        """Its metres, from step 0 on, as (step, numerator, denominator); parts of bars are joined as the model sees them."""
+        seen = [stretch for group in self.rooms.stretches(self.segments) for stretch in group]
+        ends = [s.first + s.n_bars * len(self.rooms.layout(s.metre)) for s in seen]
+        found = {
+            first: (numerator, denominator)
+            for first, _, numerator, denominator in self.segments
+            if not any(s.first <= first < end for s, end in zip(seen, ends, strict=True))
+        }
+        found |= {s.first: s.metre for s in seen}
+        steps = sorted(found)
+        return [(0, *found[steps[0]]), *((step, *found[step]) for step in steps if step)] if steps else [(0, 4, 4)]
 
     @cached_property
     def seen(self) -> np.ndarray:
         """What the model sees of it, packed ``(rows, tracks, 2, 16)``: whole bars of its metre, of tracks that it is given."""
-        planes = self.planes[self.steps]
+        planes = self.planes[self.steps] * (self.steps >= 0)[:, None, None, None]
         return planes * ~self.new[None, :, None, None] if self._at_once and self.span is None else planes
 
     @cached_property
@@ -97,10 +109,13 @@ class GivenPiece:
         """Where new notes begin: at the end of the piece, or with it."""
         return round(self.tempos[0 if self._at_once else -1][1], 2)
 
-    def placed(self, rolls: Tensor) -> Tensor:
+    def placed(self, rolls: Tensor, missing: Tensor) -> Tensor:
         """The model's notes in the time of the piece, and only they: rolls ``(n, tracks, 2, rows, 128)`` → ``(…, steps, 128)``.
 
         Notes that sound across a bar the model does not see begin again after it.
+
+        Args:
+            missing: which rows bars lack, bool ``(rows,)``.
         """
         rows = min(len(self.steps), rolls.shape[3])
         if self._at_once:
@@ -111,9 +126,10 @@ class GivenPiece:
             if self.span is not None:  # what is held from before is the piece's own, and goes on by itself
                 onset = rolls[:, :, 1]
                 rolls = torch.stack([begun(rolls[:, :, 0] | onset, onset), onset], 2)
-            placed[:, :, :, torch.from_numpy(self.steps[first:last])] = rolls
+            steps = torch.from_numpy(self.steps[first:last])
+            placed[:, :, :, steps[steps >= 0]] = rolls[:, :, :, steps >= 0]
             return placed
-        after = rolls[:, :, :, len(self.steps) :].clone()
+        after = rolls[:, :, :, len(self.steps) :][:, :, :, ~missing[len(self.steps) :]]
         # A note that the model holds over the last bar line begins again, so that the given notes end as they were given.
         after[:, :, 1, :1] |= after[:, :, 0, :1]
         if self.keep == "none":
@@ -129,10 +145,17 @@ class GivenPiece:
         whole[:, :, :, : self.n_steps] |= self.roll
         return whole
 
-    def file(self, placed: np.ndarray, tracks: Sequence[StoreTrack], tempo_bpm: float | None) -> MidiFile:
+    def file(
+        self,
+        placed: np.ndarray,
+        tracks: Sequence[StoreTrack],
+        tempo_bpm: float | None,
+        metres: Sequence[tuple[int, int, int]] = (),
+    ) -> MidiFile:
         """The piece as it was, and new notes ``(tracks, 2, steps, 128)`` on tracks of their own.
 
         Args:
+            metres: of what follows the piece, as (step of it, numerator, denominator).
             tempo_bpm: of what follows the piece, if not the piece's own.
         """
         notes = notes_of(placed)
@@ -147,8 +170,9 @@ class GivenPiece:
         first: list[Event] = []
         if self.keep == "all":
             last = tuple(self.segments[-1][2:]) if self.segments else None
-            if last != self.metre:
-                first.append((begins, metre_event(*self.metre)))
+            for step, *metre in metres:
+                if step or tuple(metre) != last:
+                    first.append((int(self._ticks(np.array(self.n_steps + step))), metre_event(*metre)))
             if tempo_bpm is not None:
                 first.append((begins, tempo_event(tempo_bpm)))
         return self._midi.beside(parts, first, int(self._ticks(np.array(placed.shape[2]))))
@@ -156,12 +180,12 @@ class GivenPiece:
     def _ticks(self, steps: np.ndarray) -> np.ndarray:
         """The nearest tick of each step."""
         per_beat = self.ticks_per_beat * self._finer
-        return (2 * steps * per_beat + self.steps_per_beat) // (2 * self.steps_per_beat)
+        return (2 * steps * per_beat + self.rooms.steps_per_beat) // (2 * self.rooms.steps_per_beat)
 
     @property
     def _finer(self) -> int:
         """Parts that each tick is cut into, if there are fewer ticks than steps."""
-        return -(-self.steps_per_beat // self.ticks_per_beat)
+        return -(-self.rooms.steps_per_beat // self.ticks_per_beat)
 
     @property
     def _midi(self) -> MidiFile:

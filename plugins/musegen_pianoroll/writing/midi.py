@@ -201,6 +201,7 @@ def midi_of(
     steps_per_beat: int,
     tempo_bpm: float = 120.0,
     metre: tuple[int, int] = (4, 4),
+    changes: Sequence[tuple[int, int, int]] = (),
 ) -> MidiFile:
     """A roll as a MIDI file, exact on the grid and as long as the roll: a track for tempo and metre, and one for each track.
 
@@ -208,6 +209,7 @@ def midi_of(
         roll: bool ``(tracks, 2, steps, 128)``.
         tracks: names, programs, drums.
         steps_per_beat: steps per quarter note.
+        changes: of the metre, as (step, numerator, denominator).
     """
     per_step = max(1, TICKS_PER_BEAT // steps_per_beat)
     notes, end = notes_of(roll), roll.shape[2] * per_step
@@ -216,7 +218,8 @@ def midi_of(
         own = notes[notes[:, 0] == i]
         ticks = np.stack([own[:, 2] * per_step, own[:, 3] * per_step, own[:, 1]], 1)
         parts.append(Part(track.name, track.program, track.is_drum, ticks))
-    return MidiFile.new(per_step * steps_per_beat, end, tempo_bpm, metre).beside(parts, end=end)
+    later = [(step * per_step, metre_event(*changed)) for step, *changed in changes]
+    return MidiFile.new(per_step * steps_per_beat, end, tempo_bpm, metre).beside(parts, later, end)
 
 
 def to_pretty_midi(
@@ -226,6 +229,7 @@ def to_pretty_midi(
     steps_per_beat: int,
     tempo_bpm: float = 120.0,
     metre: tuple[int, int] = (4, 4),
+    changes: Sequence[tuple[int, int, int]] = (),
 ) -> Any:
     """A roll as a ``pretty_midi.PrettyMIDI``, exact on the grid; arguments as of ``midi_of``."""
     import pretty_midi
@@ -236,6 +240,8 @@ def to_pretty_midi(
     for track in tracks:
         midi.instruments.append(pretty_midi.Instrument(track.program, track.is_drum, track.name))
     step_s = 60 / tempo_bpm / steps_per_beat
+    for step, *changed in changes:
+        midi.time_signature_changes.append(pretty_midi.TimeSignature(*changed, step * step_s))
     for track, pitch, start, end in notes_of(roll).tolist():
         midi.instruments[track].notes.append(pretty_midi.Note(VELOCITY, pitch, start * step_s, end * step_s))
     return midi

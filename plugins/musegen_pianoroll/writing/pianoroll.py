@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -39,6 +40,7 @@ class Pianoroll(Piece):
         steps_per_beat: steps per quarter note.
         tempo_bpm: quarter notes per minute.
         metre: numerator and denominator.
+        changes: where the metre changes after that, as (first step of a bar, numerator, denominator).
         pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
         midi: the piece event by event, where it stands beside a given file, of which the roll is what the grid can hold.
 
@@ -66,6 +68,7 @@ class Pianoroll(Piece):
     metre: tuple[int, int] = (4, 4)
     pitch_range: tuple[int, int] | None = None
     midi: MidiFile | None = None
+    changes: Sequence[tuple[int, int, int]] = ()
 
     def __post_init__(self) -> None:
         if self.roll.ndim != 4 or self.roll.shape[:2] != (len(self.tracks), 2) or self.roll.shape[3] != 128:
@@ -77,6 +80,16 @@ class Pianoroll(Piece):
     def bar_steps(self) -> int:
         """Steps per bar."""
         return self.metre[0] * 4 * self.steps_per_beat // self.metre[1]
+
+    @property
+    def bars(self) -> list[int]:
+        """The first step of each bar."""
+        begins = [(0, *self.metre), *self.changes, (self.roll.shape[2], 1, 1)]
+        return [
+            step
+            for (first, numerator, denominator), (last, *_) in pairwise(begins)
+            for step in range(first, last, numerator * 4 * self.steps_per_beat // denominator)
+        ]
 
     @property
     def seconds(self) -> float:
@@ -93,8 +106,9 @@ class Pianoroll(Piece):
 
     def __repr__(self) -> str:
         names = ", ".join(track.name for track in self.tracks)
-        n_bars = self.roll.shape[2] / self.bar_steps
-        return f"Pianoroll({n_bars:g} bars of {self.metre[0]}/{self.metre[1]}, {len(self.notes)} notes, {names})"
+        n_bars = len(self.bars) if self.changes else self.roll.shape[2] / self.bar_steps
+        metres = dict.fromkeys(f"{n}/{d}" for n, d in [self.metre, *(change[1:] for change in self.changes)])
+        return f"Pianoroll({n_bars:g} bars of {' and '.join(metres)}, {len(self.notes)} notes, {names})"
 
     def measures(self) -> dict[str, float]:
         """What musicians hear in the piece, and what is counted in its bars: means, see ``docs/measures.md``.
@@ -114,16 +128,33 @@ class Pianoroll(Piece):
         from musegen_pianoroll.measures.bars import Bars, measures
         from musegen_pianoroll.measures.heard import heard
 
-        n_steps = self.roll.shape[2] // self.bar_steps * self.bar_steps
-        if not n_steps:
+        roll, bar_steps = self._whole_bars()
+        if not roll.shape[2]:
             return {}
-        bars = Bars(torch.from_numpy(np.ascontiguousarray(self.roll[:, :, :n_steps]))[None], self.bar_steps)
+        bars = Bars(torch.from_numpy(np.ascontiguousarray(roll))[None], bar_steps)
         found = measures(bars, self.tracks, self.steps_per_beat) | heard(bars, self.tracks, self.steps_per_beat)
         return {name: float(v.defined.mean()) for name, v in found.items() if isinstance(v, Numbers) and len(v.defined)}
 
+    def _whole_bars(self) -> tuple[np.ndarray, int]:
+        """The roll of whole bars, each with silence up to the length of the longest, and that length."""
+        if not self.changes:
+            return self.roll[:, :, : self.roll.shape[2] // self.bar_steps * self.bar_steps], self.bar_steps
+        parts = np.split(self.roll, self.bars[1:], 2)
+        longest = max(part.shape[2] for part in parts)
+        padded = [np.pad(part, ((0, 0), (0, 0), (0, longest - part.shape[2]), (0, 0))) for part in parts]
+        return np.concatenate(padded, 2), longest
+
     def then(self, *others: Self) -> Self:
         """The rolls of this piece and others of the same tracks and grid, one after the other."""
-        return replace(self, midi=None, roll=np.concatenate([self.roll, *(other.roll for other in others)], 2))
+        pieces = [self, *others]
+        firsts = np.cumsum([0, *(piece.roll.shape[2] for piece in pieces)]).tolist()
+        metres = [
+            (first + step, *metre)
+            for first, piece in zip(firsts, pieces, strict=False)
+            for step, *metre in [(0, *piece.metre), *piece.changes]
+        ]
+        changes = [later for earlier, later in pairwise(metres) if earlier[1:] != later[1:]]
+        return replace(self, midi=None, roll=np.concatenate([piece.roll for piece in pieces], 2), changes=changes)
 
     def to_pretty_midi(self) -> Any:
         """A ``pretty_midi.PrettyMIDI``."""
@@ -132,7 +163,12 @@ class Pianoroll(Piece):
 
             return pretty_midi.PrettyMIDI(io.BytesIO(self.midi.content()))
         return to_pretty_midi(
-            self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
+            self.roll,
+            self.tracks,
+            steps_per_beat=self.steps_per_beat,
+            tempo_bpm=self.tempo_bpm,
+            metre=self.metre,
+            changes=self.changes,
         )
 
     def to_pypianoroll(self) -> Any:
@@ -150,7 +186,7 @@ class Pianoroll(Piece):
         return pypianoroll.Multitrack(
             resolution=self.steps_per_beat,
             tempo=np.full(n_steps, self.tempo_bpm),
-            downbeat=np.arange(n_steps) % self.bar_steps == 0,
+            downbeat=np.isin(np.arange(n_steps), self.bars),
             tracks=[
                 pypianoroll.BinaryTrack(track.name, track.program, track.is_drum, roll)
                 for track, roll in zip(self.tracks, sounding, strict=True)
@@ -162,7 +198,7 @@ class Pianoroll(Piece):
         return picture(
             self.roll,
             self.tracks,
-            steps_per_bar=self.bar_steps,
+            bars=self.bars,
             steps_per_beat=self.steps_per_beat,
             pitch_range=self.pitch_range,
             width=width,
@@ -199,16 +235,23 @@ class Pianoroll(Piece):
         if self.midi is not None:
             return self.midi
         return midi_of(
-            self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm, metre=self.metre
+            self.roll,
+            self.tracks,
+            steps_per_beat=self.steps_per_beat,
+            tempo_bpm=self.tempo_bpm,
+            metre=self.metre,
+            changes=self.changes,
         )
 
     def _npz(self) -> bytes:
         """The Lakh pianoroll file, with two arrays that pypianoroll passes over: ``notes``, as they are without rests between
-        those that are repeated at once, and ``metre``, because 3/4 and 6/8 have their downbeats in the same places."""
+        those that are repeated at once, and ``metre``, if there is one, because 3/4 and 6/8 have their downbeats in the same
+        places."""
         content = io.BytesIO()
         self.to_pypianoroll().save(content)
         with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in (("notes", self.notes), ("metre", np.array(self.metre))):
+            metre = {} if self.changes else {"metre": np.array(self.metre)}
+            for name, array in {"notes": self.notes, **metre}.items():
                 with archive.open(f"{name}.npy", "w") as file:
                     np.save(file, array, allow_pickle=False)
         return content.getvalue()

@@ -28,7 +28,7 @@ def picture(
     roll: np.ndarray,
     tracks: Sequence[StoreTrack],
     *,
-    steps_per_bar: int,
+    bars: Sequence[int],
     steps_per_beat: int,
     pitch_range: tuple[int, int] | None = None,
     width: int = 900,
@@ -36,6 +36,7 @@ def picture(
     """A roll as a picture: time to the right, pitch upward, one colour per track, onsets darker; numbered bars and faint beats.
 
     Args:
+        bars: the first step of each bar.
         pitch_range: lowest pitch and the one after the highest; by default what sounds, in whole octaves.
         width: of the grid, in pixels, about.
     """
@@ -43,17 +44,17 @@ def picture(
 
     pitch_range = pitch_range or _sounding_range(roll)
     cell_w = max(2, width // roll.shape[2])
-    bar_px, beat_px = steps_per_bar * cell_w, steps_per_beat * cell_w
-    grid = _grid(roll, pitch_range, cell_w, bar_px, beat_px)
+    lines = np.array(bars, np.int64) * cell_w
+    grid = _grid(roll, pitch_range, cell_w, lines, steps_per_beat * cell_w)
     image = Image.new("RGB", (LEFT + grid.shape[1] + MARGIN, TOP + grid.shape[0] + MARGIN), "white")
     image.paste(Image.fromarray(grid), (LEFT, TOP))
     draw = ImageDraw.Draw(image)
-    _write_scales(draw, pitch_range, grid.shape[1], bar_px)
+    _write_scales(draw, pitch_range, lines)
     _write_legend(draw, tracks)
     return image
 
 
-def _grid(roll: np.ndarray, pitch_range: tuple[int, int], cell_w: int, bar_px: int, beat_px: int) -> np.ndarray:
+def _grid(roll: np.ndarray, pitch_range: tuple[int, int], cell_w: int, lines: np.ndarray, beat_px: int) -> np.ndarray:
     """Notes over lines over rows, which are darker for black keys: uint8 ``(pixels high, pixels wide, 3)``."""
     from PIL import ImageColor
 
@@ -67,10 +68,11 @@ def _grid(roll: np.ndarray, pitch_range: tuple[int, int], cell_w: int, bar_px: i
     grid = magnified(canvas)
     # Lines lie under the notes, which they would cut up otherwise.
     if beat_px >= MIN_LINE_DISTANCE_PX:
-        grid[:, ::beat_px] = 225.0
+        for line, end in zip(lines, [*lines[1:], grid.shape[1]], strict=True):
+            grid[:, line:end:beat_px] = 225.0
     for pitch in range(low + (-low) % 12, high, 12):
         grid[(high - pitch) * CELL_H - 1] = 200.0
-    grid[:, ::bar_px] = 110.0
+    grid[:, lines] = 110.0
     sounds = (roll[:, 0] | roll[:, 1])[:, :, low:high].transpose(0, 2, 1)  # (tracks, pitches, steps)
     notes = np.zeros_like(canvas)
     for i in range(len(roll)):
@@ -80,14 +82,14 @@ def _grid(roll: np.ndarray, pitch_range: tuple[int, int], cell_w: int, bar_px: i
     return np.where(magnified(sounds.any(0))[..., None], magnified(notes), grid).astype(np.uint8)
 
 
-def _write_scales(draw: ImageDraw, pitch_range: tuple[int, int], width: int, bar_px: int) -> None:
+def _write_scales(draw: ImageDraw, pitch_range: tuple[int, int], lines: np.ndarray) -> None:
     """Names of pitches beside the grid, and numbers of bars above it."""
     low, high = pitch_range
     for pitch in range(low, high):
         if pitch % 12 in (0, 7):  # C and G: twelve rows leave room for two names
             draw.text((6, TOP + (high - pitch) * CELL_H - 9), pitch_name(pitch), fill="#555555")
-    if bar_px >= MIN_LINE_DISTANCE_PX:
-        for bar, x in enumerate(range(0, width, bar_px), 1):
+    if np.diff(lines).min(initial=MIN_LINE_DISTANCE_PX) >= MIN_LINE_DISTANCE_PX:
+        for bar, x in enumerate(lines.tolist(), 1):
             draw.text((LEFT + x, TOP - 13), str(bar), fill="#777777")
 
 
@@ -101,32 +103,32 @@ def _write_legend(draw: ImageDraw, tracks: Sequence[StoreTrack]) -> None:
 
 
 def contact_sheet(
-    rolls: np.ndarray,
+    rolls: Sequence[np.ndarray],
     tracks: Sequence[StoreTrack],
     *,
-    steps_per_bar: int,
+    bars: Sequence[Sequence[int]],
     steps_per_beat: int,
     pitch_range: tuple[int, int] | None = None,
     columns: int = 2,
 ) -> Image:
-    """Several rolls ``(n, tracks, 2, steps, 128)`` in one picture."""
+    """Several rolls ``(tracks, 2, steps, 128)``, with the first step of each bar of each, in one picture."""
     from PIL import Image
 
-    pitch_range = pitch_range or _sounding_range(np.asarray(rolls.any(0)))
+    pitch_range = pitch_range or _sounding_range(np.concatenate(list(rolls), 2))
     width = 900 if len(rolls) == 1 else 1120 // columns if columns < 4 else 240
     tiles = [
         picture(
             roll,
             tracks,
-            steps_per_bar=steps_per_bar,
+            bars=of_roll,
             steps_per_beat=steps_per_beat,
             pitch_range=pitch_range,
             width=width,
         )
-        for roll in rolls
+        for roll, of_roll in zip(rolls, bars, strict=True)
     ]
     columns = min(columns, len(tiles))
-    w, h = tiles[0].size
+    w, h = max(tile.width for tile in tiles), tiles[0].height
     sheet = Image.new("RGB", (columns * (w + 8), -(-len(tiles) // columns) * (h + 8)), "white")
     for i, tile in enumerate(tiles):
         sheet.paste(tile, (i % columns * (w + 8), i // columns * (h + 8)))

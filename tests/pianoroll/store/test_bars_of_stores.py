@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from musegen_pianoroll.reading.quantise import _separate, from_keys, to_keys
 from musegen_pianoroll.store.format import Piece, StoreTrack, fits
 from musegen_pianoroll.store.metres import is_part
+from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.writer import StoreWriter
 
@@ -61,10 +62,10 @@ def test_bars_that_are_used_too_few_in_a_row_and_of_other_metres(tmp_path: Path)
             writer.add(np.zeros((n_steps, 1, 2, 16), np.uint8), piece(segments=segments))
         writer.finish()
     store = Store.open(tmp_path / "s")
-    use = store.use_of_bars(4, (4, 4))
+    use = store.use_of_bars(4, Rooms(((4, 4),), 4))
     assert (use.used, use.short, use.other, use.all) == (9, 6, 6, 21)
-    assert store.other_metres((4, 4)) == {"3/4": 6}
-    assert store.other_metres((3, 4)) == {"4/4": 15}
+    assert store.other_metres(Rooms(((4, 4),), 4)) == {"3/4": 6}
+    assert store.other_metres(Rooms(((3, 4),), 4)) == {"4/4": 15}
 
 
 @pytest.mark.parametrize(

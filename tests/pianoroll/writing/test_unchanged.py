@@ -154,7 +154,7 @@ def test_a_piece_without_the_model_s_tracks_is_refused_by_their_names(tmp_path: 
     (tmp_path / "drums.mid").write_bytes(midi([drums]))
     domain = PianorollDomain(PianorollConfig(bars=1, tracks="voices"))
     with pytest.raises(
-        MidiError, match="these tracks: Soprano, Alto, Tenor, Bass. Use a piece that has some, or a model"
+        MidiError, match=r"these tracks: Soprano, Alto, Tenor, Bass\. Use a piece that has some, or a model"
     ):
         domain.read_given(tmp_path / "drums.mid", "all")
 
