@@ -111,8 +111,6 @@ class PianorollConfig(PianorollReading):
                     f"A bar of {numerator}/{denominator} is no whole number of steps at steps_per_beat={self.steps_per_beat}: use "
                     f"steps_per_beat={denominator // gcd(denominator, 4 * numerator)}, or a multiple of it."
                 )
-        if self.short_bars and "any" not in self.given:
-            raise BadInput(f"metre={self.metre} needs given=any: add it, or name one metre.")
 
     @property
     def rooms(self) -> Rooms:

@@ -122,6 +122,8 @@ class PianorollDomain(Domain):
     def _given(self) -> tuple[tuple[int, int, int], ...]:
         """Slabs of cells that are given: a track's planes, or all bars but the last."""
         c, names = self.config, [track.name for track in self.tracks]
+        if c.short_bars and ANY not in c.given:
+            raise BadInput(f"metre={c.metre} needs given=any: add it, or name one metre.")
         if ANY in c.given:
             if len(c.given) > 1:
                 raise BadInput(f"given={','.join(c.given)} is invalid: any stands alone, because it means every part.")
