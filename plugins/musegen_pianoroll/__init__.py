@@ -35,6 +35,7 @@ def musegen_commands() -> list[Command]:
     return [
         Command("data build", "Build a packed store from a folder of files of music.", _command("build")),
         Command("data cut", "Cut a large training array of MuseGAN into files that data build reads.", _command("cut")),
+        Command("data get", "Download a corpus, check it, and write its pieces as MIDI files.", _command("get")),
         Command("data merge", "Make one packed store of several, such as the shards of a folder.", _command("merge")),
     ]
 

@@ -1,4 +1,4 @@
-"""Commands for packed stores: ``musegen data build``, ``cut`` and ``merge``."""
+"""Commands for corpora and packed stores: ``musegen data get``, ``build``, ``cut`` and ``merge``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from musegen.errors import BadInput
 from musegen.options import load_yaml
 
-__all__ = ["build", "cut", "merge"]
+__all__ = ["build", "cut", "get", "merge"]
 
 Out = Annotated[Path, Parameter(help="The store, a folder.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an older store.")]
@@ -81,6 +81,27 @@ def build(
     if store.pieces:
         for remark in remarks(PianorollConfig(), store, unread_summary(report.unread)):
             print(f"{remark[:1].upper()}{remark[1:]}.")
+
+
+def get(
+    corpus: Annotated[
+        Literal["pop909"],
+        Parameter(help="pop909: 880 piano arrangements of Chinese pop songs (MIT licence; 22 MB are downloaded)."),
+    ],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="A new folder, for the MIDI files.")],
+    archive: Annotated[
+        Path | None,
+        Parameter(help="The corpus as a zip file or a folder, if you have it already: nothing is downloaded."),
+    ] = None,
+) -> None:
+    """Download a corpus, check it, and write its pieces as MIDI files on their own beats."""
+    from musegen_pianoroll.corpora.pop909 import get_pop909
+
+    n_written, n_left = get_pop909(out, archive)
+    print(f"{n_written} songs in {out}; {n_left} left out, because their bars are not of four beats.")
+    print(f"Next: musegen data build pianoroll {out} --tracks {out / 'tracks.yaml'} --out store")
 
 
 def cut(

@@ -9,7 +9,7 @@ from commands import Result
 
 def test_the_list_of_plugins_names_their_commands(run: Callable[..., Result]) -> None:
     line = " ".join(run("plugins").out.split())
-    assert "domains pianoroll; commands data build, data cut, data merge" in line
+    assert "domains pianoroll; commands data build, data cut, data get, data merge" in line
 
 
 def test_explain_lists_options_of_drawing_where_a_family_draws(run: Callable[..., Result]) -> None:

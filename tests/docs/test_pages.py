@@ -23,6 +23,7 @@ import soundfile
 from commands import Result
 from pages import ROOT, Shown, shown
 from PIL import Image
+from pop_songs import archive
 from strangers import install
 
 from musegen.cli.app import app, data_app, plugin_app
@@ -34,6 +35,7 @@ from musegen.running import samples
 from musegen.running.runs import resolve
 from musegen_audio import notes
 from musegen_image.data import read_mnist
+from musegen_pianoroll.corpora import pop909
 
 NEEDS_THE_NETWORK = (
     "needs the package index; tests/testing/test_template.py and `make test` itself install musegen and a plugin"
@@ -149,6 +151,10 @@ def reader(
     """A reader with a clone (its data), and files of his own, made from the data that ship."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(samples, "CALIBRATION_EXAMPLES", 64)
+    (tmp_path / "web").mkdir()
+    songs, digest = archive(tmp_path / "web")
+    monkeypatch.setattr(pop909, "URL", songs.as_uri())
+    monkeypatch.setattr(pop909, "SHA256", digest)
     monkeypatch.setattr(notes, "cached", lambda rate, n: notes.render(rate, n, programs=1, pitches=3))
     home = tmp_path / "home"
     home.mkdir()

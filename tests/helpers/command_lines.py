@@ -274,6 +274,7 @@ data info | data | --domain=domain --set --json
 data build | domain data | --out=out --tracks --steps-per-beat=n --workers=n --shard --overwrite --pedal --file-metre
 data merge | domain data data | --out=out --overwrite
 data cut | domain file | --out=out --phrases=n
+data get | value | --out=out --archive=file
 plugin check | domain |
 plugin new | value | --out=out
 nonsense | value |

@@ -72,7 +72,7 @@ class Part:
         is_drum: a drum kit.
         notes: int64 ``(n, 3)``: start tick, end tick, pitch.
         begins: tick at which the instrument is set.
-        velocity: of all notes.
+        velocity: of all notes, or of each ``(n,)``.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Part:
     is_drum: bool
     notes: np.ndarray
     begins: int = 0
-    velocity: int = VELOCITY
+    velocity: int | np.ndarray = VELOCITY
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def _track(part: Part, port: int, channel: int) -> list[Event]:
         events.append((0, bytes([0xFF, PORT, 1, port])))
     events.append((part.begins, bytes([0xC0 | channel, part.program])))
     start, end, pitch = part.notes.T.tolist()
-    on = [(tick, 1, bytes([0x90 | channel, p, part.velocity])) for tick, p in zip(start, pitch, strict=True)]
+    velocity = np.broadcast_to(part.velocity, len(start)).tolist()
+    on = [(tick, 1, bytes([0x90 | channel, p, v])) for tick, p, v in zip(start, pitch, velocity, strict=True)]
     off = [(tick, 0, bytes([0x80 | channel, p, 0])) for tick, p in zip(end, pitch, strict=True)]
     return events + [(tick, event) for tick, _, event in sorted(on + off)]
 

@@ -1,0 +1,1 @@
+"""Corpora that users download for themselves."""
