@@ -59,6 +59,13 @@ class PianorollConfig(PianorollReading):
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
     transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
+    shorten: float = option(
+        0.0,
+        "share of training windows in the longest of several metres that are cut to another of them, each bar by the steps that it "
+        "would lack: for music that is nearly all in one metre",
+        ge=0,
+        le=1,
+    )
     tempo_bpm: float | None = option(
         None, "tempo of the music (default: the data's median)", gt=0, unit="beats per minute", of_data=True
     )

@@ -192,7 +192,19 @@ def _windows(
 ) -> WindowDataset:
     fixed = torch.tensor([False] * config.chords + [track.is_drum for track in tracks])
     semitones = range(-config.transpose, config.transpose + 1) if augment and config.transpose else ()
-    return WindowDataset(planes, starts, config.bars * config.bar_steps, config.pitch_range, fixed, tuple(semitones))
+    rooms = config.rooms
+    lacking = [rooms.missing(metre) for metre in rooms.metres]
+    lacks = torch.from_numpy(np.stack([rows for rows in lacking if rows.any()])) if config.short_bars else None
+    return WindowDataset(
+        planes,
+        starts,
+        config.bars * config.bar_steps,
+        config.pitch_range,
+        fixed,
+        tuple(semitones),
+        shorten=config.shorten if augment else 0.0,
+        lacks=lacks,
+    )
 
 
 def synthetic_data(config: PianorollConfig, tracks: Sequence[StoreTrack], n: int, seed: int) -> Data:

@@ -132,6 +132,7 @@ def on_its_beats(midi: bytes, beats: bytes, path: Path) -> MidiFile | None:
     parts = []
     for track in score.tracks:
         if track.name in PROGRAMS and len(track.notes):
+            assert track.velocity is not None  # because it was asked for
             start, end = ticks(track.notes[:, 0]), ticks(track.notes[:, 1])
             notes = np.stack([start, np.maximum(end, start + 1), track.notes[:, 2]], 1)
             parts.append(Part(track.name, PROGRAMS[track.name], False, notes, velocity=track.velocity))

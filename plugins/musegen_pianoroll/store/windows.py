@@ -14,6 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from musegen.contracts.missing import MARK, missing_rows
 from musegen.data.rows import RowDataset, Source
 from musegen.errors import MusegenWarning
 
@@ -130,6 +131,8 @@ class WindowDataset(RowDataset):
         pitch_range: lowest MIDI pitch, and the one after the highest.
         fixed: tracks that never transpose, ``(tracks,)`` bool.
         transpositions: semitones to choose from when a training batch is augmented; empty for none.
+        shorten: how often a window in which no row is missing loses those that another metre lacks.
+        lacks: rows that bars of other metres lack, bool ``(metres, rows of a bar)``; None: there are none.
         label: class of each window, ``(N,)`` int64, if there are classes.
         dtype: of batches.
     """
@@ -142,6 +145,8 @@ class WindowDataset(RowDataset):
     transpositions: Sequence[int] = ()
     label: Tensor | None = None
     dtype: torch.dtype = torch.float32
+    shorten: float = 0.0
+    lacks: Tensor | None = None
 
     binary = True
 
@@ -150,7 +155,17 @@ class WindowDataset(RowDataset):
 
     def make(self, rows: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
         shift = self.draw_transpositions(len(first), generator, first.device)
-        return gather_windows(rows, first, self.n_steps, self.pitch_range, shift, self.fixed, self.dtype)
+        x = gather_windows(rows, first, self.n_steps, self.pitch_range, shift, self.fixed, self.dtype)
+        return x if self.lacks is None or not self.shorten else self._shortened(x, self.lacks, generator)
+
+    def _shortened(self, x: Tensor, lacks: Tensor, generator: torch.Generator) -> Tensor:
+        """Windows of which some, drawn anew each time, are of another metre."""
+        n, device = len(x), x.device
+        which = torch.randint(len(lacks), (n,), generator=generator, device=device)
+        drawn = torch.rand(n, generator=generator, device=device) < self.shorten
+        whole = ~missing_rows(x).any(1)
+        rows = lacks[which].repeat(1, -(-self.n_steps // lacks.shape[1]))[:, : self.n_steps] & (drawn & whole)[:, None]
+        return x.masked_fill(rows[:, None, :, None], MARK)
 
     def draw_transpositions(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor | None:
         """Semitones for n windows, ``(n,)`` int64; None without augmentation."""

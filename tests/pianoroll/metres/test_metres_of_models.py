@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -222,6 +223,26 @@ def test_measures_of_a_piece_that_changes_its_metre() -> None:
     )
     assert [signature.time for signature in both.to_pretty_midi().time_signature_changes] == [0.0, 1.5, 3.5, 5.0]
     assert np.flatnonzero(both.to_pypianoroll().downbeat).tolist() == both.bars
+
+
+def test_windows_that_are_cut_to_a_shorter_metre() -> None:
+    """Three of four windows: rows that 3/4 or 6/8 lack are marked, and all others are as they were."""
+    config = replace(CONFIG, shorten=0.75)
+    data = PianorollDomain(config).synthetic(400, seed=1).splits
+    plain = PianorollDomain(CONFIG).synthetic(400, seed=1).splits
+    assert data["train"].shorten == 0.75  # type: ignore[attr-defined]
+    index, generator = torch.arange(400), torch.Generator().manual_seed(3)
+    x = data["train"].gather(index, generator).x
+    before = plain["train"].gather(index, torch.Generator().manual_seed(3)).x
+    gone = missing_rows(x)
+    assert torch.equal(x, before.masked_fill(gone[:, None, :, None], 1))
+    kinds = {tuple(row.tolist()): int(n) for row, n in zip(*gone.unique(dim=0, return_counts=True), strict=True)}
+    rooms = CONFIG.rooms
+    three, six, four = (tuple(rooms.missing(metre).tolist()) * 2 for metre in ((3, 4), (6, 8), (4, 4)))
+    assert set(kinds) == {three, six, four}
+    assert 70 < kinds[four] < 130  # of 400, 100 are expected
+    assert 120 < kinds[three] < 180
+    assert not missing_rows(data["valid"].gather(torch.arange(50), generator).x).any()
 
 
 # Commands
