@@ -1,5 +1,6 @@
 """The game of a generator and a discriminator, as ``gan`` and ``conditional_gan`` play it: Algorithm 1 of 1406.2661 with any of the
-losses in ``gan``'s table, the gradient penalty of 1704.00028, MuseGAN's schedule of the critic and binary neurons."""
+losses in ``gan``'s table, the gradient penalty of 1704.00028, the diversity term of 1901.09024, MuseGAN's schedule of the critic
+and binary neurons."""
 
 from __future__ import annotations
 
@@ -23,7 +24,15 @@ from musegen.options import option
 from musegen.probability.latent import StandardNormal
 from musegen.probability.whole_batch import batch_length
 
-__all__ = ["Adversarial", "GANLoss", "GameConfig", "discriminator_loss", "generator_loss", "gradient_penalty"]
+__all__ = [
+    "Adversarial",
+    "GANLoss",
+    "GameConfig",
+    "discriminator_loss",
+    "diversity",
+    "generator_loss",
+    "gradient_penalty",
+]
 
 GANLoss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein-gp"]
 
@@ -45,6 +54,10 @@ class GameConfig:
     neurons: Literal["none", "deterministic", "stochastic"] = option(
         "none", "binary neurons at the end of the generator, for cells that are 0 or 1: what it shows is binary too"
     )
+    diversity: float = option(
+        0.0, "weight of what keeps G from showing the same for different noise, see diversity; 0: without it", ge=0
+    )
+    most_diverse: float = option(10.0, "bound of its ratio, from which on nothing is gained", gt=0)
     slope_annealing: float = option(
         1.0, "factor per epoch on the slope of the neurons' gradient; BinaryMuseGAN has 1.1", ge=1
     )
@@ -99,6 +112,19 @@ def gradient_penalty(
         gradient = gradient.view(len(real), critics, -1)  # (B, *S) -> (B, critics, cells)
         # The small constant keeps the derivative of the norm finite at 0.
         return ((gradient.square().sum(2) + 1e-12).sqrt() - 1).square().sum(1)
+
+
+def diversity(a: Tensor, b: Tensor, z_a: Tensor, z_b: Tensor, most: float) -> Tensor:
+    """min(‖a − b‖₁ / ‖z_a − z_b‖₁, most), of what G makes of two draws of noise, means over cells and dimensions: ``(B, *S)`` and
+    ``(B, d)`` twice → ``(B,)``. G maximises it, so that one shape cannot stand for all noise (Yang et al. 2019, 1901.09024).
+
+    >>> import torch
+    >>> from musegen.families.adversarial import diversity
+    >>> diversity(torch.zeros(1, 2, 3), torch.full((1, 2, 3), 0.5), torch.zeros(1, 4), torch.ones(1, 4), 10.0)
+    tensor([0.5000])
+    """
+    apart = (z_a - z_b).abs().flatten(1).mean(1)
+    return ((a - b).abs().flatten(1).mean(1) / apart.clamp(min=1e-8)).clamp(max=most)
 
 
 def boosted(batch: Batch, critic_steps: int, critic_boost: int, step: int) -> Iterable[Batch]:
@@ -176,6 +202,12 @@ class Adversarial(Family):
 
         last = next(batch.split(c.critic_steps))
         y = self.condition.of(last)
-        features, logit = self.judge(self.generate(len(last), y), y)
+        z = self.prior.sample(len(last), self.device)
+        fake = self.condition.generated(z, y)
+        features, logit = self.judge(fake, y)
         losses = {"loss": generator_loss(c.loss, logit).mean()}
+        if c.diversity:
+            other = self.prior.sample(len(last), self.device)
+            spread = diversity(fake, self.condition.generated(other, y), z, other, c.most_diverse).mean()
+            losses = {"loss": losses["loss"] - c.diversity * spread, "diversity": spread}
         yield "generator", self.condition.with_auxiliary(losses, features, y)

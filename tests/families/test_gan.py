@@ -17,7 +17,7 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.adversarial import GANLoss, discriminator_loss, generator_loss, gradient_penalty
+from musegen.families.adversarial import GANLoss, discriminator_loss, diversity, generator_loss, gradient_penalty
 from musegen.families.gan import GAN, GANConfig
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator
 from musegen.probability.likelihood import Bernoulli
@@ -285,3 +285,34 @@ def test_a_gan_learns_a_distribution(loss: GANLoss, critic_steps: int, steps: in
         x = family.sample(4000)
     torch.testing.assert_close(x.mean(0), mean, atol=0.3, rtol=0)
     torch.testing.assert_close(x.std(0), std, atol=0, rtol=0.5)
+
+
+@given(seed=st.integers(0, 1000), most=st.floats(0.01, 3))
+def test_diversity_is_a_ratio_of_mean_distances(seed: int, most: float) -> None:
+    g = torch.Generator().manual_seed(seed)
+    a, b, z, other = (torch.randn(5, *shape, generator=g) for shape in ((2, 3), (2, 3), (4,), (4,)))
+    slowly = [
+        min(most, sum(map(abs, (a[i] - b[i]).flatten().tolist())) / 6 / (sum(map(abs, (z[i] - other[i]).tolist())) / 4))
+        for i in range(5)
+    ]
+    assert torch.allclose(diversity(a, b, z, other, most), torch.tensor(slowly), rtol=1e-4)
+
+
+def test_the_generator_minimises_its_loss_less_diversity() -> None:
+    """With the same draws: the loss of the game, less the weight times what the term says of the two pictures of each noise."""
+    torch.manual_seed(0)
+    gan, plain = small_gan(diversity=2.0, most_diverse=0.4), small_gan()
+    plain.load_state_dict(gan.state_dict())
+    found = []
+    for model in (gan, plain):
+        torch.manual_seed(5)
+        *_, (player, losses) = model.updates(batch_of(16))
+        assert player == "generator"
+        found.append(losses)
+    assert torch.allclose(found[0]["loss"], found[1]["loss"] - 2 * found[0]["diversity"], atol=1e-5)
+    assert 0 < float(found[0]["diversity"].detach()) < 0.4
+    constant = small_gan(diversity=2.0)
+    for weight in constant.generator.parameters():
+        nn.init.zeros_(weight)
+    *_, (_, losses) = constant.updates(batch_of(16))
+    assert float(losses["diversity"].detach()) == 0
