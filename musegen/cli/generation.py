@@ -71,7 +71,7 @@ def generate(
         samples, writer = loaded.around(given, n, seed, label)
     if best is not None:
         samples = loaded.likeliest(samples, best)
-    folder.write(writer, writer.pieces(samples), names)
+    folder.write(writer, writer.pieces(samples), names, seed=seed)
 
 
 @app.command(group=MAKE)

@@ -57,7 +57,7 @@ def continue_(
     past, writer = loaded.read_given(given, "none" if only_new else "all")
     new = loaded.continue_(past, n_steps, n, seed, label)
     whole = torch.cat([past.expand(n, *past.shape), new], 2)
-    folder.write(writer, writer.pieces(whole), names)
+    folder.write(writer, writer.pieces(whole), names, seed=seed)
 
 
 @app.command(group=MAKE)
@@ -94,7 +94,7 @@ def accompany(
         filling.given_parts(loaded.domain, sounding, 1)
         part, writer = loaded.read_given(given, keep, sounding)
         samples = loaded.accompany(part, n, seed, sounding)
-        folder.write(writer, writer.pieces(samples), names)
+        folder.write(writer, writer.pieces(samples), names, seed=seed)
         return
     unfolding.require_given_tracks(loaded.family, loaded.domain)
     if tracks is not None:
@@ -103,7 +103,7 @@ def accompany(
             raise BadInput(f"--tracks {tracks} is invalid: this model was trained to be given {','.join(trained)}.")
     part, writer = loaded.read_given(given, keep)
     samples = loaded.accompany(part, n, seed)
-    folder.write(writer, writer.pieces(samples), names)
+    folder.write(writer, writer.pieces(samples), names, seed=seed)
 
 
 def _listed(text: str | None) -> list[str] | None:
@@ -143,7 +143,7 @@ def infill(
     folder.check(names)
     loaded = source.load(model, "infill", options)
     samples, writer = _anew(loaded, given, tracks, bars, n, seed, best, label)
-    folder.write(writer, writer.pieces(samples), names)
+    folder.write(writer, writer.pieces(samples), names, seed=seed)
 
 
 @app.command(group=MAKE)
@@ -166,7 +166,7 @@ def regenerate(
     folder.check(names)
     loaded = source.load(model, "regenerate", options)
     samples, _ = _anew(loaded, given, tracks, bars, n, seed, best, label)
-    folder.write(loaded.domain, loaded.pieces(samples), names)
+    folder.write(loaded.domain, loaded.pieces(samples), names, seed=seed)
 
 
 def _anew(
