@@ -19,7 +19,7 @@ from musegen_pianoroll.writing.figure import MOST_MARKS, UNITS
 from musegen_pianoroll.writing.midi import midi_of, tempo_event
 
 
-def drawn(layer: Layer, highest: int) -> list[tuple[int, int, int]]:
+def drawn(layer: Layer, highest: int) -> list[tuple[float, float, float]]:
     """Pitch, first step and the one after the last of each line of a layer."""
     x, y, found = 0.0, 0.0, []
     for command, numbers in re.findall(r"([MmhV])([^A-Za-z]*)", layer.path):
@@ -29,7 +29,7 @@ def drawn(layer: Layer, highest: int) -> list[tuple[int, int, int]]:
         elif command == "m":
             x, y = x + values[0], y + values[1]
         else:
-            found.append((round(highest - y - 0.5), round(x / UNITS), round((x + values[0] + 1) / UNITS)))
+            found.append((highest - y - 0.5, x / UNITS, (x + values[0] + 1) / UNITS))
             x += values[0]
     return sorted(found)
 
