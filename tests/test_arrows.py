@@ -18,6 +18,7 @@ NEVER = {
     "probability": ("contracts", "networks", "families", "data", "engine", "models", "running", "evaluation", "cli"),
     "networks": ("families", "data", "engine", "models", "running", "evaluation", "testing", "cli"),
     "families": ("data", "engine", "models", "running", "evaluation", "testing", "cli"),
+    "album": ("families", "data", "engine", "models", "running", "evaluation", "testing", "cli"),
     "data": ("families", "engine", "models", "running", "evaluation", "testing", "cli"),
     "engine": ("families", "data", "models", "running", "evaluation", "testing", "cli"),
     "models": ("families", "evaluation", "testing", "cli"),

@@ -143,7 +143,8 @@ def test_a_command_shows_progress_on_the_terminal_alone(tmp_path: Path) -> None:
     """Standard output is a pipe and gets the results, and nothing but the results."""
     seen = in_terminal(["generate", "chorale", "-n", 1, "--out", "out"], 80, tmp_path, pipe=True)
     assert seen.code == 0, seen.raw
-    assert [Path(line).name for line in seen.out.splitlines()] == ["sample_000.mid", "sample_000.wav", "picture.png"]
+    made = ["sample_000.mid", "sample_000.wav", "picture.png", "index.html"]
+    assert [Path(line).name for line in seen.out.splitlines()] == made
     shown = seen.screen.shown
     assert any(line.startswith("Drawing 1 sample  ") and line.endswith("/64 steps") for line in shown), shown
     assert seen.screen.wrapped == []

@@ -11,10 +11,11 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from musegen.cli import analysis, catalogue, data, generation, given, plugin, training  # noqa: F401  (they add their commands)
+from musegen.cli import album, analysis, catalogue, data, generation, given, plugin, training  # noqa: F401  (they add their commands)
 from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
+from musegen.cli.typed import running
 from musegen.cli.wording import as_typed
 from musegen.errors import MusegenError, MusegenWarning, ProcessLost, because_of, shown
 from musegen.files import at_home
@@ -38,7 +39,8 @@ def _usage(error: CycloptsError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong use or bad input, 130 interrupted."""
-    arguments = [_at_home(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    words = sys.argv[1:] if argv is None else argv
+    arguments = [_at_home(argument) for argument in words]
     debug = "--debug" in arguments
     arguments, plugins = _without_plugins([argument for argument in arguments if argument != "--debug"])
 
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not show_help(arguments):
             app(arguments, exit_on_error=False, print_error=False, console=_plain_console())
 
-    with worded(lambda text: as_typed(text, arguments)):
+    with worded(lambda text: as_typed(text, arguments)), running(words):
         code = _guarded(run, debug)
     if _has_joined_others() or (argv is None and code > 128):
         # gloo's threads may abort a process while Python takes itself apart, after everything is done. And whoever sent a signal

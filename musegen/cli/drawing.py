@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from musegen.cli.options import at_least
 from musegen.errors import BadInput
 
-if TYPE_CHECKING:
-    from musegen.models.model import Model
-
-__all__ = ["Best", "Seed", "names_of", "rows_of"]
+__all__ = ["Best", "Seed", "names_of"]
 
 Best = Annotated[
     int | None,
@@ -29,11 +26,3 @@ def names_of(stem: str, n: int, best: int | None) -> list[str]:
         if best > n:
             raise BadInput(f"--best {best} is invalid: only {n} are drawn (-n).")
     return [f"{stem}_{i:03d}" for i in range(n if best is None else best)]
-
-
-def rows_of(model: Model, bars: int) -> int:
-    """Rows of a sample in so many bars."""
-    at_least(1, bars=bars)
-    if not model.domain.spec.bar:
-        raise BadInput(f'Samples of the domain "{model.domain.name}" have no bars: leave out --bars.')
-    return bars * model.domain.spec.bar

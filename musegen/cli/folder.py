@@ -1,4 +1,4 @@
-"""The folder that a command writes pieces to."""
+"""The folder that a command writes pieces to, and the page in it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from cyclopts import Parameter
 
 from musegen.cli.options import Flag
 from musegen.cli.output import save_picture
+from musegen.cli.typed import typed
 from musegen.errors import BadInput
 from musegen.folders import Claim
 from musegen.reporting import each, plain
 
 if TYPE_CHECKING:
+    from musegen.album.record import Sample
     from musegen.contracts.piece import Piece, Writer
 
 __all__ = ["Folder", "FolderOptions"]
@@ -43,6 +45,11 @@ class Folder:
             BadInput: something there would be replaced, or the folder cannot be made.
         """
         taken = [path for name in [*names, PICTURE] for path in sorted(self.out.glob(f"{name}.*"))]
+        from musegen.album import record
+        from musegen.album.making import PAGE
+
+        if record.read(self.out) is None:  # neither is ours
+            taken += [path for path in (self.out / PAGE, self.out / record.RECORD) if path.exists()]
         if taken and not self.overwrite:
             raise BadInput(f"{taken[0]} exists: choose another --out, or add --overwrite.")
         place = next(p for p in (self.out.absolute(), *self.out.absolute().parents) if p.exists())
@@ -52,9 +59,22 @@ class Folder:
             raise BadInput(f"The folder {self.out} cannot be written: permission denied. Choose another --out.")
 
     def write(
-        self, writer: Writer, pieces: Sequence[Piece], names: Sequence[str], shown: Sequence[Piece] | None = None
+        self,
+        writer: Writer,
+        pieces: Sequence[Piece],
+        names: Sequence[str],
+        *,
+        shown: Sequence[Piece] | None = None,
+        seed: int | None = None,
     ) -> None:
-        """Native files, sound, and a picture of the pieces or of those that are to be shown instead; prints their paths.
+        """Native files, sound, a picture of the pieces or of those that are to be shown instead, and the folder's page; prints
+        their paths.
+
+        The page has all samples of the folder, also those that other commands wrote there: it is for listening, and what can be
+        heard there should be in it.
+
+        Args:
+            seed: of the draws, if they are drawn.
 
         Raises:
             BadInput: the folder cannot be written, or files of these names have appeared meanwhile.
@@ -62,25 +82,36 @@ class Folder:
         # Two commands may write to one folder at once: each writes its files together, and leaves alone what has appeared.
         with Claim(self.out, f"The folder {self.out}", wait=True):
             self.check(names)
-            self._write(writer, pieces, names, shown)
+            samples = self._written(pieces, names, seed)
+            save_picture(writer.sheet(pieces if shown is None else shown), self.out / f"{PICTURE}.png")
+            self._write_page(samples)
 
-    def _write(
-        self, writer: Writer, pieces: Sequence[Piece], names: Sequence[str], shown: Sequence[Piece] | None
-    ) -> None:
+    def _written(self, pieces: Sequence[Piece], names: Sequence[str], seed: int | None) -> list[Sample]:
+        """The pieces, written."""
+        from musegen.album.making import sample_of
         from musegen.contracts.piece import save
         from musegen.sound.files import write_sound
 
         paths = save(pieces, self.out, names)
+        files = [[path] for path in paths]
+        seconds: list[float | None] = [None] * len(pieces)
         if self.audio != "none":
-            for name, piece in each([*zip(names, pieces, strict=True)], "Writing sound", "files"):
-                path = self.out / f"{name}.{self.audio}"
-                if (
-                    path not in paths and (heard := piece.audio()) is not None
-                ):  # of some domains this is the native format
-                    paths.append(write_sound(path, *heard))
-        for path in paths:
+            for i, piece in enumerate(each(pieces, "Writing sound", "files")):
+                path = self.out / f"{names[i]}.{self.audio}"
+                if (heard := piece.audio()) is not None:
+                    seconds[i] = heard[0].shape[-1] / heard[1]
+                    if path not in paths:  # of some domains this is the native format
+                        files[i].append(write_sound(path, *heard))
+        for path in [*paths, *(path for some in files for path in some[1:])]:
             print(plain(str(path)))
-        save_picture(writer.sheet(pieces if shown is None else shown), self.out / f"{PICTURE}.png")
+        columns = zip(pieces, names, files, seconds, strict=True)
+        return [sample_of(piece, name, some, typed(), seed, s) for piece, name, some, s in columns]
+
+    def _write_page(self, samples: Sequence[Sample]) -> None:
+        from musegen.album import making, record
+
+        page = making.write(self.out, record.added(self.out, plain(self.out.name) or "Samples", samples))
+        print(plain(str(page)))
 
 
 FolderOptions = Annotated[Folder, Parameter(name="*")]

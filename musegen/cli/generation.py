@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from musegen.cli.app import MAKE, app
-from musegen.cli.drawing import Best, Seed, names_of, rows_of
+from musegen.cli.drawing import Best, Seed, names_of
 from musegen.cli.folder import Folder, FolderOptions
 from musegen.cli.options import (
     Files,
@@ -55,13 +55,15 @@ def generate(
 ) -> None:
     """Write new samples: files in the domain's native format, sound if there is any, and one picture of all."""
     names = names_of("sample", n, best)
+    if bars is not None:
+        at_least(1, bars=bars)
     folder.check(names)
     loaded = source.load(model, "generate", options)
-    from musegen.models import filling  # after the model, whose loading says that it waits for torch
+    from musegen.models import beside, filling  # after the model, whose loading says that it waits for torch
 
     if best is not None:
         filling.require_fill(loaded.family)  # before it draws
-    n_steps = None if bars is None else rows_of(loaded, bars)
+    n_steps = None if bars is None else beside.rows_of(loaded, bars)
     if given is not None and n_steps is not None:
         raise BadInput("--given and --bars do not go together: continue or accompany instead.")
     writer: Writer = loaded.domain
@@ -71,7 +73,7 @@ def generate(
         samples, writer = loaded.around(given, n, seed, label)
     if best is not None:
         samples = loaded.likeliest(samples, best)
-    folder.write(writer, writer.pieces(samples), names)
+    folder.write(writer, writer.pieces(samples), names, seed=seed)
 
 
 @app.command(group=MAKE)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from musegen.contracts.figure import Figure
+
 __all__ = ["Joining", "Piece", "Writer", "save", "tiled"]
 
 GAP_PX = 8
@@ -59,6 +61,16 @@ class Piece(ABC):
     def audio(self) -> tuple[Any, int] | None:
         """Sound, a float array (channels, frames) in [−1, 1], and its rate in Hz; None if it is silent by nature."""
         return None
+
+    def figure(self) -> Figure | None:
+        """How it looks in a page, in layers that can be shown and hidden; None: its picture is shown there."""
+        return None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: picture and player."""
+        from musegen.album.notebook import html_of
+
+        return html_of([self])
 
 
 class Writer(Protocol):

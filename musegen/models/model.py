@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from musegen.album.notebook import Pieces
 from musegen.contracts import piece
 from musegen.contracts.asked import Asked
 from musegen.contracts.dataset import Batch
@@ -34,7 +35,7 @@ from musegen.probability.any_number import AnyNumber
 from musegen.probability.latent import slerp
 
 if TYPE_CHECKING:
-    from musegen.contracts.piece import Piece, Writer
+    from musegen.contracts.piece import Writer
     from musegen.running.runs import Run
 
 __all__ = ["CHUNK", "Model"]
@@ -534,8 +535,8 @@ class Model:
         return torch.cat([whole.expand(n, *whole.shape), new], 2), writer
 
     @in_float32()
-    def pieces(self, x: Tensor, **options: Any) -> Sequence[Piece]:
-        """Samples ``(n, *S)`` as pieces, which save, show and play themselves.
+    def pieces(self, x: Tensor, **options: Any) -> Pieces:
+        """Samples ``(n, *S)`` as pieces, which save, show and play themselves; a notebook shows the list of them, too.
 
         Args:
             options: of the domain's ``Writing``.
@@ -549,7 +550,7 @@ class Model:
         >>> piece.save("hymn.mid").name
         'hymn.mid'
         """
-        return self.domain.written_with(options).pieces(x)
+        return Pieces(self.domain.written_with(options).pieces(x))
 
     @in_float32()
     def write(self, x: Tensor, folder: str | Path, names: Sequence[str] | None = None, **options: Any) -> list[Path]:

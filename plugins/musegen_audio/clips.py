@@ -14,11 +14,14 @@ from torch import Tensor
 
 from musegen.contracts.piece import Piece
 from musegen.sound.files import write_sound
+from musegen_audio.figure import figure
 from musegen_audio.pictures import spectrograms
 from musegen_audio.spectral import Spectral
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from musegen.contracts.figure import Figure
 
 __all__ = ["Clip", "Recording", "limited", "sheet"]
 
@@ -50,6 +53,10 @@ class Clip(Piece):
 
     def picture(self) -> Image:
         return sheet([self])
+
+    def figure(self) -> Figure:
+        """Its spectrogram and its waveform."""
+        return figure(self.spectral.decibels(self.x[None])[0], *self.audio(), self.spectral.floor_db)
 
     def audio(self) -> tuple[np.ndarray, int]:
         sound, rate_hz = self._sound()[None], self.spectral.rate_hz

@@ -474,6 +474,8 @@ def test_from_a_folder_to_new_sound(sound_folder: Path, run: Callable[..., Resul
     made = run("generate", "r", "-n", 2, "--label", "high", "--out", "new", "--audio", "flac")
     assert made.code == 0, made.err
     assert sorted(p.name for p in Path("new").iterdir()) == [
+        "album.json",
+        "index.html",
         "picture.png",
         "sample_000.flac",
         "sample_000.wav",

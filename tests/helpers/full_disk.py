@@ -16,6 +16,8 @@ import command_lines
 import torch
 import toy
 
+from musegen.album import making
+from musegen.album.record import Album, Sample
 from musegen.plugins import registry
 
 COMMANDS = """
@@ -33,6 +35,7 @@ latent runs/digits --out new.png
 export runs/music new.safetensors
 data build pianoroll songs --out new
 plugin new mine --out new
+album made --out new
 """
 LIMITS = (0, 700)
 """Bytes that a file may have."""
@@ -45,6 +48,9 @@ def everything(where: Path) -> dict[str, bytes]:
 def faults(folder: Path) -> dict[str, Any]:
     start, where = folder / "start" / "here", folder / "now" / "here"
     command_lines.inputs(start)
+    (start / "made").mkdir()
+    (start / "made" / "a.mid").write_bytes((start / "songs" / "0.mid").read_bytes())
+    making.write(start / "made", Album("Made", [Sample("a", ["a.mid"])]))
     wrong, n_failed = [], 0
     for command in COMMANDS.strip().splitlines():
         for limit in LIMITS:
@@ -59,7 +65,11 @@ def faults(folder: Path) -> dict[str, Any]:
             if (code and (code != 1 or len(lines) != 1 or "unexpected" in said)) or left or changed:
                 wrong.append([command, limit, code, said[-400:], left, changed])
             new = [name for name in sorted(set(after) - set(before)) if not name.startswith("new.building")]
-            if code and new and command.startswith(("evaluate", "traverse", "latent", "export", "data", "plugin")):
+            if (
+                code
+                and new
+                and command.startswith(("evaluate", "traverse", "latent", "export", "data", "plugin", "album"))
+            ):
                 wrong.append([command, limit, code, f"left {new}"])
     return {"failed": n_failed, "wrong": wrong}
 

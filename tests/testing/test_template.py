@@ -115,7 +115,7 @@ def test_a_new_plugin_is_installed_checked_trained_and_uninstalled(environment: 
     assert [code for code, _ in codes] == [0 if name in fit else 2 for name in families] + [0] * len(can)
     for name in can:
         written = sorted(path.name for path in (environment.folder / f"{name}-out").iterdir())
-        assert written == ["picture.png", "sample_000.csv", "sample_001.csv"]
+        assert written == ["album.json", "index.html", "picture.png", "sample_000.csv", "sample_001.csv"]
 
     environment.pip("uninstall", "-y", "musegen-contours")
     assert environment.musegen("plugins", "--json") == before

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,15 +15,18 @@ import numpy as np
 from musegen.contracts.piece import Piece
 from musegen.errors import BadInput
 from musegen.files import write_file
-from musegen.sound.files import FORMATS, encode, write_sound
+from musegen.sound.files import FORMATS, write_sound
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.writing.figure import figure
 from musegen_pianoroll.writing.midi import MidiFile, midi_of, notes_of, to_pretty_midi
 from musegen_pianoroll.writing.picture import picture
 from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, seconds_of, synthesise, synthesise_midi
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from musegen.contracts.figure import Figure
 
 __all__ = ["Pianoroll"]
 
@@ -53,7 +54,7 @@ class Pianoroll(Piece):
     >>> roll[0, 0, :8, 60] = True  # C4 sounds for half of it
     >>> piece = Pianoroll(roll, [StoreTrack("Piano")], steps_per_beat=4, tempo_bpm=120)
     >>> piece
-    Pianoroll(1 bars of 4/4, 1 notes, Piano)
+    Pianoroll(1 bar of 4/4, 1 notes, Piano)
     >>> piece.notes, piece.then(piece).seconds
     (array([[ 0, 60,  0,  8]]), 4.0)
     >>> piece.save("c.mid").name  # or .npz, .png, .wav, .flac, .ogg, .mp3
@@ -106,9 +107,14 @@ class Pianoroll(Piece):
 
     def __repr__(self) -> str:
         names = ", ".join(track.name for track in self.tracks)
+        return f"Pianoroll({self._length}, {len(self.notes)} notes, {names})"
+
+    @property
+    def _length(self) -> str:
+        """4 bars of 3/4."""
         n_bars = len(self.bars) if self.changes else self.roll.shape[2] / self.bar_steps
         metres = dict.fromkeys(f"{n}/{d}" for n, d in [self.metre, *(change[1:] for change in self.changes)])
-        return f"Pianoroll({n_bars:g} bars of {' and '.join(metres)}, {len(self.notes)} notes, {names})"
+        return f"{n_bars:g} {'bar' if n_bars == 1 else 'bars'} of {' and '.join(metres)}"
 
     def measures(self) -> dict[str, float]:
         """What musicians hear in the piece, and what is counted in its bars: means, see ``docs/measures.md``.
@@ -204,6 +210,22 @@ class Pianoroll(Piece):
             width=width,
         )
 
+    def figure(self) -> Figure:
+        """The picture of a page, a layer for each track."""
+        return figure(self.roll, self.tracks, bars=self.bars, length=self._length, times=self._times())
+
+    def _times(self) -> list[tuple[float, float]]:
+        """Steps and when they are heard, in seconds: the first, the last, and those at which a file changes its tempo."""
+        n_steps = self.roll.shape[2]
+        if self.midi is None:
+            return [(0, 0), (n_steps, self.seconds)]
+        (score,) = read_scores([(Path("piece.mid"), self.midi.content())])
+        per_tick = self.steps_per_beat / score.ticks_per_beat
+        inside = {tick for tick, _ in score.tempos if tick * per_tick < n_steps}
+        ticks = np.array(sorted({0, *inside} | {n_steps / per_tick}))
+        seconds = seconds_of(score.tempos, score.ticks_per_beat)(ticks)
+        return [(float(tick * per_tick), float(second)) for tick, second in zip(ticks, seconds, strict=True)]
+
     def audio(self) -> tuple[np.ndarray, int]:
         """Sound, float32 ``(2, frames)``, and its rate in Hz."""
         if self.midi is not None:
@@ -260,16 +282,3 @@ class Pianoroll(Piece):
         content = io.BytesIO()
         self.picture(width).save(content, "PNG")
         return content.getvalue()
-
-    def _repr_html_(self) -> str:
-        """Picture and player for a notebook, self-contained; MP3, which every browser plays, or WAV where libsndfile is old."""
-        heard = self.audio()
-        try:
-            kind, sound = "mpeg", encode(*heard, "mp3")
-        except BadInput:
-            kind, sound = "wav", encode(*heard)
-        picture, player = (base64.b64encode(content).decode() for content in (self._png(700), sound))
-        return (
-            f'<figure><img alt="{escape(repr(self))}" src="data:image/png;base64,{picture}"><br>'
-            f'<audio controls src="data:audio/{kind};base64,{player}"></audio></figure>'
-        )

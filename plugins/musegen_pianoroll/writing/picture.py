@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["COLOURS", "contact_sheet", "picture"]
+__all__ = ["COLOURS", "contact_sheet", "picture", "sounding_range"]
 
 CELL_H = 4
 """Pixels of a pitch."""
@@ -42,7 +42,7 @@ def picture(
     """
     from PIL import Image, ImageDraw
 
-    pitch_range = pitch_range or _sounding_range(roll)
+    pitch_range = pitch_range or sounding_range(roll)
     cell_w = max(2, width // roll.shape[2])
     lines = np.array(bars, np.int64) * cell_w
     grid = _grid(roll, pitch_range, cell_w, lines, steps_per_beat * cell_w)
@@ -114,7 +114,7 @@ def contact_sheet(
     """Several rolls ``(tracks, 2, steps, 128)``, with the first step of each bar of each, in one picture."""
     from PIL import Image
 
-    pitch_range = pitch_range or _sounding_range(np.concatenate(list(rolls), 2))
+    pitch_range = pitch_range or sounding_range(np.concatenate(list(rolls), 2))
     width = 900 if len(rolls) == 1 else 1120 // columns if columns < 4 else 240
     tiles = [
         picture(
@@ -135,7 +135,7 @@ def contact_sheet(
     return sheet
 
 
-def _sounding_range(roll: np.ndarray) -> tuple[int, int]:
+def sounding_range(roll: np.ndarray) -> tuple[int, int]:
     """Whole octaves around what sounds; two octaves around middle C for silence."""
     pitches = np.flatnonzero(roll.any((0, 1, 2)))
     if not len(pitches):

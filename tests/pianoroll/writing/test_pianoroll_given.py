@@ -501,7 +501,8 @@ def test_continuing_on_the_command_line(run: Callable[..., Result], tmp_path: Pa
     assert result.code == 0, result.err
     assert result.err == "a.mid: moved into the model's range, C2 to B5: Bass up 1 octave.\n"
     names = sorted(p.name for p in Path("more").iterdir())
-    assert names == [f"a_continued_00{i}.{suffix}" for i in range(2) for suffix in ("mid", "ogg")] + ["picture.png"]
+    pieces = [f"a_continued_00{i}.{suffix}" for i in range(2) for suffix in ("mid", "ogg")]
+    assert names == [*pieces, "album.json", "index.html", "picture.png"]
     before, after = (notes_of(file_notes(Path(p))) for p in ("a.mid", "more/a_continued_001.mid"))
     np.testing.assert_array_equal(after[after[:, 2] < 48], before)
     assert after[:, 2].max() >= 48
