@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,8 +14,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)
-def test_forms_and_workflows_are_yaml(path: object) -> None:
-    found = yaml.safe_load(open(str(path), encoding="utf-8"))
+def test_forms_and_workflows_are_yaml(path: Path) -> None:
+    found = yaml.safe_load(path.read_text("utf-8"))
     assert {"name", "body"} <= found.keys() or {"name", "jobs"} <= found.keys()
 
 
