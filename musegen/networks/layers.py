@@ -25,7 +25,6 @@ def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False)
     if norm == "spectral":
         return [spectral_norm(layer)]
     if norm == "batch" and not first:
-        batch_norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
         return [layer, batch_norm(channels)]
     return [layer]
 
