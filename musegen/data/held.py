@@ -229,8 +229,8 @@ class TorchExamples(Dataset):
         BadInput: it has no length, or an example is no array of numbers.
     """
 
-    def __init__(self, dataset: torch_data.Dataset[Any]) -> None:
-        self.dataset: Any = dataset
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
         try:
             n = len(self.dataset)
         except (TypeError, NotImplementedError):

@@ -208,7 +208,7 @@ def binarising(
     how: Literal["none", "threshold", "dynamic", "static"],
 ) -> Callable[[Tensor, torch.Generator], Tensor] | None:
     """How a batch is binarised when it is gathered; None if it is not."""
-    if how in ("none", "static"):
+    if how == "none" or how == "static":
         return None
     return lambda x, generator: binarise(x, how, generator)
 

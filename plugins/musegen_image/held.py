@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def as_pictures(config: ImageConfig, data: Data) -> tuple[ImageConfig, dict[str,
         )
     if config.target != "none" or config.binarisation == "static":
         raise BadInput("target and binarisation=static are for files: give data in memory without these options.")
-    colour = "rgb" if channels == 3 else "grey"
+    colour: Literal["grey", "rgb"] = "rgb" if channels == 3 else "grey"
     if config.colour not in ("auto", colour):
         raise BadInput(f"colour={config.colour} does not fit pictures with {channels} channels: leave it out.")
     config = replace(config, size=size, colour=colour, classes=list(data.classes))
