@@ -34,7 +34,7 @@ from musegen.families import FAMILIES
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rnn_nade": {"image": {"binarisation": "dynamic"}},

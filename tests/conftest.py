@@ -31,7 +31,7 @@ from PIL import Image, ImageDraw
 from musegen.cli import main
 from musegen.data.bundled import bundled
 from musegen.plugins import registry
-from musegen.plugins.needs import _warn_once
+from musegen.plugins.needs import warn_once
 
 # The same examples in every run, so that a failure is somebody's change and not chance; HYPOTHESIS_PROFILE=random explores.
 # No limits of time: a busy machine is no fault of the code.
@@ -108,7 +108,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = set(sys.modules)
     registry.cache_clear()
-    _warn_once.cache_clear()
+    warn_once.cache_clear()
     yield folder
     for name in set(sys.modules) - before:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):

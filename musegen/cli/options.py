@@ -40,6 +40,15 @@ Assignments = Annotated[
     list[str],
     Parameter(name="--set", negative="", help="An option of the family or the domain, as key=value; repeatable."),
 ]
+Networks = Annotated[
+    list[str],
+    Parameter(
+        name="--network",
+        negative="",
+        help="A network of your own, as ROLE=FILE.py:NAME; the role is encoder, decoder, discriminator or autoregressive; "
+        "repeatable. The file is run.",
+    ),
+]
 ModelName = Annotated[
     str, Parameter(help="A run folder, a model file, or the name of a model that ships (see musegen models).")
 ]
@@ -53,6 +62,9 @@ Label = Annotated[
 Draws = Annotated[
     int, Parameter(name=["-k", "--k"], help="Draws per example for a lower bound; not used where log p is exact.")
 ]
+
+ROLES = ("encoder", "decoder", "discriminator", "autoregressive")
+"""Networks that may be a user's own, see ``musegen.running.own_networks``, which imports torch."""
 
 Owner = Literal["asking", "sampling", "reading", "writing"]
 MODEL_COMMANDS: dict[str, tuple[Owner, ...]] = {
@@ -72,6 +84,23 @@ MODEL_COMMANDS: dict[str, tuple[Owner, ...]] = {
 def given_options(options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in vars(options).items() if value is not None}
+
+
+def own_networks(assignments: Sequence[str]) -> dict[str, str]:
+    """What ``--network`` says, by role, as ``musegen.train`` and ``musegen.load`` take it.
+
+    Raises:
+        BadInput: a role that there is not, or no name of a file and of something in it.
+    """
+    found = {}
+    for text in assignments:
+        role, equals, place = text.partition("=")
+        if role not in ROLES or not (equals and ":" in place):
+            raise BadInput(
+                f'--network "{shown(text)}" is invalid: write it like decoder=my_file.py:MyDecoder; the role is {", ".join(ROLES)}.'
+            )
+        found[role] = place
+    return found
 
 
 def at_least(least: int, **numbers: int) -> None:
@@ -97,6 +126,7 @@ class Source:
         "best"
     )
     device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    network: Networks = dataclasses.field(default_factory=list)
 
     def load(self, model: str, command: str = "", options: Mapping[str, str] | None = None) -> Model:
         """The model, with the options of its own that a command was given.
@@ -106,14 +136,15 @@ class Source:
         """
         import musegen
 
-        loaded = musegen.load(model, checkpoint=self.checkpoint, device=self.device)
+        mine: dict[str, Any] = own_networks(self.network)
+        loaded = musegen.load(model, checkpoint=self.checkpoint, device=self.device, **mine)
         known = loaded.option_owners
         owners: dict[str, type] = {owner: known[owner] for owner in MODEL_COMMANDS.get(command, ()) if owner in known}
         texts = {name.replace("-", "_"): text for name, text in (options or {}).items()}
-        mine = split_options(texts, owners, f"musegen {command} with the model {model}")
+        sorted_ = split_options(texts, owners, f"musegen {command} with the model {model}")
         values: dict[str, Any] = {}
         for owner, kind in owners.items():
-            values |= from_text(kind, mine[owner])
+            values |= from_text(kind, sorted_[owner])
         loaded.configure(**values)
         return loaded
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musegen.cli.app import TRAIN, app
-from musegen.cli.options import Assignments, Flag, Options, RunOptions, given_options
+from musegen.cli.options import Assignments, Flag, Networks, Options, RunOptions, given_options, own_networks
 from musegen.engine.launch import launch, wanted
 from musegen.errors import BadInput
 from musegen.options import load_yaml, parse_assignments
@@ -26,6 +26,7 @@ def train(
     out: Path | None = None,
     set_: Assignments = [],  # noqa: B006
     config: Path | None = None,
+    network: Networks = [],  # noqa: B006
     overwrite: Flag = False,
     quiet: Flag = False,
     options: Options = RunOptions(),  # noqa: B008
@@ -59,14 +60,23 @@ def train(
         )
     out = out or Path("runs") / f"{family}-{domain}"
     given = parse_assignments(set_) | given_options(options)
+    mine = own_networks(network)
     if (n := wanted((from_file | given).get("processes"))) > 1:
         raise SystemExit(launch(n))
+    given |= mine
     run = musegen.train(family, domain, data=data, out=out, config=config, overwrite=overwrite, quiet=quiet, **given)
     _say_next(run)
 
 
 @app.command(group=TRAIN)
-def resume(run: Path, *, data: Path | None = None, quiet: Flag = False, options: Options = RunOptions()) -> None:  # noqa: B008
+def resume(
+    run: Path,
+    *,
+    data: Path | None = None,
+    network: Networks = [],  # noqa: B006
+    quiet: Flag = False,
+    options: Options = RunOptions(),  # noqa: B008
+) -> None:
     """Continue a run exactly where it stopped. Of its options these may change: --steps, --minutes, --learning-rate, --schedule,
     --device, --processes, --compile, --early-stop, --tensorboard, --samples, and how often to log, validate, save and sample.
 
@@ -85,7 +95,8 @@ def resume(run: Path, *, data: Path | None = None, quiet: Flag = False, options:
     known = load_yaml(recorded) if recorded.is_file() else {}
     if (n := wanted((known | given_options(options)).get("processes"))) > 1:
         raise SystemExit(launch(n))
-    _say_next(musegen.resume(run, data=data, quiet=quiet, **given_options(options)))
+    given = given_options(options) | own_networks(network)
+    _say_next(musegen.resume(run, data=data, quiet=quiet, **given))
 
 
 def _say_next(run: Run) -> None:

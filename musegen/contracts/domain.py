@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -45,6 +45,7 @@ __all__ = [
     "Spec",
     "Target",
     "Wanted",
+    "check_held",
 ]
 
 Norm = Literal["batch", "spectral", "none"]
@@ -196,6 +197,7 @@ class Data:
         description: one line for people.
         skipped: files left out, and why.
         remarks: what a user should know of how the data were taken, a sentence each without a full stop.
+        classes: names of the classes of data that a program handed over, see ``Domain.hold``.
     """
 
     splits: Mapping[str, Dataset]
@@ -203,6 +205,7 @@ class Data:
     description: str
     skipped: Sequence[tuple[str, str]] = field(default=())
     remarks: Sequence[str] = field(default=())
+    classes: Sequence[str] = field(default=())
 
 
 class Domain(ABC):
@@ -260,6 +263,25 @@ class Domain(ABC):
         Raises:
             BadInput: what, where, what to do.
         """
+
+    @classmethod
+    def hold(cls, config: Any, data: Data) -> tuple[Self, Data]:
+        """What ``open`` does, for data that a program handed over in memory: ``musegen.train(…, data=tensor)``.
+
+        The default takes examples as they are, which must be samples of the domain. A domain that finds options in data, or changes
+        cells, has its own.
+
+        Args:
+            data: examples as they were handed over, with the names of their classes.
+
+        Raises:
+            BadInput: they are no samples of the domain, with the shapes.
+        """
+        if data.classes and any(f.name == "classes" for f in fields(cls.Config)):
+            config = replace(config, classes=list(data.classes))
+        domain = cls(config)
+        check_held(domain, data)
+        return domain, data
 
     @classmethod
     def count_files(cls, source: Path) -> int:
@@ -474,3 +496,32 @@ class Domain(ABC):
     @abstractmethod
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Made-up data with the spec's shape, for tests: n training examples, and some for validation and test."""
+
+
+def check_held(domain: Domain, data: Data) -> None:
+    """See that data that a program handed over are samples of a domain.
+
+    Raises:
+        BadInput: they have other shapes, values or classes.
+    """
+    spec, name = domain.spec, domain.name
+    for split, dataset in data.splits.items():
+        index = torch.arange(min(len(dataset), 64))
+        x = dataset.gather(index, torch.Generator().manual_seed(0)).x
+        if tuple(x.shape[1:]) != spec.shape:
+            axes = ", ".join(spec.axes)
+            raise BadInput(
+                f'Examples of {split} have the shape {tuple(x.shape[1:])}, and samples of the domain "{name}" have {spec.shape} '
+                f"({axes}) as configured: set its options so, give such examples, or train on the domain array, which "
+                "takes any shape."
+            )
+        low, high = float(x.min()), float(x.max())
+        if spec.likelihood.name != "gaussian" and not (low >= 0 and high <= 1):
+            raise BadInput(
+                f'Cells of {split} go from {low:g} to {high:g}, and those of the domain "{name}" from 0 to 1: scale them.'
+            )
+    if tuple(data.classes) != spec.classes and data.classes:
+        raise BadInput(
+            f'The labels are {", ".join(data.classes[:8])}, and the domain "{name}" has its own classes as configured: '
+            "leave them out."
+        )

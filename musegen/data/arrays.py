@@ -11,7 +11,7 @@ from torch import Tensor
 from musegen.contracts.dataset import Batch, Dataset, generator_for
 from musegen.data.rows import RowDataset, Source
 
-__all__ = ["ArrayDataset", "View", "balanced_subset"]
+__all__ = ["ArrayDataset", "Transformed", "View", "balanced_subset"]
 
 
 class ArrayDataset(RowDataset):
@@ -20,11 +20,12 @@ class ArrayDataset(RowDataset):
     Args:
         x: ``(N, *S)`` of any type (bytes take least memory), in memory or mapped from a file, as by
             ``torch.from_numpy(np.load(file, mmap_mode="r+"))``.
-        label: int64 ``(N,)`` or None.
+        label: int64, one per example, or None.
         transform: applied to the float batch with the batch's generator (dynamic binarisation, noise).
         scale: what x is divided by; 255 brings bytes to [0, 1].
         binary: batches are zeros and ones, once they are scaled and transformed.
         dtype: of batches.
+        rows: which rows of x are examples, int64 ``(M,)``, ascending; None: all. Several data sets may share one x.
 
     >>> import torch
     >>> from musegen.data.arrays import ArrayDataset
@@ -42,12 +43,13 @@ class ArrayDataset(RowDataset):
         scale: float = 255.0,
         binary: bool = False,
         dtype: torch.dtype = torch.float32,
+        rows: Tensor | None = None,
     ) -> None:
         self.x, self.label, self.transform, self.scale = x, label, transform, scale
-        self.binary, self.dtype = binary, dtype
+        self.binary, self.dtype, self.rows = binary, dtype, rows
 
     def source(self) -> Source:
-        return Source(self.x)
+        return Source(self.x, self.rows)
 
     def make(self, rows: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
         x = rows[first].float()
@@ -93,6 +95,32 @@ class View(Dataset):
         placed = self.dataset.placed(device, memory, dtype)
         chosen = None if self.chosen is None else self.chosen.to(placed.index_device)
         return View(placed, chosen, self.labelled)
+
+
+class Transformed(Dataset):
+    """Examples of another data set, each batch changed on the host.
+
+    Args:
+        dataset: the whole.
+        transform: of the float batch, with the batch's generator.
+        binary: batches are zeros and ones, once they are transformed.
+    """
+
+    def __init__(
+        self, dataset: Dataset, transform: Callable[[Tensor, torch.Generator], Tensor], binary: bool = False
+    ) -> None:
+        self.dataset, self.transform, self.binary = dataset, transform, binary
+        self.label = dataset.label
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def gather(self, index: Tensor, generator: torch.Generator) -> Batch:
+        batch = self.dataset.gather(index, generator)
+        return replace(batch, x=self.transform(batch.x, generator))
+
+    def order(self, *key: int) -> Tensor:
+        return self.dataset.order(*key)
 
 
 def balanced_subset(label: Tensor, n: int, seed: int) -> Tensor:

@@ -33,6 +33,7 @@ from musegen.options import flat_options, split_options, validate
 from musegen.plugins import needs, registry
 from musegen.probability.any_number import AnyNumber
 from musegen.probability.latent import slerp
+from musegen.running.own import records
 
 if TYPE_CHECKING:
     from musegen.contracts.piece import Writer
@@ -418,7 +419,7 @@ class Model:
         return self.decode(z_a - z_b + z_c)
 
     @in_float32()
-    def examples(self, n: int, split: str = "valid", source: Path | None = None) -> Batch | None:
+    def examples(self, n: int, split: str = "valid", source: Any = None) -> Batch | None:
         """n examples, evenly spread over a split of the run's data, or of those at ``source``, with labels if there are any.
 
         None for a model file that is told no data.
@@ -437,11 +438,11 @@ class Model:
         return next(Batches(dataset, n, seed, torch.device("cpu")).once(n))
 
     @in_float32()
-    def data(self, source: Path | None = None) -> Data | None:
+    def data(self, source: Any = None) -> Data | None:
         """The data that the run was trained on, or those at ``source``; None for a model file that is told none.
 
         Args:
-            source: a file or folder, or ``bundled``: the data that ship with musegen.
+            source: a file or folder, or ``bundled``: the data that ship with musegen; or data in memory, as for ``musegen.train``.
 
         Raises:
             BadInput: the data are gone or unsuitable.
@@ -584,8 +585,9 @@ class Model:
             BadInput: the place cannot be written to.
         """
         needed, config = needs(self.family.name, self.domain.name), {**self.config, "data": None}
+        needed += records(type(self.family), type(self.domain))
         for need in needed:  # folders are the user's own affair, and the file may go anywhere
-            need["file"] = Path(need["file"]).name
+            need["file"] = Path(need.get("file", "")).name
         if config.get("init") is not None:
             config["init"] = Path(config["init"]).name
         save_model_file(user_path(path), self.family.state_dict(), config, needed, half)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from musegen.contracts.domain import Data, Domain
+from musegen.data.held import held
 from musegen.errors import BadInput
 from musegen.files import user_path
+from musegen.running.own import IN_MEMORY
 from musegen.running.runs import Run
 
 __all__ = ["reference_data"]
@@ -15,17 +18,24 @@ __all__ = ["reference_data"]
 BUNDLED = Path("bundled")
 
 
-def reference_data(domain: Domain, run: Run | None, source: Path | None) -> Data | None:
+def reference_data(domain: Domain, run: Run | None, source: Any) -> Data | None:
     """The data at ``source``, or else those of the run; None if there is neither.
 
     Args:
-        source: a file or folder, or ``bundled``: the data that ship with musegen.
+        source: a file or folder, or ``bundled``: the data that ship with musegen; or data in memory, as for ``musegen.train``.
 
     Raises:
         BadInput: the data are gone, or are not like those that the model was trained on.
     """
     if source is None:
         return None if run is None else _of_run(run)
+    if not isinstance(source, (str, Path)):
+        other, data = type(domain).hold(domain.config, held(source))
+        if other.spec != domain.spec:
+            raise BadInput(
+                "The data handed over have other classes or sizes than this model's data: give data like those."
+            )
+        return data
     source = user_path(source)
     where = None if source == BUNDLED and not source.exists() else source
     with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
@@ -41,7 +51,7 @@ def _of_run(run: Run) -> Data:
     try:
         return resolved.open(run.path / "data")[1]
     except BadInput as error:
-        if resolved.data is None or Path(resolved.data).exists():
+        if resolved.data in (None, IN_MEMORY) or Path(str(resolved.data)).exists():
             raise
         raise BadInput(
             f"The data of {run.path} are not in {resolved.data} any more: say where they are with source=PATH."

@@ -25,8 +25,8 @@ def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False)
     if norm == "spectral":
         return [spectral_norm(layer)]
     if norm == "batch" and not first:
-        batch_norm = nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d
-        return [layer, batch_norm(channels)]
+        of_kind = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}.get(type(layer), batch_norm)
+        return [layer, of_kind(channels)]
     return [layer]
 
 

@@ -32,6 +32,8 @@ OURS = "musegen"
 """The distribution whose names no stranger can take."""
 CORE = "core"
 """Its plugin that ``MUSEGEN_PLUGINS`` cannot leave out."""
+BUILT_IN = {"array": "musegen.arrays"}
+"""Plugins in musegen itself, besides its core: they come with it, and need no entry point of their own."""
 ONLY = "MUSEGEN_PLUGINS"
 """Environment variable: names of the plugins to load, comma separated; all if it is not set."""
 FILES = "MUSEGEN_PLUGIN_FILES"
@@ -301,7 +303,7 @@ def _entry_points() -> list[EntryPoint]:
     )
 
     try:
-        return list(entry_points(group=GROUP))
+        return _with_built_in(list(entry_points(group=GROUP)))
     except Exception:
         points: list[EntryPoint] = []
         for distribution in distributions():
@@ -313,7 +315,20 @@ def _entry_points() -> list[EntryPoint]:
                     point = EntryPoint(distribution.name, f"{one_line(error)} in entry_points.txt", GROUP)
                     vars(point).update(dist=distribution)
                     points.append(point)
+        return _with_built_in(points)
+
+
+def _with_built_in(points: list[EntryPoint]) -> list[EntryPoint]:
+    """Entry points, and those of the plugins that are part of musegen, wherever its core is one of them."""
+    from importlib.metadata import EntryPoint
+
+    core = next((point for point in points if point.name == CORE and _from(point)[0] == OURS), None)
+    if core is None:
         return points
+    ours = [EntryPoint(name, module, GROUP) for name, module in BUILT_IN.items()]
+    for point in ours:
+        vars(point).update(dist=core.dist)
+    return [*points, *ours]
 
 
 @cache

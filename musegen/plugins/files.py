@@ -18,7 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["constant_in_source", "digest", "is_remembered", "line_of", "remember", "run"]
+__all__ = ["constant_in_source", "digest", "is_remembered", "line_of", "remember", "run", "run_once"]
+
+CONTENT = "__musegen_sha256__"
+"""Attribute of a module that was run from a file: what the file held."""
 
 
 def digest(source: bytes) -> str:
@@ -32,10 +35,10 @@ def run(path: Path, source: bytes) -> ModuleType:
     Raises:
         BaseException: whatever the file does.
     """
-    # Named after its path: two files may share a name, and dataclasses look their module up by name.
-    name = f"musegen_plugin_file_{digest(os.fsencode(path))[:8]}_{path.stem}"
+    name = _module_name(path)
     module = ModuleType(name)
     module.__file__ = str(path)
+    setattr(module, CONTENT, digest(source))
     sys.modules[name] = module
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
@@ -43,6 +46,19 @@ def run(path: Path, source: bytes) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def run_once(path: Path, source: bytes) -> ModuleType:
+    """As ``run``; a file that was run before in this process, with the same content, is not run again."""
+    there = sys.modules.get(_module_name(path))
+    if there is not None and getattr(there, CONTENT, None) == digest(source):
+        return there
+    return run(path, source)
+
+
+def _module_name(path: Path) -> str:
+    """Named after its path: two files may share a name, and dataclasses look their module up by name."""
+    return f"musegen_plugin_file_{digest(os.fsencode(path))[:8]}_{path.stem}"
 
 
 def line_of(error: BaseException, path: Path) -> int | None:

@@ -21,10 +21,10 @@ from musegen.plugins import files
 from musegen.plugins.discovery import ONLY, OURS, registry
 from musegen.plugins.hooks import Refused
 
-__all__ = ["needs", "provide"]
+__all__ = ["needs", "provide", "readable", "warn_once"]
 
 USE = "add --plugin with its path (in Python: musegen.use_plugin)"
-FIELDS = ("what", "name", "plugin", "distribution", "version", "api", "file", "sha256")
+FIELDS = ("what", "name", "plugin", "distribution", "version", "api", "file", "sha256", "object")
 
 
 def needs(family: str, domain: str) -> list[dict[str, str]]:
@@ -33,7 +33,7 @@ def needs(family: str, domain: str) -> list[dict[str, str]]:
     for what, name in (("family", family), ("domain", domain)):
         found = registry().provider(what, name)
         if found is not None:
-            origin = {name: getattr(found, name) for name in FIELDS[3:]}
+            origin = {name: getattr(found, name) for name in FIELDS[3:8]}
             recorded.append({"what": what, "name": name, "plugin": found.name, **origin})
     return recorded
 
@@ -49,16 +49,16 @@ def provide(recorded: Any, family: str, domain: str, where: str, run: bool) -> N
     Raises:
         BadInput: a plugin is missing, and what to do.
     """
-    for need in _readable(recorded):
-        if (need["what"], need["name"]) not in (("family", family), ("domain", domain)):
-            continue
+    for need in readable(recorded):
+        if need["object"] or (need["what"], need["name"]) not in (("family", family), ("domain", domain)):
+            continue  # what was handed over as an object is nobody's plugin
         found = registry().provider(need["what"], need["name"])
         needed = f'{where} needs the {need["what"]} "{need["name"]}"'
         if found is not None:
             if found.file and need["sha256"] not in ("", found.sha256):
-                _warn_once(f"{where} was made with {Path(found.file).name} as it was then; it has changed since.")
+                warn_once(f"{where} was made with {Path(found.file).name} as it was then; it has changed since.")
             if found.distribution and need["distribution"] and found.distribution != need["distribution"]:
-                _warn_once(
+                warn_once(
                     f'{where} was made with the {need["what"]} "{need["name"]}" of {need["distribution"]}; '
                     f"the one in use is {found.distribution}'s."
                 )
@@ -109,7 +109,7 @@ def _missing(need: dict[str, str]) -> str:
     return f"{who}, which is not installed: if you trust it, pip install {need['distribution']}."
 
 
-def _readable(recorded: Any) -> Iterable[dict[str, str]]:
+def readable(recorded: Any) -> Iterable[dict[str, str]]:
     """Entries that can be what ``needs`` returned: a name in them may end up in a message that says what to install."""
     for entry in recorded if isinstance(recorded, list) else ():
         if not isinstance(entry, dict):
@@ -122,5 +122,6 @@ def _readable(recorded: Any) -> Iterable[dict[str, str]]:
 
 
 @cache
-def _warn_once(text: str) -> None:
+def warn_once(text: str) -> None:
+    """Say something that a user may know already, once per process."""
     warnings.warn(text, MusegenWarning, stacklevel=2)

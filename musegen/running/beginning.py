@@ -14,16 +14,19 @@ from torch import Tensor
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Domain
-from musegen.contracts.family import Family
+from musegen.contracts.family import Family, build
 from musegen.data.bundled import models
 from musegen.engine.engine import Engine
+from musegen.engine.sizes import check_size, outline
 from musegen.engine.weights import Taken, take_weights
-from musegen.errors import BadInput
+from musegen.errors import BadInput, TrainingDiverged
 from musegen.models.loading import find, locate, weights_of
 from musegen.options import split_options
-from musegen.running.runs import option_owners
+from musegen.running.own import Own
+from musegen.running.own_networks import check_wanted
+from musegen.running.resolved import Resolved, option_owners
 
-__all__ = ["begin", "compare_with_data", "short", "with_options_of"]
+__all__ = ["begin", "check_asked", "check_losses", "compare_with_data", "short", "with_options_of"]
 
 OF_THE_NETWORK = ("family_config", "domain_config", "sampling")
 """What a run that begins with a model's weights has of the model's options."""
@@ -34,7 +37,7 @@ SHOWN = 60
 
 
 def with_options_of(
-    init: str | Path, family: type[Family], domain: type[Domain], options: Mapping[str, Any]
+    init: str | Path, family: type[Family], domain: type[Domain], options: Mapping[str, Any], own: Own | None = None
 ) -> dict[str, Any]:
     """The options of a run that begins with a model's weights.
 
@@ -44,11 +47,12 @@ def with_options_of(
     Args:
         init: a run folder, a model file, or the name of a model that ships.
         options: the user's.
+        own: what the program brings itself, which the model may need as well.
 
     Raises:
         BadInput: there is no such model, it is of another family or domain, or there is no such option.
     """
-    model, path = find(init), locate(init)
+    model, path = find(init, own), locate(init)
     if (model.family.name, model.domain.name) != (family.name, domain.name):
         raise BadInput(
             f"{init} is a model of {model.family.name} on {model.domain.name}, and cannot begin one of {family.name} on "
@@ -101,12 +105,13 @@ def short(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
 
 
-def begin(engine: Engine, example: Batch, init: str | None) -> Taken | None:
+def begin(engine: Engine, example: Batch, init: str | None, own: Own | None = None) -> Taken | None:
     """Before step 0: what a family learns from one batch, and then the weights of another model, as far as they fit.
 
     Args:
         example: a training batch.
         init: that model, if there is one.
+        own: what the program brings itself, which the model may need as well.
 
     Returns:
         What was taken of it.
@@ -121,7 +126,7 @@ def begin(engine: Engine, example: Batch, init: str | None) -> Taken | None:
         return None
     # What the family has looked up in these data stays.
     found = {name for name, buffer in family.named_buffers() if not _same(buffer, before[name])}
-    weights, _, _ = weights_of(locate(init))
+    weights, _, _ = weights_of(locate(init), own=own)
     taken = take_weights(family, weights, found)
     learnt = {name for name, _ in family.named_parameters()}
     if learnt <= {*taken.other_shape, *taken.missing}:
@@ -130,6 +135,33 @@ def begin(engine: Engine, example: Batch, init: str | None) -> Taken | None:
         )
     engine.restart_average()
     return taken
+
+
+def check_asked(resolved: Resolved, domain: Domain, device: torch.device) -> None:
+    """See that what a run is asked for goes together, and fits this machine, before anything takes memory.
+
+    Raises:
+        BadInput: it does not.
+    """
+    family = resolved.family
+    if resolved.run.early_stop and family.monitor is None:
+        raise BadInput(f'The family "{family.name}" has no validation loss to stop on: use early_stop=0.')
+    check_wanted(family, resolved.family_config, domain)
+    check_size(outline(lambda: build(family, resolved.family_config, domain), "The run"), device, "The run")
+
+
+def check_losses(engine: Engine, example: Batch) -> None:
+    """One dry evaluation finds sizes that do not fit, and losses that are no numbers, before anything is written.
+
+    Raises:
+        TrainingDiverged: a loss is NaN or infinite.
+    """
+    for key, value in engine.evaluate([example]).items():
+        if not math.isfinite(value):
+            player, name = key.split("/", 1)
+            raise TrainingDiverged(
+                f"{name} of the player {player} is {value} before the first step: look at the data and the options."
+            )
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

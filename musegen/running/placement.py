@@ -12,7 +12,7 @@ from musegen.contracts.family import Family
 from musegen.data.arrays import View, balanced_subset
 from musegen.data.batches import Batches
 from musegen.errors import BadInput
-from musegen.running.runs import Resolved
+from musegen.running.resolved import Resolved
 
 __all__ = ["auxiliary_dataset", "placed_batches"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from musegen.engine.engine import learning_rate_factor
 from musegen.engine.processes import Processes
 from musegen.errors import BadInput, MusegenWarning
 from musegen.running.beginning import short
+from musegen.running.callbacks import Callback
 from musegen.running.config import RunConfig
-from musegen.running.runs import Resolved, Run, State, resolve
+from musegen.running.own import IN_MEMORY
+from musegen.running.resolved import Resolved, resolve
+from musegen.running.runs import Run, State
 from musegen.running.session import Session
 
 __all__ = ["NOT_OPTIONS", "changed", "opened", "resumed"]
@@ -43,8 +46,8 @@ JUMP = 0.05
 """A learning rate that differs by less from what was planned is not worth a word."""
 
 
-def changed(resolved: Resolved, options: Mapping[str, Any], data: str | Path | None = None) -> Resolved:
-    """A run's configuration with other options, or with its data in another place.
+def changed(resolved: Resolved, options: Mapping[str, Any], data: str | Path | Data | None = None) -> Resolved:
+    """A run's configuration with other options, or with its data in another place, or in memory.
 
     Raises:
         BadInput: one of them cannot change any more.
@@ -54,11 +57,22 @@ def changed(resolved: Resolved, options: Mapping[str, Any], data: str | Path | N
         raise BadInput(f'"{fixed[0]}" cannot change in the middle of a run: start a new one with musegen train.')
     flat = {name: value for name, value in resolved.as_dict().items() if name not in NOT_OPTIONS}
     given = {name: value for name, value in options.items() if value is not None}
-    return resolve(resolved.family.name, resolved.domain.name, flat | given, resolved.data if data is None else data)
+    own, where = resolved.own, data
+    if isinstance(data, Data):
+        own, where = replace(own, data=data), IN_MEMORY
+    assert not isinstance(where, Data)
+    source = resolved.data if where is None else where
+    return resolve(resolved.family.name, resolved.domain.name, flat | given, source, own)
 
 
 def opened(
-    run: Run, resolved: Resolved, quiet: bool, processes: Processes, device: torch.device, moved: bool = False
+    run: Run,
+    resolved: Resolved,
+    quiet: bool,
+    processes: Processes,
+    device: torch.device,
+    moved: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Session:
     """What is about to train in a run folder that exists.
 
@@ -74,7 +88,7 @@ def opened(
         try:
             domain, data = resolved.open(run.path / "data")
         except BadInput as error:
-            if resolved.data is None or Path(resolved.data).exists():
+            if resolved.data in (None, IN_MEMORY) or Path(str(resolved.data)).exists():
                 raise
             raise BadInput(
                 f"The data of {run.path} are not in {resolved.data} any more: say where they are with data=PATH."
@@ -84,7 +98,7 @@ def opened(
                 f"The data of {run.path} have changed since it was started: restore them, say where they are with data=PATH, or "
                 "start a new run."
             )
-    return Session(run, resolved, domain, data, device, quiet, processes)
+    return Session(run, resolved, domain, data, device, quiet, processes, callbacks)
 
 
 def _from_another_place(run: Run, resolved: Resolved) -> tuple[Domain, Data]:
@@ -106,8 +120,9 @@ def _from_another_place(run: Run, resolved: Resolved) -> tuple[Domain, Data]:
         if data.description != recorded["description"]:
             other.append(f"{data.description} (the run: {recorded['description']})")
         what = "; ".join(other) or "there are as many, and their contents differ"
+        where = "handed over" if resolved.data == IN_MEMORY else f"in {resolved.data}"
         raise BadInput(
-            f"The data in {resolved.data} are not those of {run.path}: {what}. Give the same data, or begin a new run with its "
+            f"The data {where} are not those of {run.path}: {what}. Give the same data, or begin a new run with its "
             f"weights: init={run.path}."
         )
     return domain, data
@@ -121,6 +136,7 @@ def resumed(
     processes: Processes,
     device: torch.device,
     moved: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Session:
     """A run as its newest intact checkpoint left it, or as it began.
 
@@ -132,7 +148,7 @@ def resumed(
         BadInput: no checkpoint is intact; nothing is left to do; other data.
     """
     if run.killed_before_its_first_checkpoint:
-        session = opened(run, resolved, quiet, processes, device, moved)
+        session = opened(run, resolved, quiet, processes, device, moved, callbacks)
         session.prepare()
         return session
     parts, manifest = newest_checkpoint(run.checkpoints)
@@ -140,7 +156,7 @@ def resumed(
     state, all_steps = _state(run, manifest), step >= resolved.run.steps
     if all_steps and state == State.DONE:
         raise BadInput(f"The run {run.path} has done its {step} steps: give more, such as steps={2 * step}.")
-    session = opened(run, resolved, quiet, processes, device, moved)
+    session = opened(run, resolved, quiet, processes, device, moved, callbacks)
     with session.generators:
         session.engine.load_state(parts, step, manifest["state"]["history"])
     session.best, session.saved = manifest["state"]["best"], step

@@ -14,7 +14,6 @@ lock               while it is written: the process that does
 from __future__ import annotations
 
 import csv
-import dataclasses
 import enum
 import io
 import json
@@ -22,133 +21,19 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from musegen.errors import BadInput, OutsideFault, because_of
-from musegen.files import FORMAT, check_format, content_of, remove_leftovers, user_path, write_atomically
+from musegen.files import content_of, remove_leftovers, user_path, write_atomically
 from musegen.folders import Claim, NewFolder, forget
 from musegen.limits import METRICS_CAP_BYTES, RECORD_CAP_BYTES
-from musegen.options import flat_options, load_yaml, split_options, validate
-from musegen.plugins import needs, provide, registry
-from musegen.running.config import RunConfig
+from musegen.options import load_yaml
+from musegen.plugins import needs
+from musegen.running.own import Own, records
+from musegen.running.resolved import Resolved, resolve_dict
 from musegen.running.surroundings import surroundings
 
-if TYPE_CHECKING:
-    from musegen.contracts.domain import Data, Domain
-    from musegen.contracts.family import Family
-
-__all__ = ["Resolved", "Run", "State", "line_of", "new_run", "option_owners", "resolve", "resolve_dict"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Resolved:
-    """A validated configuration: the classes chosen, and an instance of each of their sets of options."""
-
-    family: type[Family]
-    domain: type[Domain]
-    run: RunConfig
-    family_config: Any
-    domain_config: Any
-    sampling: Any
-    writing: Any
-    data: str | None
-    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What is asked of every sample, unless something else is: options of ``Domain.Asking``, without those left open."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Flat and plain, as in ``config.yaml``; an option that two owners set differently is there once for each."""
-        flat = {"format": FORMAT, "family": self.family.name, "domain": self.domain.name, "data": self.data}
-        flat |= {"asking": dict(self.asked)} if self.asked else {}
-        owners = {
-            "family": self.family_config,
-            "domain": self.domain_config,
-            "sampling": self.sampling,
-            "writing": self.writing,
-        }
-        return flat | flat_options({"run": self.run}) | flat_options(owners)
-
-    @property
-    def reading(self) -> Any:
-        """The options of how a user's file is read, which the domain's config has."""
-        fields = dataclasses.fields(self.domain.Reading)
-        return self.domain.Reading(**{f.name: getattr(self.domain_config, f.name) for f in fields})
-
-    @property
-    def asking(self) -> Any:
-        """What may be asked of samples, with what is asked of all; None if the model may not be given any part."""
-        made = self.make_domain()
-        return self.domain.Asking(**self.asked) if made.spec.parts and self.family.capabilities.fill else None
-
-    def make_domain(self) -> Domain:
-        """The domain, without data."""
-        return self.domain(self.domain_config, self.writing)
-
-    def open(self, cache: Path) -> tuple[Domain, Data]:
-        """The domain, with what its data decide, and the data; see ``Domain.open``."""
-        opened, data = self.domain.open(self.domain_config, None if self.data is None else Path(self.data), cache)
-        return type(opened)(opened.config, self.writing), data
-
-
-def option_owners(family: type[Family], domain: type[Domain]) -> dict[str, type]:
-    """Every set of options of a run, by owner."""
-    return {
-        "run": RunConfig,
-        "family": family.Config,
-        "domain": domain.Config,
-        "sampling": family.Sampling,
-        "writing": domain.Writing,
-    }
-
-
-def resolve(family: str, domain: str, options: Mapping[str, Any], data: str | Path | None = None) -> Resolved:
-    """Validate a flat set of options against the run, the family and the domain.
-
-    Raises:
-        BadInput: an unknown family, domain or option, or an invalid value.
-    """
-    family_class, domain_class = registry().family(family), registry().domain(domain)
-    whose = {"run": "the run"} | dict.fromkeys(("family", "sampling"), f'the family "{family}"')
-    whose |= dict.fromkeys(("domain", "writing"), f'the domain "{domain}"')
-    owners = option_owners(family_class, domain_class)
-    mine = split_options(options, owners)
-    checked: dict[str, Any] = {owner: validate(kind, mine[owner], whose[owner]) for owner, kind in owners.items()}
-    return Resolved(
-        family_class,
-        domain_class,
-        checked["run"],
-        checked["family"],
-        checked["domain"],
-        checked["sampling"],
-        checked["writing"],
-        None if data is None else str(user_path(data).absolute()),
-    )
-
-
-def resolve_dict(flat: Mapping[str, Any], where: str, needed: Any = (), run: bool = False) -> Resolved:
-    """The configuration in a ``config.yaml`` or a model file.
-
-    Args:
-        needed: the plugins recorded beside it.
-        run: it is a run's.
-
-    Raises:
-        BadInput: it is of another format version, does not validate, or needs a plugin that is not there.
-    """
-    options = dict(flat)
-    check_format(options.pop("format", None), where)
-    asked = options.pop("asking", {})
-    try:
-        family, domain, data = options.pop("family"), options.pop("domain"), options.pop("data", None)
-    except KeyError as missing:
-        raise BadInput(f"{where} is damaged: it names no {missing.args[0]}.") from None
-    provide(needed, family, domain, where, run)
-    resolved = resolve(family, domain, options, data)
-    if not asked:
-        return resolved
-    if not isinstance(asked, dict):
-        raise BadInput(f"{where} is damaged: asking is no set of options.")
-    validate(resolved.domain.Asking, asked, f'the domain "{domain}"')
-    return dataclasses.replace(resolved, asked=asked)
+__all__ = ["Run", "State", "line_of", "new_run"]
 
 
 class State(enum.StrEnum):
@@ -173,20 +58,36 @@ class Run:
 
     Attributes:
         path: the folder.
+        own: what the program brought itself, and the folder cannot hold.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, own: Own | None = None) -> None:
         self.path = user_path(path)
+        self.own = own or Own()
         self._place: os.stat_result | None = None
 
+    def __repr__(self) -> str:
+        try:
+            state, step = self.state()
+            flat = load_yaml(self.path / "config.yaml")
+        except BadInput:
+            return f"Run({str(self.path)!r})"
+        how = f"{flat.get('family')} on {flat.get('domain')}, {state}"
+        return f"Run({str(self.path)!r}: {how}{'' if step is None else f' at step {step:,}'})"
+
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path | Run, own: Own | None = None) -> Run:
         """An existing run.
+
+        Args:
+            own: what a program hands over for it; by default what a run in hand has.
 
         Raises:
             BadInput: there is no run there.
         """
-        run = cls(path)
+        if isinstance(path, Run):
+            own, path = own or path.own, path.path
+        run = cls(path, own)
         if not (run.path / "config.yaml").is_file():
             what = "holds no run of musegen (no config.yaml)" if run.path.exists() else "does not exist"
             raise BadInput(f"The run folder {path} {what}: give the folder of a run.")
@@ -257,7 +158,7 @@ class Run:
             needed = self.environment().get("needs", ())
         except (BadInput, AttributeError):  # it only helps to find them; what has no environment may still be complete
             needed = ()
-        return resolve_dict(load_yaml(self.path / "config.yaml"), f"The run {self.path}", needed, run=True)
+        return resolve_dict(load_yaml(self.path / "config.yaml"), f"The run {self.path}", needed, True, self.own)
 
     def environment(self) -> dict[str, Any]:
         """What was recorded about the machine and the data.
@@ -310,7 +211,9 @@ class Run:
     ) -> None:
         """What there is of the machine, the packages and the data; and what was taken of the model that ``init`` names."""
         environment = {
-            **surroundings(needs(resolved.family.name, resolved.domain.name)),
+            **surroundings(
+                [*needs(resolved.family.name, resolved.domain.name), *records(resolved.family, resolved.domain)]
+            ),
             "data": {"sha256": data_fingerprint, "description": data_description},
             **({} if init is None else {"init": init}),
         }

@@ -74,7 +74,7 @@ def calibrated(run: Run, domain: Domain, batches: Batches) -> Any:
     They are drawn with the weights that a user's samples will be drawn with, which may lie far behind the last ones.
     """
     n, device, seed = CALIBRATION_EXAMPLES, batches.device, batches.seed
-    family = load(run.path, device=str(device)).family
+    family = load(run, device=str(device)).family
     with seeded(seed, device):  # not before: building the family drew its first weights
         samples = torch.cat([family.sample(AT_ONCE).float().cpu() for _ in each(range(n // AT_ONCE), "Calibrating")])
     dataset = batches.dataset

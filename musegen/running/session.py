@@ -21,15 +21,16 @@ from musegen.engine.devices import keep_freed_memory
 from musegen.engine.engine import Engine, Snapshot
 from musegen.engine.processes import ALONE, Processes
 from musegen.engine.shared_state import Generators, reseed
-from musegen.engine.sizes import check_size, outline
 from musegen.engine.weights import Taken
-from musegen.errors import BadInput, TrainingDiverged, because_of
+from musegen.errors import BadInput, because_of
 from musegen.probability.whole_batch import SharedBatch
 from musegen.reporting import listening, say
-from musegen.running.beginning import begin
+from musegen.running.beginning import begin, check_asked, check_losses
+from musegen.running.callbacks import Callback, Kind, Moment, tell
 from musegen.running.placement import placed_batches
 from musegen.running.progress import Record
-from musegen.running.runs import Resolved, Run, State
+from musegen.running.resolved import Resolved
+from musegen.running.runs import Run, State
 from musegen.running.samples import calibrated, drawn, seeded, write
 from musegen.running.signals import CutShort, Interrupted, Signals
 from musegen.running.validating import NONE_YET, next_best, shared_out
@@ -61,20 +62,18 @@ class Session:
         device: torch.device,
         quiet: bool,
         processes: Processes = ALONE,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.run, self.resolved, self.domain, self.processes = run, resolved, domain, processes
+        self.callbacks, self._wants_end = (callbacks if processes.main else ()), False
         self.quiet = quiet or not processes.main
         config = self.config = resolved.run
-        if config.early_stop and resolved.family.monitor is None:
-            raise BadInput(f'The family "{resolved.family.name}" has no validation loss to stop on: use early_stop=0.')
         if device.type == "cpu":
             keep_freed_memory()
         torch.set_float32_matmul_precision("highest")  # "tf32" raises it within a step
         # Weights, like everything random, follow from the seed.
         self.generators = Generators(config.seed, device)
-        check_size(
-            outline(lambda: build(resolved.family, resolved.family_config, domain), "The run"), device, "The run"
-        )
+        check_asked(resolved, domain, device)
         with self.generators:
             family = build(resolved.family, resolved.family_config, domain).to(device)
         family.sampling, family.n_examples = resolved.sampling, len(data.splits["train"])
@@ -96,25 +95,18 @@ class Session:
         """Everything that can fail for a new run fails here, before the run folder gets its name."""
         try:
             with self.generators:
-                self.taken = begin(self.engine, self.batches[0].float(), self.config.init)
+                self.taken = begin(self.engine, self.batches[0].float(), self.config.init, self.resolved.own)
             if self.taken is not None and not self.quiet:
                 say(f"init={self.config.init}: {self.taken}.")
-            # One dry evaluation finds sizes that do not fit before anything is written.
             example = self.batches[0]
             with self.seeded():
-                metrics = self.engine.evaluate([example[: len(example) // self.processes.count]])
+                check_losses(self.engine, example[: len(example) // self.processes.count])
         except RuntimeError as error:
             if self.config.compile != "none" and (problem := not_compiled(error)) is not None:
                 raise problem from error
             if "shape" in str(error) or "size" in str(error):
                 raise BadInput(f"The networks do not fit samples of shape {self.domain.spec.shape}: {error}") from error
             raise
-        for key, value in metrics.items():
-            if not math.isfinite(value):
-                player, name = key.split("/", 1)
-                raise TrainingDiverged(
-                    f"{name} of the player {player} is {value} before the first step: look at the data and the options."
-                )
 
     def seeded(self) -> AbstractContextManager[None]:
         """A scope in which draws follow from the seed and leave the training's generators alone."""
@@ -135,6 +127,7 @@ class Session:
             with self.processes.together():  # nobody is done before the run folder is
                 if self.processes.main:
                     self._finish()
+                    self._tell("end", {})
         if self.signals.number and self.trained:
             done = f"Interrupted, but the run {self.run.path} was done by then; it is saved."
             interrupted = Interrupted(self.signals.number, done)
@@ -166,7 +159,10 @@ class Session:
             now = time.monotonic()
             pace = round(1e6 * (now - begun) / (self._checks - checks))  # µs from one check to the next
             number, stop, keep, pace = processes.agree(
-                self.signals.number, now > stop_at, now - self._kept_at > self._keep_every, pace
+                self.signals.number,
+                now > stop_at or self._wants_end,
+                now - self._kept_at > self._keep_every,
+                pace,
             )
             if processes.count > 1 and pace:
                 self._ask_every = max(1, round(1e6 * ASK_EVERY_S / pace))
@@ -185,7 +181,9 @@ class Session:
 
         if due(config.log_every):
             self.run.check_place()
-            record("train", engine.step_count, engine.collect(), steps_per_s=record.rate)
+            metrics = engine.collect()
+            record("train", engine.step_count, metrics, steps_per_s=record.rate)
+            self._tell("train", metrics)
         if improved := self.valid is not None and due(config.validate_every):
             improved = self.validate(record)
             self.trained |= bool(config.early_stop) and self.best["since"] >= config.early_stop
@@ -195,6 +193,12 @@ class Session:
         if save := self.trained or signalled or improved or due(config.checkpoint_every):
             self.save()
         return save
+
+    def _tell(self, kind: Kind, metrics: dict[str, float]) -> None:
+        """Call the program's callbacks; a training goes on as if they drew nothing."""
+        family = self.engine.family
+        with self.seeded():
+            self._wants_end |= tell(self.callbacks, Moment(kind, self.engine.step_count, metrics, family, self.run))
 
     def check(self) -> None:
         """Between two moves, and between two batches: stop here if a signal has waited for too long.
@@ -281,6 +285,7 @@ class Session:
             metrics = self.engine.evaluate(self.to_validate(numbers), shared=True, counted=counted, **between)
         step, monitor = self.engine.step_count, self.resolved.family.monitor
         record("valid", step, metrics)
+        self._tell("valid", metrics)
         if monitor is None:
             return False
         value = next(value for key, value in metrics.items() if key.endswith(f"/{monitor}"))

@@ -23,13 +23,13 @@ def surroundings(needed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Versions, plugins, the state of a checkout, and the command.
 
     Args:
-        needed: the plugins that the run needs, see ``musegen.plugins.needs``.
+        needed: the plugins that the run needs, see ``musegen.plugins.needs``, and what a program handed over.
     """
     return {
         "musegen": _version("musegen"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": _packages({"musegen", *(need["distribution"] for need in needed)}),
+        "packages": _packages({"musegen", *(need["distribution"] for need in needed if "distribution" in need)}),
         "plugins": [dataclasses.asdict(found) for found in registry().found],
         "needs": needed,
         "git": _git_state(),

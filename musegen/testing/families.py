@@ -18,7 +18,8 @@ from musegen.contracts.graph import Graph
 from musegen.errors import BadInput
 from musegen.plugins import registry
 from musegen.running.config import RunConfig
-from musegen.running.runs import Resolved, Run
+from musegen.running.resolved import Resolved
+from musegen.running.runs import Run
 from musegen.running.session import Session
 from musegen.testing.networks import has_autoregressive
 from musegen.testing.rules import Rule, Unmet, expect, rule

@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ from musegen_image.limits import COUNTED_BYTES, IDX_CAP_BYTES, MATRIX_CAP_BYTES,
 
 __all__ = [
     "binarise",
+    "binarising",
+    "holds_mnist",
     "read_idx",
     "read_mnist",
     "read_static_binarised",
@@ -200,3 +202,17 @@ def binarise(x: Tensor, how: Literal["none", "threshold", "dynamic"], generator:
             return torch.bernoulli(x, generator=generator)
         case _:
             return x
+
+
+def binarising(
+    how: Literal["none", "threshold", "dynamic", "static"],
+) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    """How a batch is binarised when it is gathered; None if it is not."""
+    if how == "none" or how == "static":
+        return None
+    return lambda x, generator: binarise(x, how, generator)
+
+
+def holds_mnist(source: Path) -> bool:
+    """Whether a folder has the files of MNIST."""
+    return source.is_dir() and any(source.glob("train-images*idx3-ubyte*"))

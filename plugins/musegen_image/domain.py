@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,8 @@ from musegen.options import option
 from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
 from musegen.walking import walk
 from musegen_image import pictures
-from musegen_image.data import binarise, read_mnist, read_static_binarised
+from musegen_image.data import binarising, holds_mnist, read_mnist, read_static_binarised
+from musegen_image.held import as_pictures
 from musegen_image.metrics import compare, independent_pixels
 from musegen_image.reading import PICTURE_SUFFIXES, Levels, Mode, as_sample, read_pictures, sizes_of
 from musegen_image.targets import Arrays, add_background, read_optical_digits, read_usps
@@ -113,15 +114,20 @@ class ImageDomain(Domain):
     def open(cls, config: ImageConfig, source: Path | None, cache: Path) -> tuple[Self, Data]:
         if config.binarisation == "static":
             return cls._open_static(config, source)
-        if source is None or _holds_mnist(source):
+        if source is None or holds_mnist(source):
             return cls._open_mnist(config, source)
         return cls._open_pictures(config, source)
+
+    @classmethod
+    def hold(cls, config: ImageConfig, data: Data) -> tuple[Self, Data]:
+        config, splits = as_pictures(config, data)
+        return cls(config), replace(data, splits=splits)
 
     @classmethod
     def survey(cls, config: ImageConfig, source: Path | None, cache: Path) -> Survey:
         """Also the sizes of the pictures, before they are scaled."""
         found = super().survey(config, source, cache)
-        if source is None or not source.is_dir() or _holds_mnist(source):
+        if source is None or not source.is_dir() or holds_mnist(source):
             return found
         sizes = Counter(sizes_of(walk(source, PICTURE_SUFFIXES)[0]))
         if not sizes:
@@ -207,7 +213,7 @@ class ImageDomain(Domain):
                 found: Arrays = read_optical_digits()
             case path if (Path(path) / "zip.train.gz").is_file():
                 found = read_usps(Path(path))
-            case path if _holds_mnist(Path(path)):
+            case path if holds_mnist(Path(path)):
                 mnist = read_mnist(Path(path))
                 found = {name: (mnist[split][0], mnist[split][1].astype(np.int64)) for name, split in own.items()}
             case path:
@@ -235,7 +241,7 @@ class ImageDomain(Domain):
         remarks: Sequence[str] = (),
     ) -> Data:
         digest, splits = hashlib.sha256(), {}
-        transform = _transform(config)
+        transform = binarising(config.binary)
         for split, (images, labels) in arrays.items():
             images = np.require(images, requirements=["C", "W"])  # writable, which torch insists on
             digest.update(images.data)
@@ -334,15 +340,3 @@ class ImageDomain(Domain):
         if self.config.target in ("inverted", "background"):  # those that are made from the first
             arrays = {**arrays, **self._target(self.config, arrays)}
         return self._data(self.config, arrays, f"{n} synthetic rectangles")
-
-
-def _holds_mnist(source: Path) -> bool:
-    return source.is_dir() and any(source.glob("train-images*idx3-ubyte*"))
-
-
-def _transform(config: ImageConfig) -> Callable[[Tensor, torch.Generator], Tensor] | None:
-    """How a batch is binarised when it is gathered."""
-    how = config.binary
-    if how == "none" or how == "static":
-        return None
-    return lambda x, generator: binarise(x, how, generator)

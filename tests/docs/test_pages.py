@@ -32,7 +32,7 @@ from musegen.data.bundled import bundled, models
 from musegen.options import parse_assignments
 from musegen.plugins import registry
 from musegen.running import samples
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 from musegen_audio import notes
 from musegen_image.data import read_mnist
 from musegen_pianoroll.corpora import pop909

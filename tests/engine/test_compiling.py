@@ -21,7 +21,7 @@ from musegen.engine.engine import Engine
 from musegen.families.gan import GAN
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 
 CPU = torch.device("cpu")
 SOME = ("vae", "gan-wasserstein", "vae_gan", "gae-memory", "conditional_gan", "pixelcnn-gated", "aae-gaussian")

@@ -27,7 +27,7 @@ from musegen.engine.engine import Engine, learning_rate_factor
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.likelihood import Bernoulli
 from musegen.running.config import RunConfig
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 
 
 class Duel(Family):

@@ -25,7 +25,7 @@ from musegen.engine.engine import Engine
 from musegen.engine.precision import computing
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 from musegen_pianoroll.store.windows import WindowDataset
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16

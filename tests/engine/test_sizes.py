@@ -21,7 +21,7 @@ from musegen.engine.checkpoint import load_model_file, save_model_file
 from musegen.engine.sizes import check_size, outline
 from musegen.errors import BadInput
 from musegen.limits import in_bytes
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 
 SHORT: dict[str, Any] = {"steps": 2, "batch_size": 4, "validate_every": 0, "sample_every": 0, "quiet": True}
 

@@ -30,7 +30,7 @@ from musegen.plugins import registry
 from musegen.probability.whole_batch import SharedBatch
 from musegen.running.config import RunConfig
 from musegen.running.placement import auxiliary_dataset
-from musegen.running.runs import resolve
+from musegen.running.resolved import resolve
 from musegen_audio import notes
 
 STEPS, BATCH = 3, 12

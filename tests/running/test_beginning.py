@@ -21,7 +21,8 @@ from musegen.engine.weights import take_weights
 from musegen.errors import BadInput
 from musegen.models.loading import find
 from musegen.running.beginning import with_options_of
-from musegen.running.runs import Run, resolve
+from musegen.running.resolved import resolve
+from musegen.running.runs import Run
 
 SHORT: dict[str, Any] = {"steps": 2, "batch_size": 8, "validate_every": 0, "sample_every": 0, "device": "cpu"}
 SHORT |= {"quiet": True}

@@ -13,7 +13,7 @@ from musegen.families.pixelcnn import PixelCNNConfig
 from musegen.families.vae import VAEConfig
 from musegen.options import describe, load_yaml, parse_assignments, split_options, validate
 from musegen.running.config import RunConfig
-from musegen.running.runs import resolve, resolve_dict
+from musegen.running.resolved import resolve, resolve_dict
 from musegen_image.domain import ImageConfig
 
 

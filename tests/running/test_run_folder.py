@@ -12,7 +12,8 @@ from torch import Tensor
 from musegen.contracts.family import Capabilities
 from musegen.data.arrays import ArrayDataset
 from musegen.data.batches import Batches
-from musegen.running.runs import Run, line_of, resolve
+from musegen.running.resolved import resolve
+from musegen.running.runs import Run, line_of
 from musegen.running.samples import drawn
 
 
