@@ -23,6 +23,7 @@ NEVER = {
     "engine": ("families", "data", "models", "running", "evaluation", "testing", "cli"),
     "models": ("families", "evaluation", "testing", "cli"),
     "running": ("families", "evaluation", "testing", "cli"),
+    "studio": ("families", "engine", "running", "evaluation", "testing", "cli"),
     "evaluation": ("families", "running", "testing", "cli"),
     "sound": ("contracts", "probability", "networks", "data", "engine", "models", "running", "plugins", "cli"),
 }
