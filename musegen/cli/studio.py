@@ -1,15 +1,17 @@
-"""``musegen studio``: a server for scripts on this machine."""
+"""``musegen studio``: a page in the browser, and a server for scripts, on this machine."""
 
 from __future__ import annotations
 
 import importlib.util
+import threading
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from musegen.cli.app import MAKE, app
-from musegen.cli.options import unique
+from musegen.cli.options import Flag, unique
 from musegen.errors import BadInput
 from musegen.reporting import plain
 
@@ -25,10 +27,11 @@ def studio(
         str,
         Parameter(help="Address of this machine; with another than the default other machines may reach the studio."),
     ] = "127.0.0.1",
+    no_browser: Annotated[Flag, Parameter(help="Do not open the page in a browser.")] = False,
     out: Annotated[Path, Parameter(help="Folder that it saves to.")] = Path("studio"),
     device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Answer scripts on this machine: draw pieces, hear them, write parts of them anew; see docs/studio.md."""
+    """Make pieces in the browser, hear them, and write parts of them anew; scripts can, too, see docs/studio.md."""
     for package in ("starlette", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise BadInput('The studio needs packages that are not installed: pip install "musegen[studio]".')
@@ -50,5 +53,11 @@ def studio(
     places = dict(zip(names, [*bundled.models(), *models], strict=True))
     with serving.studio(Models(places, load), out, host, port) as served:
         print(f"The studio's address is {served.address}, and its token {served.token}", flush=True)
+        page = f"{served.address}/?token={served.token}"
+        print(f"Its page: {page}", flush=True)
         print(plain(f"Models: {', '.join(names)}. It saves to {out}. Ctrl-C ends it."), flush=True)
+        if not no_browser:
+            threading.Thread(
+                target=webbrowser.open, args=[page], daemon=True
+            ).start()  # some browsers come back when they end
         served.run()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -30,6 +31,19 @@ __all__ = ["application"]
 LONGEST_WAIT_S = 30.0
 LOOK_S = 0.02
 """Between two looks at a job that somebody waits for."""
+PAGE = Path(__file__).with_name("page")
+FILES = {
+    "studio.js": "text/javascript",
+    "api.js": "text/javascript",
+    "form.js": "text/javascript",
+    "roll.js": "text/javascript",
+}
+FILES |= {"studio.css": "text/css"}
+"""Of the page, beside ``index.html``, by name."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 SOUNDS = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", "mp3": "audio/mpeg"}
 
 
@@ -40,7 +54,10 @@ def application(desk: Desk, token: str, hosts: frozenset[str]) -> Guard:
         token, hosts: as of ``Guard``.
     """
     api = _Api(desk)
+    public = frozenset(["/", *(f"/page/{name}" for name in FILES)])
     routes = [
+        Route("/", api.page),
+        Route("/page/{name}", api.page_file),
         Route("/api/openapi.json", api.description),
         Route("/api/models", api.models),
         Route("/api/models/{name}", api.model),
@@ -54,7 +71,7 @@ def application(desk: Desk, token: str, hosts: frozenset[str]) -> Guard:
         Route("/api/pieces/{id}/sound", api.sound),
     ]
     handlers: Any = {BadInput: _bad_input, HTTPException: _http_error, Exception: _fault}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, hosts)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, hosts, public)
 
 
 class _Api:
@@ -62,6 +79,15 @@ class _Api:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+
+    async def page(self, request: Request) -> Response:
+        return FileResponse(PAGE / "index.html", headers={"content-security-policy": POLICY}, media_type="text/html")
+
+    async def page_file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in FILES:
+            raise HTTPException(404, f"There is no {name}.")
+        return FileResponse(PAGE / name, media_type=FILES[name])
 
     async def description(self, request: Request) -> Response:
         return JSONResponse(described())

@@ -24,7 +24,7 @@ HEADERS = {
     "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin",
 }
-"""Of every answer."""
+"""Of every answer, but where it has its own."""
 
 
 class _Refused(Exception):
@@ -41,14 +41,21 @@ class Guard:
         app: behind it.
         token: in the header ``Authorization: Bearer …``, or behind ``?token=`` where a browser sets no headers.
         hosts: names of the server, with the port, as browsers write them.
+        public: addresses that need no token, of files that everybody has.
         most_bytes: of a request's body.
         patience_s: for a body to arrive.
     """
 
     def __init__(
-        self, app: App, token: str, hosts: frozenset[str], most_bytes: int = 16 << 20, patience_s: float = 30
+        self,
+        app: App,
+        token: str,
+        hosts: frozenset[str],
+        public: frozenset[str] = frozenset(),
+        most_bytes: int = 16 << 20,
+        patience_s: float = 30,
     ) -> None:
-        self.app, self.token, self.hosts = app, token, hosts
+        self.app, self.token, self.hosts, self.public = app, token, hosts, public
         self.most_bytes, self.patience_s = most_bytes, patience_s
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -79,6 +86,8 @@ class Guard:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         if (origin and origin != f"http://{host}") or headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
             raise _Refused(403, "Pages of other sites may not use this studio.")
+        if scope["path"] in self.public and scope["method"] in ("GET", "HEAD"):
+            return
         kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         query = (
             parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=20, errors="replace") if not given else {}
@@ -128,7 +137,9 @@ def _given(body: bytes, receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_encoded(HEADERS)]}
+            own = {name for name, _ in message["headers"]}
+            added = [(name, value) for name, value in _encoded(HEADERS) if name not in own]
+            message = {**message, "headers": [*message["headers"], *added]}
         await send(message)
 
     return sending

@@ -28,7 +28,7 @@ class Served:
     """A studio that has an address.
 
     Attributes:
-        address: of it, ``http://127.0.0.1:8765``.
+        address: of it, ``http://127.0.0.1:8765``; with ``/?token=…`` behind it, of its page.
         token: that requests need.
         server: runs it: ``server.run(sockets=[socket])``.
     """

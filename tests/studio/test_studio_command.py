@@ -28,7 +28,7 @@ def test_from_its_first_line_to_its_end(tmp_path: Path, popen: Callable[..., sub
     place.mkdir()
     model.write_bytes(models()["chorale"].read_bytes())
     process = popen(
-        [sys.executable, "-m", "musegen", "studio", str(model), "--port", "0", "--out", "saved"],
+        [sys.executable, "-m", "musegen", "studio", str(model), "--port", "0", "--no-browser", "--out", "saved"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(place)},
@@ -36,6 +36,7 @@ def test_from_its_first_line_to_its_end(tmp_path: Path, popen: Callable[..., sub
     assert process.stdout is not None
     found = re.fullmatch(r"The studio's address is (\S+), and its token (\S+)\n", process.stdout.readline())
     assert found, process.stderr.read() if process.stderr else ""
+    assert process.stdout.readline() == f"Its page: {found[1]}/?token={found[2]}\n"
     assert "mine" in process.stdout.readline()
     client = Client(found[1], found[2])
     assert {"chorale", "mine"} <= {row["name"] for row in client.ask("GET", "/api/models").json["models"]}
