@@ -72,6 +72,7 @@ class Page:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.call("Page.navigate", url=address)
+        self.until("document.readyState === 'complete'")
 
     def run(self, code: str) -> Any:
         """The value of an expression."""

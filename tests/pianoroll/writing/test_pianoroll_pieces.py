@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from musegen.errors import BadInput
 from musegen_pianoroll import Pianoroll
