@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 from musegen.album.page import page
 from musegen.album.record import RECORD, Album, Sample, address, encoded
+from musegen.contracts.piece import save
 from musegen.files import write_file
-from musegen.reporting import plain
-from musegen.sound.files import FORMATS
+from musegen.reporting import each, plain
+from musegen.sound.files import FORMATS, write_sound
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from musegen.contracts.piece import Piece
 
-__all__ = ["PAGE", "embedded", "sample_of", "write"]
+__all__ = ["PAGE", "embedded", "sample_of", "saved", "write"]
 
 PAGE = "index.html"
 SIDE_PX = 256
@@ -51,6 +52,38 @@ def sample_of(
     if figure is None and not picture:
         picture = embedded(piece.picture())
     return Sample(plain(name), addresses, sound, picture, figure, plain(command), seed, seconds)
+
+
+def saved(
+    pieces: Sequence[Piece],
+    folder: Path,
+    names: Sequence[str],
+    audio: str | None = None,
+    command: str = "",
+    seed: int | None = None,
+) -> tuple[list[Sample], list[Path]]:
+    """Pieces written into a folder, in their native format and as sound: samples of its page, and the paths.
+
+    Args:
+        names: of their files, without suffixes.
+        audio: format of the sound, a key of ``FORMATS``; None: none is written.
+        command, seed: as of ``Sample``.
+
+    Raises:
+        BadInput: the folder cannot be written to.
+    """
+    paths = save(pieces, folder, names)
+    files = [[path] for path in paths]
+    seconds: list[float | None] = [None] * len(pieces)
+    for i, piece in enumerate(each(pieces, "Writing sound", "files") if audio else ()):
+        path = folder / f"{names[i]}.{audio}"
+        if (heard := piece.audio()) is not None:
+            seconds[i] = heard[0].shape[-1] / heard[1]
+            if path not in paths:  # of some domains this is the native format
+                files[i].append(write_sound(path, *heard))
+    columns = zip(pieces, names, files, seconds, strict=True)
+    samples = [sample_of(piece, name, some, command, seed, s) for piece, name, some, s in columns]
+    return samples, [*paths, *(path for some in files for path in some[1:])]
 
 
 def embedded(picture: Image) -> str:

@@ -11,7 +11,17 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from musegen.cli import album, analysis, catalogue, data, generation, given, plugin, training  # noqa: F401  (they add their commands)
+from musegen.cli import (  # noqa: F401  (they add their commands)
+    album,
+    analysis,
+    catalogue,
+    data,
+    generation,
+    given,
+    plugin,
+    studio,
+    training,
+)
 from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands

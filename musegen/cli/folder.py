@@ -15,10 +15,9 @@ from musegen.cli.output import save_picture
 from musegen.cli.typed import typed
 from musegen.errors import BadInput
 from musegen.folders import Claim
-from musegen.reporting import each, plain
+from musegen.reporting import plain
 
 if TYPE_CHECKING:
-    from musegen.album.record import Sample
     from musegen.contracts.piece import Piece, Writer
 
 __all__ = ["Folder", "FolderOptions"]
@@ -82,34 +81,23 @@ class Folder:
         # Two commands may write to one folder at once: each writes its files together, and leaves alone what has appeared.
         with Claim(self.out, f"The folder {self.out}", wait=True):
             self.check(names)
-            samples = self._written(pieces, names, seed)
-            save_picture(writer.sheet(pieces if shown is None else shown), self.out / f"{PICTURE}.png")
-            self._write_page(samples)
+            self._write(writer, pieces, names, shown, seed)
 
-    def _written(self, pieces: Sequence[Piece], names: Sequence[str], seed: int | None) -> list[Sample]:
-        """The pieces, written."""
-        from musegen.album.making import sample_of
-        from musegen.contracts.piece import save
-        from musegen.sound.files import write_sound
-
-        paths = save(pieces, self.out, names)
-        files = [[path] for path in paths]
-        seconds: list[float | None] = [None] * len(pieces)
-        if self.audio != "none":
-            for i, piece in enumerate(each(pieces, "Writing sound", "files")):
-                path = self.out / f"{names[i]}.{self.audio}"
-                if (heard := piece.audio()) is not None:
-                    seconds[i] = heard[0].shape[-1] / heard[1]
-                    if path not in paths:  # of some domains this is the native format
-                        files[i].append(write_sound(path, *heard))
-        for path in [*paths, *(path for some in files for path in some[1:])]:
-            print(plain(str(path)))
-        columns = zip(pieces, names, files, seconds, strict=True)
-        return [sample_of(piece, name, some, typed(), seed, s) for piece, name, some, s in columns]
-
-    def _write_page(self, samples: Sequence[Sample]) -> None:
+    def _write(
+        self,
+        writer: Writer,
+        pieces: Sequence[Piece],
+        names: Sequence[str],
+        shown: Sequence[Piece] | None,
+        seed: int | None,
+    ) -> None:
         from musegen.album import making, record
 
+        audio = None if self.audio == "none" else self.audio
+        samples, paths = making.saved(pieces, self.out, names, audio, typed(), seed)
+        for path in paths:
+            print(plain(str(path)))
+        save_picture(writer.sheet(pieces if shown is None else shown), self.out / f"{PICTURE}.png")
         page = making.write(self.out, record.added(self.out, plain(self.out.name) or "Samples", samples))
         print(plain(str(page)))
 

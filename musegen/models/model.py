@@ -111,6 +111,27 @@ class Model:
         if mine["writing"]:
             self.domain = self.domain.written_with(mine["writing"])
 
+    @contextlib.contextmanager
+    def configured(self, **options: Any) -> Iterator[None]:
+        """A scope in which options are set as by ``configure``, and after which they are what they were. One thread at a time.
+
+        Raises:
+            BadInput: there is no such option, or a value is invalid.
+
+        >>> import musegen
+        >>> model = musegen.load("band")
+        >>> with model.configured(temperature=0.5):
+        ...     inside = model.family.sampling.temperature
+        >>> inside, model.family.sampling.temperature
+        (0.5, 1.0)
+        """
+        before = self.family.sampling, self.domain, dict(self._asked)
+        try:
+            self.configure(**options)
+            yield
+        finally:
+            self.family.sampling, self.domain, self._asked = before
+
     def _asking(self, options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         """Options of ``Sampling`` among these, and what is asked of samples, an instance of ``domain.Asking``; None: nothing."""
         owners = {"sampling": self.family.Sampling} | (

@@ -98,7 +98,7 @@ class Command(Offer):
 CORE_COMMANDS = frozenset(
     {
         *("generate", "continue", "accompany", "infill", "regenerate", "reconstruct", "interpolate", "arithmetic"),
-        "album",
+        *("album", "studio"),
         *("train", "resume", "export"),
         *("models", "traverse", "latent", "score", "classify", "evaluate"),
         *("data", "data info"),

@@ -1,0 +1,63 @@
+"""``musegen studio``: a page in the browser, and a server for scripts, on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from musegen.cli.app import MAKE, app
+from musegen.cli.options import Flag, unique
+from musegen.errors import BadInput
+from musegen.reporting import plain
+
+if TYPE_CHECKING:
+    from musegen.models.model import Model
+
+
+@app.command(group=MAKE)
+def studio(
+    *models: Annotated[str, Parameter(help="Run folders and model files, beside the models that ship.")],
+    port: Annotated[int, Parameter(help="Of its address; 0: any that is free.")] = 8765,
+    host: Annotated[
+        str,
+        Parameter(help="Address of this machine; with another than the default other machines may reach the studio."),
+    ] = "127.0.0.1",
+    no_browser: Annotated[Flag, Parameter(help="Do not open the page in a browser.")] = False,
+    out: Annotated[Path, Parameter(help="Folder that it saves to.")] = Path("studio"),
+    device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Make pieces in the browser, hear them, and write parts of them anew; scripts can, too, see docs/studio.md."""
+    for package in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise BadInput('The studio needs packages that are not installed: pip install "musegen[studio]".')
+    if not 0 <= port <= 65535:
+        raise BadInput(f"--port {port} is invalid: use 0 to 65535.")
+    from musegen.data import bundled
+    from musegen.models.loading import locate
+    from musegen.studio import serving
+    from musegen.studio.shelf import Models
+
+    def load(place: str) -> Model:
+        import musegen
+
+        return musegen.load(place, device=device)
+
+    for model in models:
+        locate(model)
+    names = unique([*bundled.models(), *(Path(model).stem or model for model in models)])
+    places = dict(zip(names, [*bundled.models(), *models], strict=True))
+    with serving.studio(Models(places, load), out, host, port) as served:
+        print(f"The studio's address is {served.address}, and its token {served.token}", flush=True)
+        page = f"{served.address}/?token={served.token}"
+        print(f"Its page: {page}", flush=True)
+        print(plain(f"Models: {', '.join(names)}. It saves to {out}. Ctrl-C ends it."), flush=True)
+        if not no_browser:
+            threading.Thread(
+                target=webbrowser.open, args=[page], daemon=True
+            ).start()  # some browsers come back when they end
+        served.run()

@@ -1,0 +1,199 @@
+"""Does what is asked of a studio: draws pieces, opens files, renders sound, saves. It knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from musegen.errors import BadInput, MusegenWarning, because_of, shown
+from musegen.options import validate
+from musegen.sound.files import FORMATS, write_sound
+from musegen.studio import requests
+from musegen.studio.shelf import Kept, Models, Pieces, file_name
+from musegen.studio.work import Job, Result, Work
+
+if TYPE_CHECKING:
+    from musegen.contracts.piece import Piece, Writer
+    from musegen.models.model import Model
+
+__all__ = ["Desk"]
+
+LONGEST_S = 1200
+"""Of a piece that is played; a longer one can be saved."""
+SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+class Desk:
+    """A studio without its server.
+
+    Args:
+        models: that it has.
+        pieces: that it keeps.
+        out: the folder that it saves to, and nowhere else.
+        work: its queue.
+    """
+
+    def __init__(self, models: Models, pieces: Pieces, out: Path, work: Work) -> None:
+        self.models, self.pieces, self.out, self.work = models, pieces, out, work
+        self._rendering = threading.Lock()
+
+    # Work
+
+    def ask(self, what: str, values: Mapping[str, Any]) -> Job:
+        """Have pieces made, as of ``requests.REQUESTS``.
+
+        Raises:
+            BadInput: the request is invalid, or too much is waiting.
+        """
+        asked = validate(requests.REQUESTS[what], values, f'the request "{what}"')
+        self.models.check(asked.model)
+        given = self.pieces.get(asked.piece) if isinstance(asked, requests.Beside) else None
+        made = {"request": what, **dataclasses.asdict(asked)}
+
+        def draw() -> Result:
+            with self._notes() as notes:
+                model = self.models.get(asked.model)
+                with model.configured(**asked.options):
+                    drawn = _drawn(model, asked, given)
+                    name = given.name if given else asked.model
+                    return Result([self.pieces.add(piece, name, made).id for piece in drawn], notes)
+
+        return self.work.add(what, draw)
+
+    def open(self, values: Mapping[str, Any], content: bytes) -> Job:
+        """Read a file as a piece.
+
+        Raises:
+            BadInput: the request is invalid, or too much is waiting.
+        """
+        asked = validate(requests.Open, values, 'the request "open"')
+        self.models.check(asked.model)
+        path = Path(asked.name.replace("\\", "/"))
+        if not SUFFIX.fullmatch(path.suffix):
+            raise BadInput(f"name={shown(asked.name)} is invalid: give the name of a file with its suffix.")
+
+        def read() -> Result:
+            with self._notes() as notes:
+                file = self.pieces.place() / f"{file_name(path.stem)}{path.suffix.lower()}"
+                file.write_bytes(content)
+                piece = _read(self.models.get(asked.model), file)
+                made = {"request": "open", **dataclasses.asdict(asked)}
+                return Result([self.pieces.add(piece, path.stem, made, file).id], notes)
+
+        return self.work.add("open", read)
+
+    @contextlib.contextmanager
+    def _notes(self) -> Iterator[list[str]]:
+        """A scope whose warnings come into a list; neither they nor errors tell where the studio keeps its files."""
+        place, notes = re.compile(rf"{re.escape(str(self.pieces.folder))}/[^/ ]+/"), list[str]()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", MusegenWarning)
+            try:
+                yield notes
+            except BadInput as error:
+                raise BadInput(place.sub("", str(error))) from None
+            finally:
+                told = (str(one.message) for one in said if issubclass(one.category, MusegenWarning))
+                notes += [place.sub("", text) for text in told]
+
+    # Pieces
+
+    def sound(self, kept: Kept, kind: str) -> Path:
+        """The sound of a piece as a file, made when it is first wanted.
+
+        Raises:
+            BadInput: no such format, or there is nothing to hear.
+        """
+        if kind not in FORMATS:
+            raise BadInput(f'There is no sound in the format "{shown(kind)}": use one of {", ".join(FORMATS)}.')
+        figure = kept.piece.figure()
+        if figure and figure.times and figure.times[-1][1] > LONGEST_S:
+            raise BadInput(
+                f"The piece {kept.name} is longer than {LONGEST_S // 60} minutes: save it, and play it elsewhere."
+            )
+        path = kept.file.with_name(f"sound.{kind}")
+        with self._rendering:
+            if not path.exists():
+                heard = kept.piece.audio()
+                if heard is None:
+                    raise BadInput("This piece is silent by nature.")
+                write_sound(path, *heard)
+        return path
+
+    def save(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Write pieces into a new folder in the studio's own; says which, and what is in it.
+
+        Raises:
+            BadInput: the request is invalid, or the folder cannot be written.
+        """
+        from musegen.album import making, record
+
+        asked = validate(requests.Save, values, 'the request "save"')
+        kept = [self.pieces.get(id) for id in asked.pieces]
+        if not kept:
+            raise BadInput("There is nothing to save: name pieces.")
+        folder = self._new_folder(file_name(asked.folder))
+        names = [file_name(f"{i:02d} {one.name}") for i, one in enumerate(kept, 1)]
+        samples, paths = [], []
+        for one, name in zip(kept, names, strict=True):
+            seed = one.made.get("seed")
+            some, files = making.saved([one.piece], folder, [name], asked.audio, _in_words(one.made), seed)
+            samples += some
+            paths += files
+        page = making.write(folder, record.added(folder, asked.folder, samples))
+        return {"folder": folder.name, "files": [path.name for path in [*paths, page]]}
+
+    def _new_folder(self, name: str) -> Path:
+        """A folder that nothing had the name of."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            for number in range(1, 10_000):
+                folder = self.out / (name if number == 1 else f"{name} {number}")
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir()
+                    return folder
+        except OSError as error:
+            raise because_of(error, f"The folder {self.out} cannot be written: {error.strerror}.") from None
+        raise BadInput(f"There are very many folders {name}: use another name.")
+
+
+def _drawn(model: Model, asked: requests.Work, given: Kept | None) -> Sequence[Piece]:
+    """The pieces of a request."""
+    from musegen.models import beside
+
+    writer: Writer = model.domain
+    a = asked
+    if isinstance(a, requests.Generate):
+        n_steps = None if a.bars is None else beside.rows_of(model, a.bars)
+        return model.pieces(model.sample(a.n, a.seed, a.label, None, n_steps))
+    assert given is not None
+    if isinstance(a, requests.Continue):
+        samples, writer = beside.continued(model, given.file, a.bars, a.n, a.seed, a.label)
+    elif isinstance(a, requests.Accompany):
+        samples, writer = beside.accompanied(model, given.file, a.tracks, a.n, a.seed, a.replace)
+    else:
+        assert isinstance(a, requests.Infill)
+        samples, beside_it = beside.rewritten(model, given.file, a.tracks, a.bars, a.n, a.seed, None, a.label)
+        writer = model.domain if isinstance(a, requests.Regenerate) else beside_it
+    return writer.pieces(samples)
+
+
+def _read(model: Model, file: Path) -> Piece:
+    """A file as one piece, which keeps what it holds where its domain can."""
+    if model.domain.spec.bar:
+        x, writer = model.read_given(file)
+        return writer.pieces(x[None])[0]
+    samples, writer = model.read_whole(file)
+    return writer.pieces(samples[0])[0]
+
+
+def _in_words(made: Mapping[str, Any]) -> str:
+    """A request as its page says it."""
+    said = (f"{key}={value}" for key, value in made.items() if key != "request" and value not in (None, {}, ""))
+    return f"studio: {made['request']} {', '.join(said)}"
