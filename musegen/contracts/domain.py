@@ -68,6 +68,8 @@ class Spec:
         parts: how many channels each part has, as each track of a piece, if any part may be given at any rows; empty: what
             ``given`` says is given.
         plan: channels, the first ones, that say what the others will be, as chords do of notes: of each row they come first.
+        strengths: further channels of each part, a plan aside, the last ones of a sample. They say how strong the cells of the
+            part's last channel are that are on, as notes that begin are loud: at strength k the first k are on; 0: none.
         short_bars: bars may have fewer rows than ``bar``; those that one lacks are marked, see ``musegen.contracts.missing``.
 
     >>> from musegen.contracts.domain import Spec
@@ -88,7 +90,25 @@ class Spec:
     octave: int = 0
     parts: tuple[int, ...] = ()
     plan: int = 0
+    strengths: int = 0
     short_bars: bool = False
+
+    @property
+    def n_strengths(self) -> int:
+        """Channels of strengths, the last ones."""
+        return self.strengths * (len(self.parts) - bool(self.plan))
+
+    @property
+    def part_of(self) -> list[int]:
+        """Which part each channel is of.
+
+        >>> from musegen.probability.likelihood import Bernoulli
+        >>> axes = ("channel", "row", "column")
+        >>> Spec((7, 4, 3), axes, Bernoulli(), parts=(1, 2, 2), plan=1, strengths=1).part_of
+        [0, 1, 1, 2, 2, 1, 2]
+        """
+        plain = [part for part, n in enumerate(self.parts) for _ in range(n)]
+        return plain + [part for part in range(bool(self.plan), len(self.parts)) for _ in range(self.strengths)]
 
     @property
     def params_shape(self) -> tuple[int, ...]:

@@ -41,6 +41,10 @@ may be given or drawn like any other. Given as empty, they say that there is non
 ``log_prob`` and validation are p(x) of the other channels, without a plan. **Levels** of how full each bar of each channel is
 (``Wishes``) may be asked for in ``fill``; in half of training all are left open.
 
+**Strengths** (``Spec.strengths``), as how loud notes are, follow all cells: p(x, s) = p(x) p(s | x), where the network of p(x) sees
+x alone, and a small one of its own says p(s | x) (``musegen.networks.strengths``). L is the sum of both; ``nats_per_step`` is that
+of cells, and ``nats_per_strength`` the other for each cell that is on.
+
 ``sample`` and ``log_prob`` take any number of rows.
 
 Where the data have bars (``Spec.bar``), the network is told the position in the bar, one-hot beside x_{t−1} and beside h_t.
@@ -71,6 +75,7 @@ from musegen.contracts.missing import MARK, missing_rows
 from musegen.errors import BadInput
 from musegen.families.labels import class_vector, summed_out
 from musegen.families.masks import Masks
+from musegen.families.strengths import Strengths
 from musegen.families.wishes import Wishes
 from musegen.networks.nade import Given, Recurrent, RecurrentNADE
 from musegen.options import option
@@ -164,13 +169,14 @@ class RNNNADE(Family):
         self.given = given_channels(spec)
         self.masks = Masks(spec.parts, spec.bar) if spec.parts else None
         self.capabilities = replace(self.capabilities, fill=bool(spec.parts))
-        self.wishes = Wishes(spec.shape[0], spec.bar) if spec.parts else None
+        shape = (spec.shape[0] - spec.n_strengths, *spec.shape[1:])  # of the network's samples
+        self.wishes = Wishes(shape[0], spec.bar) if spec.parts else None
         if self.given:
             self.capabilities = replace(self.capabilities, continue_=False)  # nobody knows what will be given
             self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape, dtype=torch.uint8))
         self.n_classes = len(spec.classes) if config.conditional else 0
         self.network = RecurrentNADE(
-            spec.shape,
+            shape,
             recurrent=config.recurrent,
             units=config.units,
             layers=config.layers,
@@ -187,6 +193,7 @@ class RNNNADE(Family):
             given=bool(self.given or spec.parts),
             n_plan=spec.plan,
         )
+        self.strengths = Strengths(spec, config.dropout) if spec.n_strengths else None
 
     @classmethod
     def networks(cls, config: RNNNADEConfig, spec: Spec) -> dict[str, Wanted]:
@@ -214,11 +221,12 @@ class RNNNADE(Family):
 
     @property
     def players(self) -> dict[str, Player]:
-        return {"network": Player(("network",), learning_rate=2e-3)}
+        return {"network": Player(("network", "strengths") if self.strengths else ("network",), learning_rate=2e-3)}
 
     def prepare(self, example: Batch) -> None:
         """b: the log-odds of each cell, over steps and examples, with one more step's worth of the average cell."""
         x, missing = self.without_missing(example.x)
+        x = self.cells(x)
         n_rows = len(x) * x.shape[2] - (0 if missing is None else int(missing[:, 0].sum()))
         rate = ((x.sum((0, 2)) + x.mean()) / (n_rows + 1)).clamp(1e-5, 1 - 1e-5)  # (C, W)
         with torch.no_grad():
@@ -230,7 +238,8 @@ class RNNNADE(Family):
             self.examples[:, self.given] = example.x[rows][:, self.given].to(torch.uint8)
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        x, missing = self.without_missing(batch.x)
+        whole, missing = self.without_missing(batch.x)
+        x = self.cells(whole)
         mask, levels = self.mask_of(x), None
         if self.masks is not None and self.wishes is not None and self.training:
             mask, levels = self.masks.drawn(x), self.wishes.drawn(x)
@@ -240,10 +249,26 @@ class RNNNADE(Family):
         # A step of which half is given counts as half a step; a plan is none of those that validation counts.
         known = mask if self.training else None
         if missing is not None:
+            missing = self.cells(missing)
             mask, known = either(mask, missing), either(known, missing)
         free = x.shape[2] * (1.0 if known is None else (~known).float().mean())
         loss = -self.step_log_prob(x, batch.label, mask, levels).sum(1).mean()
-        yield "network", {"loss": loss, "nats_per_step": loss / free}
+        losses = {"loss": loss, "nats_per_step": loss / free}
+        if self.strengths is not None:
+            of_strengths = -self.strengths.log_prob(whole, mask)
+            each = of_strengths.sum() / self.strengths.count(whole, mask).clamp(min=1)
+            losses |= {"loss": loss + of_strengths.mean(), "nats_per_strength": each}
+        yield "network", losses
+
+    def cells(self, x: Tensor) -> Tensor:
+        """Samples, or masks of them, as the network sees them: without channels of strengths."""
+        return x if self.strengths is None else self.strengths.cells(x)
+
+    def _with_strengths(self, x: Tensor, given: Tensor, mask: Tensor, leading: int = 1) -> Tensor:
+        """Drawn cells with their strengths; arguments as of ``Strengths.drawn``."""
+        if self.strengths is None:
+            return x
+        return self.strengths.drawn(x, given, mask, self.sampling.temperature, leading)
 
     def without_missing(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Samples in which rows that bars lack are empty, and a mask of these, bool ``(B, C, T)``; None where bars lack none."""
@@ -281,7 +306,7 @@ class RNNNADE(Family):
         if self.wishes is None:
             return of_class
         if levels is None:
-            levels = torch.full((n, self.spec.shape[0], -(-n_steps // self.wishes.bar)), OPEN, device=self.device)
+            levels = torch.full((n, self.wishes.n_channels, -(-n_steps // self.wishes.bar)), OPEN, device=self.device)
         wishes = self.wishes(levels.to(self.device), n_steps)
         return wishes if of_class is None else torch.cat([of_class[:, None].expand(-1, n_steps, -1), wishes], 2)
 
@@ -306,13 +331,17 @@ class RNNNADE(Family):
         """
         x, missing = self.without_missing(x)
         x, mask = self.without_plan(x, self.mask_of(x))
-        mask = either(mask, missing)
-        return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
+        return self._log_prob(x, either(mask, missing))
 
     def rest_log_prob(self, x: Tensor, mask: Tensor) -> Tensor:
         x, missing = self.without_missing(x)
-        mask = mask if missing is None else mask | missing
-        return summed_out(lambda x, label: self.step_log_prob(x, label, mask).sum(1), x, self.n_classes)
+        return self._log_prob(x, mask if missing is None else mask | missing)
+
+    def _log_prob(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """log p of what is not given, cells and strengths, nats ``(B,)``."""
+        seen = None if mask is None else self.cells(mask)
+        log_p = summed_out(lambda x, label: self.step_log_prob(x, label, seen).sum(1), self.cells(x), self.n_classes)
+        return log_p if self.strengths is None else log_p + self.strengths.log_prob(x, mask)
 
     @torch.no_grad()
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
@@ -343,7 +372,8 @@ class RNNNADE(Family):
         drawn = self._drawn(n, lead_in + n_steps, condition, what)
         if self.masks is not None and self.sampling.refine:
             drawn = self._refined(drawn, torch.zeros_like(drawn[..., 0], dtype=torch.bool), condition)
-        return drawn[:, :, lead_in:]
+        nothing = drawn.new_zeros(n, channels, 0, columns)
+        return self._with_strengths(drawn, nothing, nothing[..., 0] > 0, PAIR)[:, :, lead_in:]
 
     @torch.no_grad()
     def fill(self, asked: Asked, *, label: Tensor | None = None) -> Tensor:
@@ -354,10 +384,13 @@ class RNNNADE(Family):
             label = torch.randint(self.n_classes, (n,), device=self.device)
         levels = None if asked.levels is None else asked.levels.expand(n, -1, -1)
         condition = self.condition(n, asked.n_rows, label, levels)
-        cells, missing = self.without_missing(asked.cells)
+        whole, missing = self.without_missing(asked.cells)
         mask = asked.mask if missing is None else asked.mask | missing
-        x = self._drawn(n, asked.n_rows, condition, Given.of(cells, mask), asked)
-        x = self._refined(x, mask, condition, asked)
+        known = self.cells(mask)
+        if asked.allowed is not None:
+            asked = replace(asked, allowed=asked.allowed[: known.shape[1]])
+        x = self._drawn(n, asked.n_rows, condition, Given.of(self.cells(whole), known), asked)
+        x = self._with_strengths(self._refined(x, known, condition, asked), whole, mask)
         return x if missing is None else x.masked_fill(missing[..., None], MARK)
 
     def _drawn(
@@ -397,7 +430,8 @@ class RNNNADE(Family):
     def continue_(self, past: Tensor, n_steps: int, *, label: Tensor | None = None) -> Tensor:
         if self.n_classes and label is None:
             label = torch.randint(self.n_classes, (len(past),), device=past.device)
-        past, _ = self.without_missing(past)
+        whole, _ = self.without_missing(past)
+        past = self.cells(whole)
         memory, s = self.network.start(len(past)), self.sampling
         lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         condition = self.condition(len(past), past.shape[2] + lead_in + n_steps, label)
@@ -405,4 +439,6 @@ class RNNNADE(Family):
             _, memory = self.network.steps(block, memory, condition)
         leading = 1 if past.shape[2] else PAIR
         drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p, leading=leading)
-        return drawn[:, :, lead_in:]
+        mask = torch.ones_like(whole[..., 0], dtype=torch.bool)
+        x = self._with_strengths(torch.cat([past, drawn], 2), whole, mask, leading)
+        return x[:, :, past.shape[2] + lead_in :]

@@ -56,7 +56,7 @@ def given_parts(domain: Domain, names: Sequence[str], n_rows: int) -> Tensor:
     if set(names) >= set(known[1:] if domain.spec.plan else known):
         raise BadInput("All tracks are given, so nothing is left to write: name fewer of them (--tracks).")
     of_part = torch.tensor([name in names for name in known])
-    return of_part.repeat_interleave(torch.tensor(domain.spec.parts))[:, None].expand(-1, n_rows)
+    return of_part[domain.spec.part_of][:, None].expand(-1, n_rows)
 
 
 def filled(family: Family, domain: Domain, asked: Asked, asking: Any, label: Tensor | None) -> Tensor:
@@ -107,7 +107,7 @@ def _kept(domain: Domain, n: int, n_rows: int, variation: float) -> Tensor:
     if spec.plan:
         kept[:, 0] = True
     rows = kept.repeat_interleave(spec.bar, 2)[:, :, :n_rows]
-    return rows.repeat_interleave(torch.tensor(spec.parts), 1)
+    return rows[:, spec.part_of]
 
 
 def likeliest(family: Family, x: Tensor, mask: Tensor, k: int) -> Tensor:
@@ -127,5 +127,6 @@ def likeliest(family: Family, x: Tensor, mask: Tensor, k: int) -> Tensor:
             for part, of_part in zip(x.split(8), mask.split(8), strict=True)
         ]
     )
-    on = (x * ~mask[..., None]).flatten(1).sum(1)
+    cells = slice(x.shape[1] - family.spec.n_strengths)
+    on = (x * ~mask[..., None])[:, cells].flatten(1).sum(1)
     return torch.where(on > 0, nats / on.clamp(min=1), torch.inf).argsort()[:k]

@@ -293,7 +293,7 @@ class Model:
     def sounding_parts(self, x: Tensor) -> list[str]:
         """Parts of a sample ``(C, rows, W)`` that have cells on, a plan aside."""
         spec, names = self.domain.spec, self.domain.part_names
-        parts = x.split(list(spec.parts))
+        parts = x[: sum(spec.parts)].split(list(spec.parts))
         first = 1 if spec.plan else 0
         return [name for name, part in list(zip(names, parts, strict=True))[first:] if part.any()]
 

@@ -33,6 +33,9 @@ def build(
     file_metre: Annotated[
         str, Parameter(help="Take every file to be in this metre, such as 4/4, whatever it says.")
     ] = "",
+    velocities: Annotated[
+        bool, Parameter(negative="", help="Keep how loud notes are, in four levels, for models that write it.")
+    ] = False,
     workers: Annotated[int | None, Parameter(help="Reading processes; one per processor if not given.")] = None,
     shard: Annotated[
         str, Parameter(help="I/N: only the I-th of N parts of the folder, for musegen data merge.")
@@ -63,6 +66,7 @@ def build(
         steps_per_beat=steps_per_beat,
         pedal=pedal,
         file_metre=file_metre,
+        velocities=velocities,
         workers=workers,
         overwrite=overwrite,
         shard=(int(index), int(of)),

@@ -14,6 +14,7 @@ from musegen_pianoroll.reading.options import Pedal, Reading
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.metres import COMMON, signature
 from musegen_pianoroll.store.rooms import Rooms
+from musegen_pianoroll.store.velocities import LEVEL_PLANES, NOTE_PLANES
 
 __all__ = ["PianorollConfig", "PianorollReading", "PianorollWriting"]
 
@@ -57,6 +58,10 @@ class PianorollConfig(PianorollReading):
     )
     lowest_pitch: int = option(24, "lowest MIDI pitch; lower notes are left out", ge=0, le=127)
     highest_pitch: int = option(107, "highest MIDI pitch", ge=0, le=127)
+    velocities: bool = option(
+        False,
+        "whether a model writes how loud notes are, in four levels; a store is built with them (rnn_nade with given=any)",
+    )
     planes: Literal["frame+onset", "frame"] = option("frame+onset", "with onsets, repeated notes stay apart")
     transpose: int = option(0, "training windows are moved by up to this many semitones, drums excepted", ge=0, le=24)
     shorten: float = option(
@@ -110,6 +115,8 @@ class PianorollConfig(PianorollReading):
                 "plan=chords needs planes=frame+onset, and an octave from C to B in the pitch range that stays in it when moved "
                 f"by transpose={self.transpose} semitones: use a wider range, or plan=none."
             )
+        if self.velocities and self.n_planes < NOTE_PLANES:
+            raise BadInput("velocities=True needs planes=frame+onset, because a note has its velocity where it begins.")
         if self.file_metre:
             signature(self.file_metre, "file_metre")
         for numerator, denominator in self.rooms.metres:
@@ -136,7 +143,9 @@ class PianorollConfig(PianorollReading):
         names = [track["name"] for track in self.track_list]
         if isinstance(tracks, dict) and set(names) == set(tracks):
             tracks = {name: tracks[name] for name in names}  # a model file knows no order of what it maps
-        return Reading(tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None)
+        return Reading(
+            tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None, self.velocities
+        )
 
     @property
     def bar_steps(self) -> int:
@@ -166,6 +175,11 @@ class PianorollConfig(PianorollReading):
     @property
     def n_planes(self) -> int:
         return 2 if self.planes == "frame+onset" else 1
+
+    @property
+    def n_levels(self) -> int:
+        """Planes of each track's levels of velocity, after those of all notes."""
+        return LEVEL_PLANES if self.velocities else 0
 
     @property
     def pitch_range(self) -> tuple[int, int]:

@@ -27,7 +27,7 @@ from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.probability.likelihood import Bernoulli
 from musegen_pianoroll.asking import PianorollAsking, asked_of, ending_of, sections_of
 from musegen_pianoroll.config import PianorollConfig, PianorollReading, PianorollWriting
-from musegen_pianoroll.measures.bars import Bars, measures
+from musegen_pianoroll.measures.bars import Bars, level_measures, measures
 from musegen_pianoroll.measures.baselines import markov_chain, random_pitches
 from musegen_pianoroll.measures.copies import longest_runs
 from musegen_pianoroll.measures.heard import heard
@@ -61,7 +61,8 @@ MEASURED_AT_ONCE = 64
 
 
 class PianorollDomain(Domain):
-    """Samples ``(tracks · planes, steps, pitches)``: for each track a plane of frames and one of onsets.
+    """Samples ``(tracks · planes, steps, pitches)``: for each track a plane of frames and one of onsets; where the
+    config says so, with planes of chords before them, and of levels of velocity after them.
 
     >>> from musegen_pianoroll.config import PianorollConfig
     >>> from musegen_pianoroll.domain import PianorollDomain
@@ -103,7 +104,11 @@ class PianorollDomain(Domain):
     def spec(self) -> Spec:
         c = self.config
         return Spec(
-            (c.n_plan + len(self.tracks) * c.n_planes, c.bars * c.bar_steps, c.highest_pitch - c.lowest_pitch + 1),
+            (
+                c.n_plan + len(self.tracks) * (c.n_planes + c.n_levels),
+                c.bars * c.bar_steps,
+                c.highest_pitch - c.lowest_pitch + 1,
+            ),
             (
                 "chords, track × plane" if c.chords else "track × plane",
                 f"step (1/{c.steps_per_beat} beat)",
@@ -116,6 +121,7 @@ class PianorollDomain(Domain):
             12,
             (*[c.n_plan] * c.chords, *[c.n_planes] * len(self.tracks)) if ANY in c.given else (),
             c.n_plan,
+            c.n_levels,
             c.short_bars,
         )
 
@@ -124,6 +130,8 @@ class PianorollDomain(Domain):
         c, names = self.config, [track.name for track in self.tracks]
         if c.short_bars and ANY not in c.given:
             raise BadInput(f"metre={c.metre} needs given=any: add it, or name one metre.")
+        if c.velocities and ANY not in c.given:
+            raise BadInput("velocities=True needs given=any: add it.")
         if ANY in c.given:
             if len(c.given) > 1:
                 raise BadInput(f"given={','.join(c.given)} is invalid: any stands alone, because it means every part.")
@@ -141,19 +149,21 @@ class PianorollDomain(Domain):
                 raise BadInput(f'given names no track "{name}".{did_you_mean(name, [*names, "past", ANY])}')
         return tuple(slabs)
 
-    def _without_plan(self) -> None:
-        """Networks of the domain have no part that comes first."""
+    def _plain(self) -> None:
+        """Networks of the domain have no part that comes first, or last."""
         if self.config.chords:
             raise BadInput("plan=chords is for rnn_nade, which writes chords before notes: leave it out.")
+        if self.config.velocities:
+            raise BadInput("velocities=True is for rnn_nade, which writes velocities after notes: leave it out.")
 
     def encoder(self, wanted: Encoder) -> nn.Module:
-        self._without_plan()
+        self._plain()
         if self.config.networks == "mlp":
             return MLPEncoder(self.spec.shape, self.config.widths)
         return networks.ComposerEncoder(self.spec.shape, self.config.bars, self.config.channels)
 
     def decoder(self, wanted: Decoder) -> nn.Module:
-        self._without_plan()
+        self._plain()
         c, shape = self.config, self.spec.params_shape
         if c.networks == "mlp":
             return MLPDecoder(wanted.n_code, shape, c.widths, wanted.n_classes)
@@ -167,7 +177,7 @@ class PianorollDomain(Domain):
         return super().given_decoder(wanted) if self.config.networks == "mlp" else self.decoder(wanted)
 
     def discriminator(self, wanted: Discriminator) -> nn.Module:
-        self._without_plan()
+        self._plain()
         c, shape = self.config, self.spec.shape
         if c.networks == "mlp":
             return MLPDiscriminator(shape, c.widths, wanted.norm)
@@ -177,7 +187,7 @@ class PianorollDomain(Domain):
 
     def autoregressive(self, wanted: Autoregressive) -> nn.Module:
         """Rows are steps: each step given all earlier ones, pitch by pitch upwards, and within a pitch plane by plane."""
-        self._without_plan()
+        self._plain()
         network = AutoregressiveGrid(self.spec.shape, self.spec.params_shape, wanted)
         # About one cell in a hundred sounds; starting there spares the first hundred steps.
         nn.init.constant_(network.head.bias, -4.0)  # type: ignore[arg-type]
@@ -198,7 +208,7 @@ class PianorollDomain(Domain):
         c, w = self.config, self.writing
         if w.threshold != "auto" and not w.gate:
             return w  # a user's own; thresholds with gates come from here, of a run that goes on
-        cells, real = (x[:, c.n_plan :].unflatten(1, (len(self.tracks), c.n_planes)) for x in (samples, reference))
+        cells, real = (self.writer.note_cells(x) for x in (samples, reference))
         found, gates = thresholds.calibrated(cells, real, c.bar_steps)
         return replace(w, threshold=found, gate=gates)
 
@@ -265,7 +275,7 @@ class PianorollDomain(Domain):
         """Which channels are given, ``(tracks, rows)`` → ``(C, rows)``: chords where all pitched tracks are."""
         pitched = torch.tensor([not track.is_drum for track in self.tracks])
         plan = given[pitched].all(0).expand(self.config.n_plan, -1)
-        return torch.cat([plan, given.repeat_interleave(self.config.n_planes, 0)])
+        return torch.cat([plan, *(given.repeat_interleave(n, 0) for n in (self.config.n_planes, self.config.n_levels))])
 
     def asked(self, asking: PianorollAsking, asked: Asked) -> Asked:
         return asked_of(asking, asked, self.config, self.tracks)
@@ -290,15 +300,14 @@ class PianorollDomain(Domain):
         return planes
 
     def _cells(self, planes: np.ndarray, starts: list[int], n_steps: int, missing: np.ndarray | None = None) -> Tensor:
-        """Windows of packed planes as samples ``(n, plan + tracks · planes, n_steps, pitches)``, with the chords found in them.
+        """Windows of packed planes ``(rows, tracks, P, 16)`` as samples ``(n, C, n_steps, pitches)``, with their chords.
 
         Args:
             missing: rows of the planes that bars lack, bool ``(rows,)``; None: none.
         """
-        packed = model_planes(torch.from_numpy(planes), self.config.n_planes)
-        if self.config.chords:
-            n_bars = n_steps // self.config.bar_steps
-            packed = planned(packed, [(start, n_bars) for start in starts], self.tracks, self.config)
+        packed = model_planes(torch.from_numpy(planes), self.config.n_planes + self.config.n_levels)
+        n_bars = n_steps // self.config.bar_steps
+        packed = planned(packed, [(start, n_bars) for start in starts], self.tracks, self.config)
         if missing is not None and self.config.short_bars:
             packed = packed.clone()
             packed[torch.from_numpy(missing)] = MARKED
@@ -307,13 +316,15 @@ class PianorollDomain(Domain):
 
     def discretise(self, samples: Tensor) -> Tensor:
         """The notes of samples as cells."""
-        cells = self._samples_of(self.rolls(samples))
+        cells = self._samples_of(self.rolls(samples), self.writer.levels(samples))
         if self.config.short_bars:
             cells = cells.masked_fill(missing_rows(samples)[:, None, :, None], MARK)
         return cells
 
-    def _samples_of(self, rolls: Tensor) -> Tensor:
-        """Rolls ``(n, tracks, 2, steps, 128)`` as cells."""
+    def _samples_of(self, rolls: Tensor, levels: Tensor) -> Tensor:
+        """Rolls ``(n, tracks, 2, steps, 128)``, with the levels of notes ``(n, tracks, steps, 128)``, as cells."""
+        above = levels[:, :, None] > torch.arange(self.config.n_levels)[:, None, None]
+        rolls = torch.cat([rolls, above & rolls[:, :, 1:]], 2)
         packed = torch.from_numpy(np.packbits(rolls.permute(0, 3, 1, 2, 4).numpy(), axis=-1, bitorder="little"))
         return torch.cat([self._cells(piece.numpy(), [0], piece.shape[0]) for piece in packed])
 
@@ -329,6 +340,8 @@ class PianorollDomain(Domain):
             rolls = self.rolls(part)
             bars = Bars(rolls, c.bar_steps)
             parts.append(measures(bars, self.tracks, c.steps_per_beat) | heard(bars, self.tracks, c.steps_per_beat))
+            if c.velocities:
+                parts[-1] |= level_measures(self.writer.levels(part), rolls, self.tracks)
             if with_musegan:
                 parts[-1] |= musegan_measures(rolls, self.tracks)
         return merge(parts)
@@ -356,7 +369,8 @@ class PianorollDomain(Domain):
         drums = torch.tensor([track.is_drum for track in self.tracks])
         rhythms = (self.rolls(training.gather(index, generator).x.float()) for index in again.split(CHUNK))
         rolls = torch.cat([random_pitches(part, drums, generator) for part in rhythms])
-        return {"Markov chain": chain, "random pitches": self._samples_of(rolls)}
+        levels = torch.randint(self.config.n_levels + 1, rolls[:, :, 0].shape, generator=generator, dtype=torch.uint8)
+        return {"Markov chain": chain, "random pitches": self._samples_of(rolls, levels)}
 
     def synthetic(self, n: int, seed: int = 0) -> Data:
         """Random scales over steady drums: a few pieces' worth of bars that a model can learn in seconds."""

@@ -18,6 +18,7 @@ from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.whole import read_whole
 from musegen_pianoroll.store.format import GRIDS, StoreTrack
 from musegen_pianoroll.store.planes import begun, unpacked
+from musegen_pianoroll.store.velocities import NOTE_PLANES
 from musegen_pianoroll.writing.beside import GivenPiece, without_notes
 from musegen_pianoroll.writing.midi import MidiFile, Part, metre_event, notes_of, tempo_event
 
@@ -30,7 +31,7 @@ def windows_of(config: PianorollConfig, path: Path) -> tuple[np.ndarray, list[in
     """A file's bars of the model's metres.
 
     Returns:
-        Packed planes ``(rows, tracks, 2, 16)``, the first row of each whole run of ``bars`` of them, and which rows bars lack, bool
+        Packed planes ``(rows, tracks, P, 16)``, the first row of each whole run of ``bars`` of them, and which rows bars lack, bool
         ``(rows,)``.
 
     Raises:
@@ -162,6 +163,7 @@ def _without_region(
         if new[track] and inside[first]:
             roll[track, :, first:last, pitch] = False
     kept = np.packbits(roll.transpose(2, 0, 1, 3), axis=-1, bitorder="little")
+    kept = np.concatenate([kept, planes[:, :, NOTE_PLANES:] & kept[:, :, 1:]], 2)  # notes that stay keep their levels
 
     def begins_inside(tick: int) -> bool:
         step = (2 * tick * config.steps_per_beat + ticks_per_beat) // (2 * ticks_per_beat)

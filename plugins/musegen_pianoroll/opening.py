@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.store.store import Store
 from musegen_pianoroll.store.windows import WindowDataset
 
-__all__ = ["MARKED", "find_store", "open_data", "synthetic_data"]
+__all__ = ["MARKED", "find_store", "fixed_entries", "open_data", "synthetic_data"]
 
 MARKED = 0xFF
 """Eight cells of a row that is missing."""
@@ -40,6 +41,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     ours = source is None
     source = bundled("freedoom") if source is None else source
     store, skipped, unread = find_store(config, source, cache)
+    _check_velocities(config, store)
     tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
     rooms = rooms_of(config, store)
     label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
@@ -51,7 +53,7 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
         file_metre=store.heard.file_metre,
         metre=",".join(f"{numerator}/{denominator}" for numerator, denominator in rooms.metres),
         tempo_bpm=config.tempo_bpm or round(tempo, 2),
-        track_list=[track.as_json() for track in _with_ranges(store)],
+        track_list=[track.as_json() for track in _as_found(store, config)],
         classes=classes,
     )
     splits = _splits(config, store, label, cache)
@@ -102,16 +104,28 @@ def find_store(config: PianorollConfig, source: Path, cache: Path) -> tuple[Stor
         steps_per_beat=config.steps_per_beat,
         pedal=config.pedal,
         file_metre=config.file_metre,
+        velocities=config.velocities,
     )
     return Store.open(built), [(str(path), reason) for path, reason in report.skipped], unread_summary(report.unread)
 
 
-def _with_ranges(store: Store) -> list[StoreTrack]:
-    """The store's tracks with their lowest and highest pitches, drums excepted, as far as it has counted them."""
+def _check_velocities(config: PianorollConfig, store: Store) -> None:
+    if config.velocities and not store.has_velocities:
+        raise BadInput(
+            f"The store {store.path} has no velocities, which velocities=True needs: build it again with musegen data build "
+            "--velocities."
+        )
+
+
+def _as_found(store: Store, config: PianorollConfig) -> list[StoreTrack]:
+    """The store's tracks with their lowest and highest pitches, drums excepted, and their velocities, as far as it knows them."""
+    tracks = store.tracks
+    if config.velocities:
+        tracks = [replace(track, velocities=own) for track, own in zip(tracks, store.velocities(), strict=True)]
     if store.tally is None:
-        return store.tracks
+        return tracks
     found = []
-    for track, used in zip(store.tracks, store.tally.used, strict=True):
+    for track, used in zip(tracks, store.tally.used, strict=True):
         pitches = np.flatnonzero(np.unpackbits(used, bitorder="little")).tolist()
         is_known = pitches and not track.is_drum
         found.append(replace(track, lowest=pitches[0], highest=pitches[-1]) if is_known else track)
@@ -120,11 +134,10 @@ def _with_ranges(store: Store) -> list[StoreTrack]:
 
 def _splits(config: PianorollConfig, store: Store, label: np.ndarray | None, cache: Path) -> dict[str, WindowDataset]:
     """Windows of the store by split, with the class of their piece."""
-    planes = mapped_planes(store, config.n_planes, cache)
+    planes = mapped_planes(store, config.n_planes + config.n_levels, cache)
     planes, runs, missing = _in_rooms(planes, store, config.rooms)
-    if config.chords:
-        with doing("Finding chords"):
-            planes = planned(planes, [(first, n) for _, first, n in runs], store.tracks, config)
+    with doing("Finding chords") if config.chords else nullcontext():
+        planes = planned(planes, [(first, n) for _, first, n in runs], store.tracks, config)
     if missing is not None:
         planes[missing] = MARKED
     splits = {}
@@ -170,6 +183,7 @@ def _open_target(
     """The second data set, on the same tracks and grid."""
     source = bundled(config.target) if config.target in ("chorales", "freedoom") else Path(config.target)
     store, *_ = find_store(config, source, cache / "target")
+    _check_velocities(config, store)
     if (store.steps_per_beat, store.tracks) != (config.steps_per_beat, list(tracks)):
         raise BadInput(
             f"target={config.target} has other tracks or another steps_per_beat than the data: build it alike."
@@ -187,10 +201,18 @@ def _open_target(
     return splits, store.fingerprint
 
 
+def fixed_entries(config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Tensor:
+    """Which entries of ``planned`` planes never transpose, bool."""
+    drums = torch.tensor([track.is_drum for track in tracks], dtype=torch.bool)
+    if not config.velocities:
+        return torch.cat([torch.zeros(int(config.chords), dtype=torch.bool), drums])
+    channels = [drums.repeat_interleave(n) for n in (config.n_planes, config.n_levels)]
+    return torch.cat([torch.zeros(config.n_plan, dtype=torch.bool), *channels])
+
+
 def _windows(
     config: PianorollConfig, tracks: Sequence[StoreTrack], planes: Tensor, starts: Tensor, augment: bool
 ) -> WindowDataset:
-    fixed = torch.tensor([False] * config.chords + [track.is_drum for track in tracks])
     semitones = range(-config.transpose, config.transpose + 1) if augment and config.transpose else ()
     rooms = config.rooms
     lacking = [rooms.missing(metre) for metre in rooms.metres]
@@ -200,7 +222,7 @@ def _windows(
         starts,
         config.bars * config.bar_steps,
         config.pitch_range,
-        fixed,
+        fixed_entries(config, tracks),
         tuple(semitones),
         shorten=config.shorten if augment else 0.0,
         lacks=lacks,
@@ -219,9 +241,12 @@ def synthetic_data(config: PianorollConfig, tracks: Sequence[StoreTrack], n: int
         rolls[step, t, :, pitch] = True
     packed = np.packbits(rolls, axis=-1, bitorder="little")
     planes = model_planes(torch.from_numpy(packed), c.n_planes)
+    if c.velocities:
+        level = torch.from_numpy(rng.integers(0, c.n_levels + 1, len(planes)))
+        on = (level[:, None] > torch.arange(c.n_levels))[:, None, :, None]  # (steps, 1, levels, 1)
+        planes = torch.cat([planes, planes[:, :, -1:] * on], 2)
     starts = torch.arange(sum(counts.values())) * n_steps
-    if c.chords:
-        planes = planned(planes, [(start, c.bars) for start in starts.tolist()], tracks, c)
+    planes = planned(planes, [(start, c.bars) for start in starts.tolist()], tracks, c)
     parts = dict(zip(counts, starts.split(list(counts.values())), strict=True))
     splits = {split: _windows(c, tracks, planes, part, augment=split == "train") for split, part in parts.items()}
     if c.classes:

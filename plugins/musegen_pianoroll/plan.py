@@ -16,6 +16,7 @@ from torch import Tensor
 from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.measures.chords import KINDS, find_chords
 from musegen_pianoroll.store.format import PACKED, StoreTrack
+from musegen_pianoroll.store.planes import in_channels
 
 __all__ = ["NO_CHORD", "N_PLAN", "PLAN", "chord_planes", "found_chords", "planned", "step_chords"]
 
@@ -35,7 +36,7 @@ def found_chords(planes: np.ndarray, tracks: Sequence[StoreTrack], beat: int, ba
     """The chord of every step of some whole bars, by number as of ``find_chords``, int64 ``(steps,)``.
 
     Args:
-        planes: packed, uint8 ``(steps, tracks, 2, 16)``.
+        planes: packed, uint8 ``(steps, tracks, P, 16)``.
         beat: steps of a beat, of which a bar has a whole number.
     """
     pitched = [i for i, track in enumerate(tracks) if not track.is_drum]
@@ -69,16 +70,26 @@ def chord_planes(classes: np.ndarray, roots: np.ndarray, config: PianorollConfig
 def planned(
     planes: Tensor, runs: Iterable[tuple[int, int]], tracks: Sequence[StoreTrack], config: PianorollConfig
 ) -> Tensor:
-    """Planes of a corpus with the plan before them, packed, uint8 ``(steps, 1 + tracks, 2, 16)``.
+    """Planes of a corpus as entries of samples, packed: with the plan before them, ``(steps, 1 + tracks, 2, 16)``; with velocities
+    as of ``in_channels``; or as they are.
 
     Args:
-        planes: ``(steps, tracks, 2, 16)``.
+        planes: ``(steps, tracks, P, 16)``.
         runs: first step and bars of each stretch of the model's metre; other steps have no chord.
     """
+    plan = _plan_of(planes, runs, tracks, config) if config.chords else None
+    if config.velocities:
+        return in_channels(planes, plan)
+    return planes if plan is None else torch.cat([plan, planes], 1)
+
+
+def _plan_of(
+    planes: Tensor, runs: Iterable[tuple[int, int]], tracks: Sequence[StoreTrack], config: PianorollConfig
+) -> Tensor:
     found = np.full(len(planes), -1, np.int64)
     for first, n_bars in runs:
         steps = slice(first, first + n_bars * config.bar_steps)
         found[steps] = found_chords(planes[steps].numpy(), tracks, config.beat_steps, config.bar_steps)
     plan = chord_planes(*step_chords(found), config)
     assert plan.shape[-1] == PACKED
-    return torch.cat([torch.from_numpy(plan), planes], 1)
+    return torch.from_numpy(plan)

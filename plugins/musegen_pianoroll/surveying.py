@@ -28,6 +28,7 @@ def surveyed(config: PianorollConfig, source: Path, cache: Path) -> Survey:
         "bars_per_window": config.bars,
         "metres": ", ".join(f"{name} ({bars} bars)" for name, bars in store.metres().items()),
         "tempo": f"{lowest:.0f} to {highest:.0f} bpm, median {median:.0f}",
+        **({"velocities": "in four levels"} if store.has_velocities else {}),
         "splits": ", ".join(f"{split} {n}" for split, n in store.splits().items()),
         "mended": sum(bool(piece.mended) for piece in store.pieces),
         "sha256": store.fingerprint,

@@ -21,9 +21,10 @@ from torch import Tensor
 from musegen.evaluation.distributions import Counts, Numbers, Values
 from musegen_pianoroll.measures.chords import full_chords
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.velocities import TYPICAL
 from musegen_pianoroll.writing.midi import notes_of
 
-__all__ = ["BarMeasures", "Bars", "measure", "measures", "onsets_of", "table"]
+__all__ = ["BarMeasures", "Bars", "level_measures", "measure", "measures", "onsets_of", "table"]
 
 # A note's length in quarter notes, as in mgeval: whole to sixteenth, dotted half to sixteenth, triplet half to eighth.
 NOTE_LENGTHS = (4, 2, 1, 1 / 2, 1 / 4, 3, 3 / 2, 3 / 4, 3 / 8, 4 / 3, 2 / 3, 1 / 3)
@@ -35,6 +36,7 @@ COUNT = torch.arange(66) - 0.5
 SEMITONES = torch.arange(129) - 0.5
 CLASSES = torch.arange(14) - 0.5
 TONAL = torch.linspace(0, 3, 31)
+LEVEL = torch.arange(len(TYPICAL) + 1) - 0.5
 YES_NO = torch.tensor([-0.5, 0.5, 1.5])
 
 
@@ -226,6 +228,18 @@ def measures(bars: Bars, tracks: Sequence[StoreTrack], steps_per_beat: int) -> d
         found[f"note lengths in succession/{tracks[i].name}"] = Counts(lengths[i])
         found[f"pitch classes in succession/{tracks[i].name}"] = Counts(classes[i])
     return found
+
+
+def level_measures(levels: Tensor, rolls: Tensor, tracks: Sequence[StoreTrack]) -> dict[str, Values]:
+    """How loud the notes of each track are: the level of each, named ``level/track``.
+
+    Args:
+        levels: where notes begin, 0 to 3, ``(n, tracks, steps, 128)``.
+        rolls: bool ``(n, tracks, 2, steps, 128)``.
+    """
+    return {
+        f"level/{track.name}": Numbers(levels[:, i][rolls[:, i, 1]].double(), LEVEL) for i, track in enumerate(tracks)
+    }
 
 
 @dataclass(frozen=True)

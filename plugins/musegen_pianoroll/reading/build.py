@@ -66,6 +66,7 @@ def build_store(
     steps_per_beat: int = 4,
     pedal: Pedal = "piano",
     file_metre: str = "",
+    velocities: bool = False,
     splits: tuple[float, float, float] = SPLITS,
     workers: int | None = None,
     overwrite: bool = False,
@@ -76,7 +77,7 @@ def build_store(
     Args:
         folder: searched recursively; a single file works too.
         out: the store's folder.
-        tracks, steps_per_beat, pedal, file_metre: as of ``Reading``.
+        tracks, steps_per_beat, pedal, file_metre, velocities: as of ``Reading``.
         splits: shares of pieces for training, validation and test; pieces are dealt out by their checksum.
         workers: reading processes; default one per processor.
         overwrite: replace an older store.
@@ -87,12 +88,11 @@ def build_store(
     """
     started = time.monotonic()
     folder, out, specs = Path(folder), Path(out), track_specs(tracks)
-    reading = Reading(tracks, steps_per_beat, pedal, file_metre)
+    reading = Reading(tracks, steps_per_beat, pedal, file_metre, velocities=velocities)
     base, names, share = _share(folder, *shard)
     building = out.with_name(f"{out.name}.building")
-    writer = StoreWriter(
-        out, specs, steps_per_beat, tracks, overwrite, share, building / "store", Heard(pedal, file_metre)
-    )
+    heard = Heard(pedal, file_metre)
+    writer = StoreWriter(out, specs, steps_per_beat, tracks, overwrite, share, building / "store", heard, velocities)
     with Claim(building, f"The store {out}"):
         parts = parts_of(base, names, [version("musegen"), asdict(reading)], building)
         n_workers = max(1, min(workers or os.cpu_count() or 1, len(parts)))

@@ -98,7 +98,11 @@ class Worker:
     def pack_part(self, part: Path, pieces: Sequence[Sequence[Any]], writer: StoreWriter) -> None:
         """Write the planes of a part's pieces."""
         request = {"pack": os.fspath(part), "pieces": pieces, "n_tracks": len(writer.tracks)}
-        request |= {"planes": os.fspath(writer.planes_file), "steps_per_beat": writer.steps_per_beat}
+        request |= {
+            "n_planes": writer.n_planes,
+            "planes": os.fspath(writer.planes_file),
+            "steps_per_beat": writer.steps_per_beat,
+        }
         if not self._ask(request, patient=True):
             part.with_suffix(".json").unlink(missing_ok=True)
             raise OutsideFault(

@@ -22,6 +22,7 @@ from musegen_pianoroll.reading.errors import MidiError
 from musegen_pianoroll.reading.metres import metres_from_downbeats
 from musegen_pianoroll.reading.score import Score, ScoreTrack
 from musegen_pianoroll.reading.training_arrays import described, read_sparse, too_large
+from musegen_pianoroll.store.velocities import VELOCITY
 
 __all__ = ["read_lpd", "read_npz"]
 
@@ -78,13 +79,15 @@ def _score(archive: zipfile.ZipFile, info: dict[str, Any], resolution: int, path
         entry = info.get(str(i))
         if not isinstance(entry, dict) or f"pianoroll_{i}_csc_shape.npy" not in names:
             continue
-        notes, n_steps, n = _notes(archive, f"pianoroll_{i}_csc", resolution, LPD_CELL_CAP - n_cells, path)
-        n_cells += n
-        if own is not None:
-            notes = _own_notes(own, i, resolution, path)
+        cells, n_steps = _cells(archive, f"pianoroll_{i}_csc", resolution, LPD_CELL_CAP - n_cells, path)
+        n_cells += len(cells)
+        pitch, start, stop = runs(*cells[cells[:, 2] > 0].T)
+        notes = np.stack([start, stop, pitch], 1) if own is None else _own_notes(own, i, resolution, path)
         end = max(end, n_steps)
         name, program = str(entry.get("name") or ""), int(entry.get("program") or 0) & 0x7F
-        tracks.append(ScoreTrack(name, program, bool(entry.get("is_drum")), notes, i + 1))
+        tracks.append(
+            ScoreTrack(name, program, bool(entry.get("is_drum")), notes, i + 1, velocity=_velocities(cells, notes))
+        )
     tempo, downbeat, bar = (
         zipped_array(archive, f"{name}.npy", path).ravel() if f"{name}.npy" in names else np.zeros(0)
         for name in ("tempo", "downbeat", "metre")
@@ -125,8 +128,8 @@ def _tempos(bpm: np.ndarray, resolution: int) -> tuple[list[tuple[int, float]], 
     return tempos or [(0, DEFAULT_BPM)], mended
 
 
-def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, most: int, path: Path) -> tuple[np.ndarray, int, int]:
-    """Notes ``(n, 3)`` of one sparse matrix, runs of equal velocity down a column; its steps, and its cells.
+def _cells(archive: zipfile.ZipFile, stem: str, resolution: int, most: int, path: Path) -> tuple[np.ndarray, int]:
+    """Cells of one sparse matrix, int64 rows of pitch, step and velocity ``(n, 3)``, and how many steps it has.
 
     Args:
         most: cells that it may have.
@@ -151,9 +154,19 @@ def _notes(archive: zipfile.ZipFile, stem: str, resolution: int, most: int, path
     if not sound:
         raise MidiError(path, f"has a damaged matrix {stem}")
     pitch = np.repeat(np.arange(n_pitches), np.diff(pointers))
-    sounds = velocity > 0
-    pitch, start, end = runs(pitch[sounds], rows[sounds], velocity[sounds])
-    return np.stack([start, end, pitch], 1), n_steps, len(values)
+    return np.stack([pitch, rows, velocity], 1), n_steps
+
+
+def _velocities(cells: np.ndarray, notes: np.ndarray) -> np.ndarray | None:
+    """Velocities of the cells where notes begin, ``(n,)``; None if the matrix tells none, as a binary one does."""
+    pitch, step, velocity = cells.T
+    if not len(cells) or velocity.max() <= 1:
+        return None
+    key = pitch * (BEAT_CAP * 960 + 1) + step
+    order = np.argsort(key)
+    wanted = notes[:, 2] * (BEAT_CAP * 960 + 1) + notes[:, 0]
+    found = order[np.searchsorted(key[order], wanted).clip(max=len(key) - 1)]
+    return np.where((key[found] == wanted) & (velocity[found] > 0), velocity[found].clip(max=127), VELOCITY)
 
 
 def _own_notes(table: np.ndarray, track: int, resolution: int, path: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ class Reading:
         file_metre: every file is taken to be in this metre, whatever it says; "": as the file says.
         given: names of the parts that a model is given; none: all.
         track: the track of the file, by name or number, that plays the first of these; None: found.
+        velocities: whether levels of velocity are read, too.
     """
 
     tracks: str | dict[str, Any] = "band"
@@ -31,6 +32,7 @@ class Reading:
     file_metre: str = ""
     given: tuple[str, ...] = ()
     track: str | int | None = None
+    velocities: bool = False
 
     def __post_init__(self) -> None:
         if self.file_metre:

@@ -24,7 +24,7 @@ __all__ = ["read_by", "read_piece"]
 def read_piece(
     path: Path, reading: Reading, with_sources: bool = False, most_bars: int = MOST_BARS, bar_steps: int = 16
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """One file: packed planes ``(n_steps, tracks, 2, 16)``, and what is known of it (``segments``, ``tempo_bpm`` … of ``Piece``).
+    """One file: packed planes ``(n_steps, tracks, P, 16)``, and what is known of it (``segments``, ``tempo_bpm`` … of ``Piece``).
 
     Args:
         with_sources: also ``sources``, the tracks of the file: ``number``, ``channel``, ``name``, ``n_notes``, and ``role``, the
@@ -61,4 +61,5 @@ def read_by(
             f"lasts {n_bars:,} bars, longer than the {most_bars:,} that a model is given: cut it, or use most_bars={n_bars}",
         )
     keys = np.fromfile(part.with_suffix(".notes"), np.int64)
-    return pack_notes(from_keys(keys), entry["n_steps"], len(track_specs(worker.reading.tracks))), entry["piece"]
+    table = from_keys(keys, worker.reading.velocities)
+    return pack_notes(table, entry["n_steps"], len(track_specs(worker.reading.tracks))), entry["piece"]

@@ -132,7 +132,7 @@ class Choice:
     """Which tracks of a file play which roles.
 
     Attributes:
-        notes: roles and their notes, int64 ``(n, 3)``.
+        notes: roles and their notes, int64 ``(n, 3)``, or ``(n, 4)`` with their velocities where these are known.
         programs: per role, the programs seen.
         chosen: the tracks of each role that counts: those that a model is given, or all.
         left_out: tracks with notes that play none of these.
@@ -154,7 +154,7 @@ def assign(
     """Sort a score's notes into roles; several tracks may have one. See ``choose``, also for the arguments.
 
     Returns:
-        Roles and their notes, int64 ``(n, 3)``, and per role the programs seen.
+        Roles and their notes, int64 ``(n, 3)``, or ``(n, 4)`` with their velocities, and per role the programs seen.
     """
     if track is None and not given:
         return _sorted_in(_roles(score, tracks, needs_melody=False), len(track_specs(tracks)))
@@ -230,7 +230,7 @@ def _sorted_in(roles: Roles, n_roles: int) -> tuple[list[tuple[int, np.ndarray]]
     programs: list[set[int]] = [set() for _ in range(n_roles)]
     for role, part in roles:
         programs[role].add(part.program)
-    return [(role, part.notes) for role, part in roles], [sorted(seen) for seen in programs]
+    return [(role, part.table) for role, part in roles], [sorted(seen) for seen in programs]
 
 
 def _roles(score: Score, tracks: str | dict[str, Any], needs_melody: bool) -> Roles:
@@ -297,8 +297,10 @@ def _one_line(roles: Roles, role: int, ticks_per_beat: int) -> tuple[Roles, int]
     ends = {(start, pitch): end for start, end, pitch in line.tolist()}
     new = []
     for part in mine:
-        kept = np.array([(start, ends[start, p], p) for start, _, p in part.notes.tolist() if (start, p) in ends])
-        new.append((role, replace(part, notes=kept.reshape(-1, 3).astype(np.int64))))
+        rows = [i for i, (start, _, p) in enumerate(part.notes.tolist()) if (start, p) in ends]
+        kept = part.notes[rows]
+        kept[:, 1] = [ends[start, p] for start, _, p in kept.tolist()]
+        new.append((role, replace(part, notes=kept, velocity=None if part.velocity is None else part.velocity[rows])))
     n_different = len(np.unique(notes[:, [0, 2]], axis=0))
     return [(r, part) for r, part in roles if r != role] + new, n_different - len(ends)
 

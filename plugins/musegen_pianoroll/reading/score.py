@@ -27,6 +27,11 @@ class ScoreTrack:
     channel: int = -1
     velocity: np.ndarray | None = None
 
+    @property
+    def table(self) -> np.ndarray:
+        """Notes, int64 ``(n, 3)``, or ``(n, 4)`` with their velocities where these are known."""
+        return self.notes if self.velocity is None else np.column_stack([self.notes, self.velocity])
+
 
 @dataclass(frozen=True)
 class Score:

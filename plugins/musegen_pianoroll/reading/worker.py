@@ -9,7 +9,7 @@ alone; if not, it asks for all of them one by one. Nothing is pickled, and nothi
      "sources": whether to say what tracks they have, "part": path}
         writes PATH.notes, the keys (``quantise.to_keys``) of all pieces, and when all is done PATH.json, one entry per file
     {"progress": file, "pack": path, "pieces": [[first key, keys, steps, byte, content, segments], …], "n_tracks": …,
-     "steps_per_beat": …, "planes": file}
+     "n_planes": …, "steps_per_beat": …, "planes": file}
         writes the planes of a part's pieces to their places
 """
 
@@ -39,6 +39,7 @@ from musegen_pianoroll.reading.roles import Choice, assign, choose, track_specs
 from musegen_pianoroll.reading.score import Score
 from musegen_pianoroll.store.format import PACKED
 from musegen_pianoroll.store.tally import Tally
+from musegen_pianoroll.store.velocities import NOTE_PLANES
 
 TOGETHER, TOGETHER_BYTES = 8, 1 << 18
 """Files that are read together: with more, arrays outgrow the processor's cache."""
@@ -79,7 +80,7 @@ def interpret(files: Sequence[tuple[Path, bytes]], reading: Reading, with_source
     if reader is not None:
         scores = [reader(data, path) for path, data in files]
     else:
-        scores = read_scores(files, reading.pedal)
+        scores = read_scores(files, reading.pedal, reading.velocities)
     if with_sources:
         choices = [_chosen(score, reading, path) for score, (path, _) in zip(scores, files, strict=True)]
         assigned = [(choice.notes, choice.programs) for choice in choices]
@@ -187,7 +188,7 @@ class PartReader:
             known["tempo_bpm"] = piece.tempos[0][1]
             known |= {"tempos": piece.tempos, "segments": piece.grid.segments, "n_odd": piece.grid.n_odd}
             known |= {"n_notes": piece.n_notes, "off_grid": piece.off_grid, "mended": piece.grid.mended}
-            known |= sources
+            known |= sources | ({} if piece.loudness is None else {"loudness": piece.loudness})
             known["content"] = hashlib.sha256(piece.keys.data).hexdigest()
             self.entries[i] = {"n_keys": len(piece.keys), "n_steps": piece.grid.n_steps, "piece": known}
 
@@ -203,7 +204,7 @@ def pack_part(request: dict[str, Any], at: Callable[[int, int], None]) -> None:
     Raises:
         ValueError: the part is damaged.
     """
-    n_tracks = request["n_tracks"]
+    n_tracks, n_planes = request["n_tracks"], request["n_planes"]
     tally = Tally(n_tracks)
     with open(f"{request['pack']}.notes", "rb") as notes, open(request["planes"], "r+b") as planes:
         for i, (first, n_keys, n_steps, place, content, segments) in enumerate(request["pieces"]):
@@ -212,14 +213,14 @@ def pack_part(request: dict[str, Any], at: Callable[[int, int], None]) -> None:
             raw = notes.read(8 * n_keys)
             if hashlib.sha256(raw).hexdigest() != content:
                 raise ValueError("damaged part")
-            table = from_keys(np.frombuffer(raw, np.int64))
+            table = from_keys(np.frombuffer(raw, np.int64), n_planes > NOTE_PLANES)
             planes.seek(place)
             for step in range(0, n_steps, BLOCK_STEPS):
                 block = pack_notes(table, min(BLOCK_STEPS, n_steps - step), n_tracks, step)
                 planes.write(block.data)
             if n_steps > BLOCK_STEPS:
                 planes.flush()
-                block = np.memmap(planes.name, np.uint8, "r", place, (n_steps, n_tracks, 2, PACKED))
+                block = np.memmap(planes.name, np.uint8, "r", place, (n_steps, n_tracks, n_planes, PACKED))
             tally.add(block, segments, request["steps_per_beat"])
     Path(f"{request['pack']}.tally").write_text(json.dumps(tally.as_json()))
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from musegen.errors import BadInput, because_of
 from musegen.files import regular
+from musegen_pianoroll.store.velocities import TYPICAL
 
 __all__ = [
     "FORMAT",
@@ -59,6 +60,7 @@ class StoreTrack:
     Attributes:
         lowest, highest: MIDI pitches that it has in the data, where that is known; they do not make it another track, and a store's
             index does not hold them.
+        velocities: MIDI velocity of each level of loudness in the data, likewise.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StoreTrack:
     is_drum: bool = False
     lowest: int | None = field(default=None, compare=False)
     highest: int | None = field(default=None, compare=False)
+    velocities: list[int] | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """What is known of it."""
@@ -88,6 +91,12 @@ class StoreTrack:
             and all(isinstance(n, int) and 0 <= n < 128 for n in numbers)
         ):
             raise TypeError("a track has a name, a program from 0 to 127, and is drums or not")
+        if track.velocities is not None and not (
+            isinstance(track.velocities, list)
+            and len(track.velocities) == len(TYPICAL)
+            and all(isinstance(n, int) and 0 < n < 128 for n in track.velocities)
+        ):
+            raise TypeError(f"a track has {len(TYPICAL)} velocities from 1 to 127")
         return track
 
 
@@ -108,6 +117,7 @@ class Piece:
         programs: General MIDI programs seen, per track.
         content: SHA-256 of what is in the store of it, as its builder sums it up.
         mended: what was wrong with its file and did not keep it from being read.
+        loudness: of each track, in a store with velocities; see ``velocities.loudness``.
     """
 
     source: str
@@ -124,6 +134,10 @@ class Piece:
     n_odd: int = 0
     off_grid: list[int] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
+    loudness: list[list[int]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "loudness" or value}
 
 
 @dataclass(frozen=True)

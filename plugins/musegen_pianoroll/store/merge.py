@@ -51,9 +51,11 @@ def merge_stores(
         raise BadInput("There is nothing to merge: name the stores.")
     first = opened[0]
     for store in opened[1:]:
-        for what in ("steps_per_beat", "tracks", "mapping", "heard"):
+        for what in ("steps_per_beat", "tracks", "mapping", "heard", "has_velocities"):
             if getattr(store, what) != getattr(first, what):
-                raise BadInput(f"{first.path} and {store.path} differ in {what}: build them with the same options.")
+                raise BadInput(
+                    f"{first.path} and {store.path} differ in {what.removeprefix('has_')}: build them with the same options."
+                )
     _check_shards(opened)
     skipped = [left_out for store in opened for left_out in _left_out(store)]
     order = sorted(
@@ -61,7 +63,13 @@ def merge_stores(
     )
     seen: dict[str, str] = {}
     with StoreWriter(
-        Path(out), first.tracks, first.steps_per_beat, first.mapping, overwrite, heard=first.heard
+        Path(out),
+        first.tracks,
+        first.steps_per_beat,
+        first.mapping,
+        overwrite,
+        heard=first.heard,
+        velocities=first.has_velocities,
     ) as writer:
         for store, piece in order:
             if piece.sha256 in seen:

@@ -2,8 +2,9 @@
 
 A store is a folder:
 
-    planes.safetensors   one tensor ``planes``, uint8, (total_steps, tracks, 2, 16): per time step and track the frame
-                         plane and the onset plane, 128 pitches bit-packed, pitch p in bit p % 8 of byte p // 8
+    planes.safetensors   one tensor ``planes``, uint8, (total_steps, tracks, P, 16): per time step and track the frame
+                         plane and the onset plane, 128 pitches bit-packed, pitch p in bit p % 8 of byte p // 8; in a
+                         store with velocities (P = 5) also three planes of levels, see ``velocities``
     store.json           steps per beat (quarter note), tracks, and per piece where it lies and what it is
     skipped.csv          files that were left out, and why
     mended.csv           what was wrong with files that were read all the same, if there are any
@@ -43,8 +44,20 @@ from musegen_pianoroll.store.format import (
 from musegen_pianoroll.store.metres import bar_steps_of, bars_in, is_part, signature, usual_metre
 from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.store.tally import Tally
+from musegen_pianoroll.store.velocities import LEVEL_PLANES, NOTE_PLANES, TYPICAL, typical
 
 __all__ = ["Store", "UseOfBars"]
+
+
+def _has_loudness(piece: Piece, n_tracks: int) -> bool:
+    """Whether a piece tells velocities as ``velocities.loudness`` does."""
+    numbers = piece.loudness
+    return (
+        isinstance(numbers, list)
+        and len(numbers) == n_tracks
+        and all(isinstance(row, list) and len(row) == 2 * len(TYPICAL) for row in numbers)
+        and all(isinstance(n, int) and 0 <= n < 1 << 40 for row in numbers for n in row)
+    )
 
 
 @dataclass(frozen=True)
@@ -138,14 +151,19 @@ class Store:
             shard = Shard(**index["shard"]) if "shard" in index else None
             heard = Heard(**index.get("heard", {}))
             planes_sha256 = index.get("planes_sha256")
+            n_planes = index.get("planes_per_track", NOTE_PLANES)
             intact = fingerprint == fingerprint_of(pieces)
         except (KeyError, TypeError, ValueError):
             raise BadInput(f"The store {path} is damaged: store.json is incomplete. Build it again.") from None
         if not intact:
             raise BadInput(f"The store {path} is damaged: its pieces are not those of its checksum. Build it again.")
+        if n_planes not in (NOTE_PLANES, NOTE_PLANES + LEVEL_PLANES):
+            raise BadInput(f"The store {path} is damaged: its tracks have {n_planes} planes. Build it again.")
+        if n_planes > NOTE_PLANES and not all(_has_loudness(piece, len(tracks)) for piece in pieces):
+            raise BadInput(f"The store {path} is damaged: a piece lacks velocities. Build it again.")
         if steps_per_beat < 1 or not all(fits(piece, total, steps_per_beat) for piece in pieces):
             raise BadInput(f"The store {path} is damaged: a piece lies outside it. Build it again.")
-        planes = map_planes(path / "planes.safetensors", (total, len(tracks), 2, PACKED))
+        planes = map_planes(path / "planes.safetensors", (total, len(tracks), n_planes, PACKED))
         tally = Tally.from_json(index.get("tally"), len(tracks))
         return cls(
             path, planes, tracks, pieces, steps_per_beat, fingerprint, mapping, shard, tally, heard, planes_sha256
@@ -194,6 +212,15 @@ class Store:
         known = [piece.off_grid for piece in self.pieces if len(piece.off_grid) == len(GRIDS) + 1]
         *off, n_onsets = map(sum, zip(*known, strict=True)) if known else (0,)
         return {grid: n / n_onsets for grid, n in zip(GRIDS, off, strict=True)} if n_onsets else {}
+
+    @property
+    def has_velocities(self) -> bool:
+        """Whether it holds levels of loudness."""
+        return self.planes.shape[2] > NOTE_PLANES
+
+    def velocities(self) -> list[list[int]]:
+        """The MIDI velocity of each level of each track, of a store with velocities."""
+        return typical((piece.loudness for piece in self.pieces), len(self.tracks))
 
     @property
     def usual_metre(self) -> tuple[int, int]:

@@ -28,10 +28,10 @@ class Tally:
         self.n_steps = self.n_bars = 0
 
     def add(self, planes: np.ndarray, segments: Sequence[Sequence[int]], steps_per_beat: int) -> None:
-        """Count a piece, packed planes ``(n_steps, tracks, 2, 16)``."""
+        """Count a piece, packed planes ``(n_steps, tracks, P, 16)``."""
         # Eight bytes at a time, and tracks before steps: reducing a short last axis takes many times as long.
-        words = np.ascontiguousarray(planes).view(np.uint64)  # (steps, tracks, 2, 2)
-        used = np.bitwise_or.reduce(words.reshape(len(words), 4 * len(self.used)), 0).reshape(words.shape[1:])
+        words = np.ascontiguousarray(planes).view(np.uint64)  # (steps, tracks, P, 2)
+        used = np.bitwise_or.reduce(words.reshape(len(words), -1), 0).reshape(words.shape[1:])
         self.used |= used[:, 0].view(np.uint8)
         first_half, second_half = words[:, :, 0].T  # (tracks, steps) each
         count = np.add(np.bitwise_count(first_half), np.bitwise_count(second_half), order="C")  # pitches

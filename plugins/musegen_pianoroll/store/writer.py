@@ -29,6 +29,7 @@ from musegen_pianoroll.store.format import (
     planes_header,
 )
 from musegen_pianoroll.store.tally import Tally
+from musegen_pianoroll.store.velocities import LEVEL_PLANES, NOTE_PLANES
 
 __all__ = ["StoreWriter"]
 
@@ -47,6 +48,7 @@ class StoreWriter:
         shard: kept as ``Store.shard``.
         temporary: the folder to write in until then, on the same disk, in a folder that is claimed; default one beside ``path``.
         heard: kept as ``Store.heard``.
+        velocities: whether there are planes of levels, see ``velocities``.
 
     Raises:
         BadInput: the folder exists, or another process makes it, or it cannot be written.
@@ -62,13 +64,15 @@ class StoreWriter:
         shard: Shard | None = None,
         temporary: Path | None = None,
         heard: Heard = Heard(),  # noqa: B008
+        velocities: bool = False,
     ) -> None:
         self.path, self.tracks, self.steps_per_beat, self.mapping = Path(path), list(tracks), steps_per_beat, mapping
         self.shard, self.heard = shard, heard
         self._new = NewFolder(path, "store.json", "store", overwrite, temporary=temporary)
         self.temporary = self._new.temporary
         self.planes_file = self.temporary / "planes.safetensors"
-        self.step_bytes = len(self.tracks) * 2 * PACKED
+        self.n_planes = NOTE_PLANES + (LEVEL_PLANES if velocities else 0)
+        self.step_bytes = len(self.tracks) * self.n_planes * PACKED
         self.pieces: list[Piece] = []
         self.total = 0
         self.tally = Tally(len(self.tracks))
@@ -99,10 +103,10 @@ class StoreWriter:
         """Append a piece.
 
         Args:
-            planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
+            planes: packed, uint8 ``(n_steps, tracks, P, 16)``.
             piece: the fields of ``Piece`` but its place, and ``content`` if the planes themselves are to be summed up.
         """
-        if planes.dtype != np.uint8 or planes.shape[1:] != (len(self.tracks), 2, PACKED):
+        if planes.dtype != np.uint8 or planes.shape[1:] != (len(self.tracks), self.n_planes, PACKED):
             raise ValueError(f"planes of shape {planes.shape} and type {planes.dtype} do not fit the store")
         planes = np.ascontiguousarray(planes)
         content = piece.get("content") or hashlib.sha256(planes.data).hexdigest()
@@ -113,7 +117,7 @@ class StoreWriter:
     def finish(self, skipped: Iterable[tuple[str, str]] = ()) -> None:
         """Write header and index, and give the store its name."""
         self._planes.seek(0)
-        self._planes.write(planes_header((self.total, len(self.tracks), 2, PACKED)))
+        self._planes.write(planes_header((self.total, len(self.tracks), self.n_planes, PACKED)))
         self._planes.truncate(PLANES_AT + self.total * self.step_bytes)
         self._planes.flush()
         os.fsync(self._planes.fileno())
@@ -133,13 +137,15 @@ class StoreWriter:
             "tally": self.tally.as_json(),
             "tracks": [track.as_json() for track in self.tracks],
         }
+        if self.n_planes != NOTE_PLANES:
+            index["planes_per_track"] = self.n_planes
         if self.shard:
             index["shard"] = asdict(self.shard)
         with (self.temporary / "store.json").open("w", encoding="utf-8") as file:
             # Piece by piece: the text of a million of them need not be in memory.
             file.write(json.dumps(index)[:-1] + ', "pieces": [')
             for i, piece in enumerate(self.pieces):
-                file.write((",\n" if i else "\n") + json.dumps(vars(piece)))
+                file.write((",\n" if i else "\n") + json.dumps(piece.as_json()))
             file.write("]}")
             file.flush()
             os.fsync(file.fileno())

@@ -14,15 +14,16 @@ from musegen.contracts.domain import Keep
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun, unpacked
 from musegen_pianoroll.store.rooms import Rooms
+from musegen_pianoroll.store.velocities import VELOCITY
 from musegen_pianoroll.writing.midi import (
     DRUM_CHANNEL,
-    VELOCITY,
     Event,
     MidiFile,
     Part,
     metre_event,
     notes_of,
     tempo_event,
+    velocities_of,
 )
 
 __all__ = ["GivenPiece", "without_notes"]
@@ -35,7 +36,7 @@ class GivenPiece:
     Args:
         midi: the file, event by event.
         ticks_per_beat: of its time.
-        planes: its notes on the grid, packed, uint8 ``(n_steps, tracks, 2, 16)``.
+        planes: its notes on the grid, packed, uint8 ``(n_steps, tracks, P, 16)``.
         segments: its stretches of one metre, as of ``Piece``.
         tempos: (step, beats per minute), from step 0 on.
         rooms: how bars stand in the model's samples.
@@ -87,7 +88,7 @@ class GivenPiece:
 
     @cached_property
     def seen(self) -> np.ndarray:
-        """What the model sees of it, packed ``(rows, tracks, 2, 16)``: whole bars of its metre, of tracks that it is given."""
+        """What the model sees of it, packed ``(rows, tracks, P, 16)``: whole bars of its metre, of tracks that it is given."""
         planes = self.planes[self.steps] * (self.steps >= 0)[:, None, None, None]
         return planes * ~self.new[None, :, None, None] if self._at_once and self.span is None else planes
 
@@ -117,25 +118,34 @@ class GivenPiece:
         Args:
             missing: which rows bars lack, bool ``(rows,)``.
         """
-        rows = min(len(self.steps), rolls.shape[3])
+        rolls = rolls.clone()
         if self._at_once:
-            placed = rolls.new_zeros(*rolls.shape[:3], self.n_steps, rolls.shape[4])
-            new = torch.from_numpy(self.new)[:, None, None, None]
-            first, last = self.span or (0, rows)
-            rolls = rolls[:, :, :, first:last] & new
+            rolls &= torch.from_numpy(self.new)[:, None, None, None]
             if self.span is not None:  # what is held from before is the piece's own, and goes on by itself
-                onset = rolls[:, :, 1]
-                rolls = torch.stack([begun(rolls[:, :, 0] | onset, onset), onset], 2)
-            steps = torch.from_numpy(self.steps[first:last])
-            placed[:, :, :, steps[steps >= 0]] = rolls[:, :, :, steps >= 0]
+                first, last = self.span
+                onset = rolls[:, :, 1, first:last]
+                rolls[:, :, 0, first:last] = begun(rolls[:, :, 0, first:last] | onset, onset)
+        else:  # a note that the model holds over the last bar line begins again, so that the given notes end as they were given
+            after = rolls[:, :, :, len(self.steps) :]
+            after[:, :, 1, :1] |= after[:, :, 0, :1]
+        return self.in_time(rolls, missing)
+
+    def in_time(self, x: Tensor, missing: Tensor) -> Tensor:
+        """What a model says of rows that it writes, in the time of the piece: ``(…, rows, W)`` → ``(…, steps, W)``, 0 elsewhere.
+
+        Args:
+            missing: which rows bars lack, bool ``(rows,)``.
+        """
+        if self._at_once:
+            placed = x.new_zeros(*x.shape[:-2], self.n_steps, x.shape[-1])
+            rows = slice(*(self.span or (0, min(len(self.steps), x.shape[-2]))))
+            steps = torch.from_numpy(self.steps[rows])
+            placed[..., steps[steps >= 0], :] = x[..., rows, :][..., steps >= 0, :]
             return placed
-        after = rolls[:, :, :, len(self.steps) :][:, :, :, ~missing[len(self.steps) :]]
-        # A note that the model holds over the last bar line begins again, so that the given notes end as they were given.
-        after[:, :, 1, :1] |= after[:, :, 0, :1]
+        after = x[..., len(self.steps) :, :][..., ~missing[len(self.steps) :], :]
         if self.keep == "none":
             return after
-        before = rolls.new_zeros(*rolls.shape[:3], self.n_steps, rolls.shape[4])
-        return torch.cat([before, after], 3)
+        return torch.cat([x.new_zeros(*x.shape[:-2], self.n_steps, x.shape[-1]), after], -2)
 
     def with_own(self, placed: Tensor) -> Tensor:
         """Placed rolls with the piece's own notes."""
@@ -151,10 +161,12 @@ class GivenPiece:
         tracks: Sequence[StoreTrack],
         tempo_bpm: float | None,
         metres: Sequence[tuple[int, int, int]] = (),
+        velocities: np.ndarray | None = None,
     ) -> MidiFile:
         """The piece as it was, and new notes ``(tracks, 2, steps, 128)`` on tracks of their own.
 
         Args:
+            velocities: of the new notes, uint8 ``(tracks, steps, 128)``; None, and where 0: the piece's median.
             metres: of what follows the piece, as (step of it, numerator, denominator).
             tempo_bpm: of what follows the piece, if not the piece's own.
         """
@@ -165,7 +177,7 @@ class GivenPiece:
             own = notes[notes[:, 0] == i]
             if len(own):
                 ticks = np.stack([self._ticks(own[:, 2]), self._ticks(own[:, 3]), own[:, 1]], 1)
-                velocity = self._velocities[track.is_drum]
+                velocity = velocities_of(own, velocities, self._velocities[track.is_drum])
                 parts.append(Part(track.name, track.program, track.is_drum, ticks, begins, velocity))
         first: list[Event] = []
         if self.keep == "all":

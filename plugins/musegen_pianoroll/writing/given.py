@@ -54,7 +54,7 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
     drums, whose pitches are instruments, stay as they are, and those outside are counted.
 
     Args:
-        planes: packed, uint8 ``(n_steps, tracks, 2, 16)``.
+        planes: packed, uint8 ``(n_steps, tracks, P, 16)``.
 
     Returns:
         The planes, and what was moved, in words.
@@ -69,7 +69,7 @@ def into_range(planes: np.ndarray, tracks: Sequence[StoreTrack], low: int, high:
         outside = used & ~((np.arange(N_PITCHES) >= first) & (np.arange(N_PITCHES) <= last))
         if not outside.any():
             continue
-        roll = np.unpackbits(planes[:, i], axis=-1, bitorder="little")  # (n_steps, 2, 128)
+        roll = np.unpackbits(planes[:, i], axis=-1, bitorder="little")  # (n_steps, P, 128)
         counts = roll[:, 1].sum(0, dtype=np.int64)
         if track.is_drum:
             lost.append(f"{_count(int(counts[outside].sum()), 'note')} of {track.name} left out")

@@ -19,10 +19,10 @@ from musegen.files import write_atomically
 from musegen_pianoroll.reading.meta import METRE, PORT, TEMPO, TRACK_NAME
 from musegen_pianoroll.reading.track import END_OF_TRACK, quantity
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.velocities import VELOCITY
 
 __all__ = [
     "DRUM_CHANNEL",
-    "VELOCITY",
     "Event",
     "MidiFile",
     "Part",
@@ -31,10 +31,10 @@ __all__ = [
     "notes_of",
     "tempo_event",
     "to_pretty_midi",
+    "velocities_of",
     "write_midi",
 ]
 
-VELOCITY = 90
 DRUM_CHANNEL = 9
 MOST_PORTS = 128
 TICKS_PER_BEAT = 480
@@ -60,6 +60,19 @@ def notes_of(roll: np.ndarray) -> np.ndarray:
     track, pitch, start = np.nonzero(begins)
     end = np.nonzero(ends)[2]
     return np.stack([track, pitch, start, end], 1).astype(np.int64)
+
+
+def velocities_of(notes: np.ndarray, velocities: np.ndarray | None, unknown: int = VELOCITY) -> np.ndarray:
+    """The velocity of each of some notes ``(n, 4)``, as of ``notes_of``, int64 ``(n,)``.
+
+    Args:
+        velocities: of notes that begin, uint8 ``(tracks, steps, 128)``; None, and where 0: ``unknown``.
+    """
+    if velocities is None:
+        return np.full(len(notes), unknown)
+    track, pitch, start, _ = notes.T
+    found = velocities[track, start, pitch].astype(np.int64)
+    return np.where(found > 0, found, unknown)
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,7 @@ def midi_of(
     tempo_bpm: float = 120.0,
     metre: tuple[int, int] = (4, 4),
     changes: Sequence[tuple[int, int, int]] = (),
+    velocities: np.ndarray | None = None,
 ) -> MidiFile:
     """A roll as a MIDI file, exact on the grid and as long as the roll: a track for tempo and metre, and one for each track.
 
@@ -211,6 +225,7 @@ def midi_of(
         tracks: names, programs, drums.
         steps_per_beat: steps per quarter note.
         changes: of the metre, as (step, numerator, denominator).
+        velocities: of notes, as of ``velocities_of``.
     """
     per_step = max(1, TICKS_PER_BEAT // steps_per_beat)
     notes, end = notes_of(roll), roll.shape[2] * per_step
@@ -218,7 +233,8 @@ def midi_of(
     for i, track in enumerate(tracks):
         own = notes[notes[:, 0] == i]
         ticks = np.stack([own[:, 2] * per_step, own[:, 3] * per_step, own[:, 1]], 1)
-        parts.append(Part(track.name, track.program, track.is_drum, ticks))
+        loud = velocities_of(own, velocities)
+        parts.append(Part(track.name, track.program, track.is_drum, ticks, velocity=loud))
     later = [(step * per_step, metre_event(*changed)) for step, *changed in changes]
     return MidiFile.new(per_step * steps_per_beat, end, tempo_bpm, metre).beside(parts, later, end)
 
@@ -231,6 +247,7 @@ def to_pretty_midi(
     tempo_bpm: float = 120.0,
     metre: tuple[int, int] = (4, 4),
     changes: Sequence[tuple[int, int, int]] = (),
+    velocities: np.ndarray | None = None,
 ) -> Any:
     """A roll as a ``pretty_midi.PrettyMIDI``, exact on the grid; arguments as of ``midi_of``."""
     import pretty_midi
@@ -243,8 +260,10 @@ def to_pretty_midi(
     step_s = 60 / tempo_bpm / steps_per_beat
     for step, *changed in changes:
         midi.time_signature_changes.append(pretty_midi.TimeSignature(*changed, step * step_s))
-    for track, pitch, start, end in notes_of(roll).tolist():
-        midi.instruments[track].notes.append(pretty_midi.Note(VELOCITY, pitch, start * step_s, end * step_s))
+    notes = notes_of(roll)
+    loud = velocities_of(notes, velocities).tolist()
+    for (track, pitch, start, end), velocity in zip(notes.tolist(), loud, strict=True):
+        midi.instruments[track].notes.append(pretty_midi.Note(velocity, pitch, start * step_s, end * step_s))
     return midi
 
 

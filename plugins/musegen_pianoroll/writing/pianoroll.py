@@ -19,7 +19,7 @@ from musegen.sound.files import FORMATS, write_sound
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.figure import figure
-from musegen_pianoroll.writing.midi import MidiFile, midi_of, notes_of, to_pretty_midi
+from musegen_pianoroll.writing.midi import MidiFile, midi_of, notes_of, to_pretty_midi, velocities_of
 from musegen_pianoroll.writing.picture import picture
 from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, seconds_of, synthesise, synthesise_midi
 
@@ -44,6 +44,7 @@ class Pianoroll(Piece):
         changes: where the metre changes after that, as (first step of a bar, numerator, denominator).
         pitch_range: what a picture shows, lowest pitch and the one after the highest; by default what sounds.
         midi: the piece event by event, where it stands beside a given file, of which the roll is what the grid can hold.
+        velocities: MIDI velocity of notes that begin, uint8 ``(tracks, steps, 128)``; 0, and None: 90.
 
     In a notebook a piece shows its picture and a player.
 
@@ -70,6 +71,7 @@ class Pianoroll(Piece):
     pitch_range: tuple[int, int] | None = None
     midi: MidiFile | None = None
     changes: Sequence[tuple[int, int, int]] = ()
+    velocities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.roll.ndim != 4 or self.roll.shape[:2] != (len(self.tracks), 2) or self.roll.shape[3] != 128:
@@ -160,7 +162,15 @@ class Pianoroll(Piece):
             for step, *metre in [(0, *piece.metre), *piece.changes]
         ]
         changes = [later for earlier, later in pairwise(metres) if earlier[1:] != later[1:]]
-        return replace(self, midi=None, roll=np.concatenate([piece.roll for piece in pieces], 2), changes=changes)
+        velocities = None
+        if any(piece.velocities is not None for piece in pieces):
+            velocities = np.concatenate([piece._known_velocities() for piece in pieces], 1)
+        roll = np.concatenate([piece.roll for piece in pieces], 2)
+        return replace(self, midi=None, roll=roll, changes=changes, velocities=velocities)
+
+    def _known_velocities(self) -> np.ndarray:
+        """Velocities of notes that begin, 0 where they are not known, uint8 ``(tracks, steps, 128)``."""
+        return np.zeros_like(self.roll[:, 0], np.uint8) if self.velocities is None else self.velocities
 
     def to_pretty_midi(self) -> Any:
         """A ``pretty_midi.PrettyMIDI``."""
@@ -175,10 +185,11 @@ class Pianoroll(Piece):
             tempo_bpm=self.tempo_bpm,
             metre=self.metre,
             changes=self.changes,
+            velocities=self.velocities,
         )
 
     def to_pypianoroll(self) -> Any:
-        """A ``pypianoroll.Multitrack`` of binary tracks.
+        """A ``pypianoroll.Multitrack`` of binary tracks; of tracks with velocities, where they are known.
 
         Its rolls have no onsets: where a pitch is repeated at once, the last step of the earlier note becomes a rest, as in
         the Lakh pianorolls, unless that note has no other.
@@ -189,12 +200,20 @@ class Pianoroll(Piece):
         frame, onset = self.roll[:, 0] | self.roll[:, 1], self.roll[:, 1]
         following = np.concatenate([onset[:, 1:], np.zeros_like(onset[:, :1])], 1)
         sounding = frame & ~(following & ~onset)  # (tracks, steps, 128)
+        kind = pypianoroll.BinaryTrack
+        if self.velocities is not None:
+            kind, loud = pypianoroll.StandardTrack, np.zeros(sounding.shape, np.uint8)
+            for (i, pitch, start, end), velocity in zip(
+                self.notes, velocities_of(self.notes, self.velocities), strict=True
+            ):
+                loud[i, start:end, pitch] = velocity
+            sounding = loud * sounding
         return pypianoroll.Multitrack(
             resolution=self.steps_per_beat,
             tempo=np.full(n_steps, self.tempo_bpm),
             downbeat=np.isin(np.arange(n_steps), self.bars),
             tracks=[
-                pypianoroll.BinaryTrack(track.name, track.program, track.is_drum, roll)
+                kind(track.name, track.program, track.is_drum, roll)
                 for track, roll in zip(self.tracks, sounding, strict=True)
             ],
         )
@@ -230,7 +249,13 @@ class Pianoroll(Piece):
         """Sound, float32 ``(2, frames)``, and its rate in Hz."""
         if self.midi is not None:
             return synthesise_midi(self.midi), SAMPLE_RATE_HZ
-        sound = synthesise(self.roll, self.tracks, steps_per_beat=self.steps_per_beat, tempo_bpm=self.tempo_bpm)
+        sound = synthesise(
+            self.roll,
+            self.tracks,
+            steps_per_beat=self.steps_per_beat,
+            tempo_bpm=self.tempo_bpm,
+            velocities=self.velocities,
+        )
         return sound, SAMPLE_RATE_HZ
 
     def save(self, path: str | Path) -> Path:
@@ -263,6 +288,7 @@ class Pianoroll(Piece):
             tempo_bpm=self.tempo_bpm,
             metre=self.metre,
             changes=self.changes,
+            velocities=self.velocities,
         )
 
     def _npz(self) -> bytes:

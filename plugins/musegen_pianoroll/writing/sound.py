@@ -10,7 +10,7 @@ import numpy as np
 from musegen.sound.soundfont import general_midi
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
-from musegen_pianoroll.writing.midi import VELOCITY, MidiFile, notes_of
+from musegen_pianoroll.writing.midi import MidiFile, notes_of, velocities_of
 
 __all__ = ["SAMPLE_RATE_HZ", "seconds_of", "synthesise", "synthesise_midi"]
 
@@ -21,15 +21,27 @@ RUNG_OUT = 10 ** (-60 / 20)
 """Of the peak: what is below it after the last note is cut off."""
 
 
-def synthesise(roll: np.ndarray, tracks: Sequence[StoreTrack], *, steps_per_beat: int, tempo_bpm: float) -> np.ndarray:
+def synthesise(
+    roll: np.ndarray,
+    tracks: Sequence[StoreTrack],
+    *,
+    steps_per_beat: int,
+    tempo_bpm: float,
+    velocities: np.ndarray | None = None,
+) -> np.ndarray:
     """Sound of a roll: float32 ``(2, frames)`` at ``SAMPLE_RATE_HZ``; peaks above −1 dBFS are scaled down, silence stays silent.
 
     The last notes ring after their end, until nothing is left above −60 dB of the peak.
+
+    Args:
+        velocities: of notes, as of ``velocities_of``.
     """
-    track, pitch, start, end = notes_of(roll).T
+    notes = notes_of(roll)
+    track, pitch, start, end = notes.T
     step_s = 60 / tempo_bpm / steps_per_beat
     programs, drums = np.array([t.program for t in tracks]), np.array([t.is_drum for t in tracks])
-    return _played(pitch, start * step_s, end * step_s, programs[track], drums[track], np.full(len(track), VELOCITY))
+    loud = velocities_of(notes, velocities)
+    return _played(pitch, start * step_s, end * step_s, programs[track], drums[track], loud)
 
 
 def synthesise_midi(midi: MidiFile) -> np.ndarray:

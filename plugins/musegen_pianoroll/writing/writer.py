@@ -17,6 +17,7 @@ from musegen_pianoroll.measures.bars import onsets_of
 from musegen_pianoroll.reading.roles import model_tracks, program_number
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.planes import begun
+from musegen_pianoroll.store.velocities import TYPICAL
 from musegen_pianoroll.writing import thresholds
 from musegen_pianoroll.writing.beside import GivenPiece
 from musegen_pianoroll.writing.midi import MidiFile
@@ -86,16 +87,40 @@ class RollWriter:
             return torch.zeros(len(samples), samples.shape[2], dtype=torch.bool)
         return missing_rows(samples)
 
+    def note_cells(self, samples: Tensor) -> Tensor:
+        """Samples ``(n, C, …)`` without chords and levels, ``(n, tracks, planes, …)``."""
+        c, n = self.config, len(self.tracks)
+        return samples[:, c.n_plan : c.n_plan + n * c.n_planes].unflatten(1, (n, c.n_planes))
+
+    def levels(self, samples: Tensor) -> Tensor:
+        """The level of notes that begin, uint8 ``(n, tracks, steps, 128)``: of samples ``(n, C, steps, pitches)``; 0 of models that
+        write no velocities, and elsewhere."""
+        c, n = self.config, len(self.tracks)
+        levels = torch.zeros(len(samples), n, samples.shape[2], 128, dtype=torch.uint8)
+        if c.velocities:
+            on = samples[:, c.n_plan + n * c.n_planes :].unflatten(1, (n, c.n_levels)) > 0.5
+            found = on.sum(2).masked_fill(self._missing(samples)[:, None, :, None], 0)
+            levels[..., c.lowest_pitch : c.highest_pitch + 1] = found.to(torch.uint8)
+        return levels
+
+    def velocities(self, samples: Tensor) -> Tensor | None:
+        """MIDI velocities of levels, uint8 ``(n, tracks, steps, 128)``: as loud as they are in the data; None of models that write
+        none."""
+        if not self.config.velocities:
+            return None
+        known = torch.tensor([track.velocities or TYPICAL for track in self.tracks], dtype=torch.uint8)
+        levels = self.levels(samples).long()
+        return known[torch.arange(len(known))[:, None, None], levels]
+
     def sounding(self, samples: Tensor) -> Tensor:
-        """Samples ``(n, plan + tracks · planes, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
+        """Samples ``(n, C, steps, pitches)`` → bool rolls ``(n, tracks, 2, steps, 128)``, frame and onset.
 
         Drums are onsets. With two planes a note begins at an onset and sounds as long as its frames go on; frames that no
         onset began are left out (as in Hawthorne et al. 2018, 1710.11153), which changes nothing in rolls of real notes. Through
         rows that a bar lacks, notes go on that sound before and after.
         """
         c, w = self.config, self.writing
-        cells = samples[:, c.n_plan :].unflatten(1, (len(self.tracks), c.n_planes))
-        x = thresholds.sounding(cells, self._threshold, w.gate, c.bar_steps)
+        x = thresholds.sounding(self.note_cells(samples), self._threshold, w.gate, c.bar_steps)
         if c.short_bars:
             x = _tied(x, self._missing(samples))
         if c.n_planes == 2:
@@ -116,22 +141,36 @@ class RollWriter:
 
     def pieces(self, samples: Tensor) -> list[Pianoroll]:
         """Samples ``(n, *S)`` as pieces, which show, play and save themselves."""
-        rolls, missing = self.sounding(samples), self._missing(samples)
-        if self.given is None:
+        rolls, missing, velocities = self.sounding(samples), self._missing(samples), self.velocities(samples)
+        given, nothing = self.given, [None] * len(samples)
+        if given is None:
+            loud = nothing if velocities is None else [v[:, ~gone] for v, gone in zip(velocities, missing, strict=True)]
             return [
-                self._piece(roll[:, :, ~gone], self._metres(gone)) for roll, gone in zip(rolls, missing, strict=True)
+                self._piece(roll[:, :, ~gone], self._metres(gone), velocity)
+                for roll, gone, velocity in zip(rolls, missing, loud, strict=True)
             ]
-        placed = self.given.placed(rolls, missing[0])
-        whole = self.given.with_own(placed)
-        if self.given.keep == "none":
-            return [self._piece(roll, self._metres(missing[0, len(self.given.steps) :])) for roll in whole]
-        new = self._metres(missing[0, len(self.given.steps) :])
-        midis = [self.given.file(new_notes, self.tracks, self.writing.tempo, new) for new_notes in placed.numpy()]
-        after = [(self.given.n_steps + step, top, bottom) for step, top, bottom in new]
-        metres = [*self.given.metres, *(after if self.given.keep == "all" else ())]
-        return [self._piece(roll, metres, midi) for roll, midi in zip(whole, midis, strict=True)]
+        placed = given.placed(rolls, missing[0])
+        whole, new = given.with_own(placed), self._metres(missing[0, len(given.steps) :])
+        loud = nothing if velocities is None else list(given.in_time(velocities, missing[0]))
+        if given.keep == "none":
+            return [self._piece(roll, new, velocity) for roll, velocity in zip(whole, loud, strict=True)]
+        after = [(given.n_steps + step, top, bottom) for step, top, bottom in new]
+        metres = [*given.metres, *(after if given.keep == "all" else ())]
+        midis = [
+            given.file(
+                notes.numpy(), self.tracks, self.writing.tempo, new, None if velocity is None else velocity.numpy()
+            )
+            for notes, velocity in zip(placed, loud, strict=True)
+        ]
+        return [self._piece(*parts) for parts in zip(whole, [metres] * len(whole), loud, midis, strict=True)]
 
-    def _piece(self, roll: Tensor, metres: Sequence[tuple[int, int, int]], midi: MidiFile | None = None) -> Pianoroll:
+    def _piece(
+        self,
+        roll: Tensor,
+        metres: Sequence[tuple[int, int, int]],
+        velocity: Tensor | None,
+        midi: MidiFile | None = None,
+    ) -> Pianoroll:
         """A piece of some metres, as (first step, numerator, denominator)."""
         (_, *metre), *changes = metres
         return Pianoroll(
@@ -143,6 +182,7 @@ class RollWriter:
             self._shown_range,
             midi,
             changes,
+            None if velocity is None else velocity.numpy(),
         )
 
     def _metres(self, missing: Tensor) -> list[tuple[int, int, int]]:

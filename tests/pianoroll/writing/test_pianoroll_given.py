@@ -28,6 +28,7 @@ from musegen_pianoroll.config import PianorollConfig, PianorollWriting
 from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.reading.roles import program_number
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.store.rooms import Rooms
 from musegen_pianoroll.writing.beside import GivenPiece
 from musegen_pianoroll.writing.given import into_range, moved_pitches
 from musegen_pianoroll.writing.midi import MidiFile, notes_of
@@ -241,12 +242,11 @@ def test_kept_notes_stand_as_they_were_and_new_ones_begin_anew(seed: int, cut: b
     past = old[0]
     planes = np.packbits(past.permute(2, 0, 1, 3).numpy(), axis=-1, bitorder="little")
     midi = MidiFile.new(480, 0, 120, (4, 4))
-    kept = GivenPiece(
-        midi, 480, planes, [[0, 6, 1, 4]], [[0, 120]], (1, 4), 1, 1, "none" if cut else "all", np.ones(2, bool)
-    )
+    rooms = Rooms(((1, 4),), 1)
+    kept = GivenPiece(midi, 480, planes, [[0, 6, 1, 4]], [[0, 120]], rooms, "none" if cut else "all", np.ones(2, bool))
     past = kept.roll
     samples = torch.cat([torch.zeros(3, 2, 2, 6, 128, dtype=torch.bool), new], 3)
-    found = kept.with_own(kept.placed(samples))
+    found = kept.with_own(kept.placed(samples, torch.zeros(12, dtype=torch.bool)))
     if not cut:
         assert torch.equal(found[:, :, :, :6], past.expand(3, -1, -1, -1, -1))
         old_notes = notes_of(past.numpy())
