@@ -30,6 +30,7 @@ from musegen.errors import BadInput, MusegenError, TrainingDiverged  # noqa: E40
 from musegen.reporting import doing  # noqa: E402
 
 if TYPE_CHECKING:
+    from musegen.evaluation.evaluate import evaluate
     from musegen.models.loading import load
     from musegen.models.model import Model
     from musegen.plugins import use_plugin
@@ -41,6 +42,7 @@ __all__ = [
     "MusegenError",
     "TrainingDiverged",
     "domains",
+    "evaluate",
     "families",
     "load",
     "resume",
@@ -52,6 +54,7 @@ _HOME = {
     "train": "musegen.running.training",
     "resume": "musegen.running.training",
     "load": "musegen.models.loading",
+    "evaluate": "musegen.evaluation.evaluate",
     "Model": "musegen.models.model",
     "use_plugin": "musegen.plugins",
 }

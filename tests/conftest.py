@@ -156,6 +156,21 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def array_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 binary arrays (1, 8, 7) of two classes, one with a bright first column, and as many of a second data set."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for split, n in {"train": 48, "valid": 12, "target": 48, "target_valid": 12}.items():
+        y = rng.integers(0, 2, n)
+        x = rng.random((n, 1, 8, 7)) < (0.6 if "target" in split else 0.3)
+        x[y == 1, :, :, 0] = True
+        arrays |= {f"x_{split}": x, f"y_{split}": y}
+    path = tmp_path_factory.mktemp("arrays") / "grids.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
 def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 tones of a fifth of a second, low and high, in two subfolders."""
     import soundfile

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,10 +20,14 @@ from torch import Tensor
 from musegen.contracts.dataset import Dataset, generator_for
 from musegen.engine.shared_state import in_float32
 from musegen.errors import BadInput, MusegenWarning
+from musegen.models.loading import load
 from musegen.models.model import Model
 from musegen.plugins import registry
 from musegen.plugins.checks import one_line, quiet
 from musegen.reporting import doing
+
+if TYPE_CHECKING:
+    from musegen.running.runs import Run
 
 __all__ = ["Evaluation", "Figure", "evaluate", "rows", "tables"]
 
@@ -37,7 +41,7 @@ class Figure:
     baselines: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What was found.
 
@@ -56,6 +60,13 @@ class Evaluation:
     log_prob: dict[str, Any] | None
     metrics: dict[str, Figure]
     copies: dict[str, Figure]
+
+    def __repr__(self) -> str:
+        parts = [f"{self.split}, {self.n_held_out} held-out examples"]
+        if self.log_prob is not None:
+            sign = "=" if self.log_prob["kind"] == "exact" else "≥"
+            parts.append(f"log p {sign} {self.log_prob['nats']:.2f} ± {self.log_prob['error']:.2f} nats")
+        return f"Evaluation({', '.join([*parts, f'{len(self.metrics)} figures of {self.n_samples} samples'])})"
 
     def within(self, factor: float) -> tuple[list[str], list[str]]:
         """Names of the measures whose distance from held-out data is at most ``factor`` times the floor's, and of the others.
@@ -102,31 +113,32 @@ def _plain(value: Any) -> Any:
 
 @in_float32()
 def evaluate(
-    model: Model,
+    model: Model | Run | str | Path,
     n: int = 512,
     k: int = 16,
     seed: int = 0,
     split: str | None = None,
-    source: Path | None = None,
+    source: Any = None,
 ) -> Evaluation:
     """Evaluate a model.
 
     Args:
+        model: or what ``musegen.load`` takes.
         n: samples to draw, and real examples to compare with.
         k: draws per example where log p is a bound.
         split: ``test`` or ``valid``; by default the first of them that has examples.
-        source: the data, as for training; those of the run if not given.
+        source: the data, as for training, also in memory; those of the run if not given.
 
     Raises:
         BadInput: a model file, which knows no data, without source; no held-out data; a family that neither samples nor has log p.
 
     >>> import musegen
-    >>> from musegen.evaluation.evaluate import evaluate
     >>> run = musegen.train("vae", "image", out="run", steps=2, widths=[16], validate_every=0, sample_every=0, quiet=True)
-    >>> found = evaluate(musegen.load(run.path), n=8, k=1)
+    >>> found = musegen.evaluate(run, n=8, k=1)
     >>> found.split, found.n_samples, found.log_prob["kind"], "diversity_samples" in found.metrics
     ('test', 8, 'bound', True)
     """
+    model = model if isinstance(model, Model) else load(model)
     can, domain = model.family.capabilities, model.domain
     if not can.log_prob:
         model._require("sample")

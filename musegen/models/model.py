@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from musegen.contracts.family import Family, require
 from musegen.contracts.missing import missing_rows
 from musegen.data.batches import Batches
 from musegen.engine.checkpoint import save_model_file
+from musegen.engine.devices import choose_device
 from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput, because_of
 from musegen.files import user_path
@@ -73,6 +74,24 @@ class Model:
         asked = config.get("asking", {})
         self._asked: dict[str, Any] = dict(asked) if isinstance(asked, dict) else {}
         self._of_run = {name: value for name, value in config.items() if name.rpartition(".")[2] not in owned}
+
+    def __repr__(self) -> str:
+        shape, n = " × ".join(map(str, self.domain.spec.shape)), sum(p.numel() for p in self.family.parameters())
+        where = "" if self.run is None else f", of {self.run.path}"
+        return f"Model({self.family.name} on {self.domain.name}: {shape}, {n:,} parameters, on {self.family.device}{where})"
+
+    def to(self, device: str | torch.device) -> Self:
+        """The model itself, on another device from now on: auto, cpu, cuda or cuda:N.
+
+        Raises:
+            BadInput: there is no such device.
+
+        >>> import musegen
+        >>> musegen.load("chorale").to("cpu").family.device
+        device(type='cpu')
+        """
+        self.family.to(choose_device(str(device)))
+        return self
 
     @property
     def config(self) -> dict[str, Any]:

@@ -49,7 +49,11 @@ def keep(data: Data, folder: Path) -> str:
             tensors[f"{split}.rows"] = dataset.rows.contiguous().clone()
         if dataset.label is not None:
             tensors[f"{split}.label"] = dataset.label.contiguous().clone()
-    about: dict[str, Any] = {"classes": list(data.classes), "fingerprint": data.fingerprint, "description": data.description}
+    about: dict[str, Any] = {
+        "classes": list(data.classes),
+        "fingerprint": data.fingerprint,
+        "description": data.description,
+    }
     about |= {"splits": which, "binary": {split: dataset.binary for split, dataset in data.splits.items()}}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,8 @@ class Progress:
             self._live.stop()
         elif not self.quiet and self.done > self.first:
             self._line()
+            if in_notebook():
+                print(file=sys.stderr)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
@@ -111,7 +113,13 @@ class Progress:
     def _line(self) -> None:
         parts = [f"step {self._state()}", *self.metrics]
         line = fitting(parts, width_of(sys.stderr, 80) - 1) if sys.stderr.isatty() else "  ".join(parts)
-        print(line, file=sys.stderr, flush=True)
+        # In a notebook every line would stay: there each takes the place of the one before.
+        print(line, file=sys.stderr, flush=True, end=" " * 8 + "\r" if in_notebook() else "\n")
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, whose standard error is no terminal."""
+    return "ipykernel" in sys.modules
 
 
 def fitting(parts: list[str], width: int) -> str:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
@@ -36,6 +36,9 @@ from musegen.running.resuming import NOT_OPTIONS, changed, opened, resumed
 from musegen.running.runs import Run, State, new_run
 from musegen.running.session import Session
 
+if TYPE_CHECKING:
+    from musegen.known_options import Options, RunOptions  # which type checkers alone can see
+
 __all__ = ["resume", "train"]
 
 
@@ -55,7 +58,8 @@ def train(
     callbacks: Sequence[Callback] = (),
     overwrite: bool = False,
     quiet: bool = False,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **named: Unpack[Options],
 ) -> Run:
     """Train a family on a domain.
 
@@ -67,7 +71,7 @@ def train(
             array; a pair of these and labels ``(N,)``; a torch ``Dataset``; or a dict of these by split. The domain ``array``
             takes any shape. Arrays of up to 1 GB are kept in the run folder; for others, whoever resumes the run hands over the
             same.
-        config: a YAML file of options; ``options`` win over it.
+        config: a YAML file of options; those given here win over it.
         init: begin with the weights of this model, as far as they fit: a run folder, a model file, or the name of one that ships.
             Options of the family and the domain are then the model's, unless they are set.
         encoder, decoder, discriminator, autoregressive: networks in the place of the domain's: a module, which is copied, or a
@@ -77,7 +81,8 @@ def train(
         callbacks: called with a ``Moment`` after every log point, every validation and at the end; True stops the training.
         overwrite: replace an older run of that name.
         quiet: no progress on the terminal.
-        options: of the run, the family and the domain alike.
+        options: more options by name: those of plugins, which type checkers do not know, and such as ``domain.channels``.
+        named: options of the run, the family and the domain alike.
 
     Raises:
         BadInput: what, where, what to do. Nothing is left behind.
@@ -108,7 +113,8 @@ def train(
         "autoregressive": autoregressive,
     }
     family, domain, own, brought = handed_over(family, domain, networks)
-    options = {name: value for name, value in brought.items() if name.partition(".")[2] not in options} | options
+    users_own: dict[str, Any] = {**(options or {}), **named}
+    options = {name: value for name, value in brought.items() if name.partition(".")[2] not in users_own} | users_own
     data, own = _source(data if data is not None else from_file.get("data"), own)
     merged = {name: value for name, value in from_file.items() if name not in NOT_OPTIONS} | options
     init = init if init is not None else merged.get("init")
@@ -204,7 +210,7 @@ def resume(
     autoregressive: NetworkMaker | None = None,
     callbacks: Sequence[Callback] = (),
     quiet: bool = False,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Run:
     """Continue a run exactly where its newest intact checkpoint was taken; from its beginning, if it was killed before the first.
 

@@ -40,8 +40,11 @@ RUN = {
 
 
 @pytest.fixture
-def source(band_store: Path, picture_folder: Path, sound_folder: Path) -> Callable[[str], Path | None]:
-    return lambda domain: {"image": picture_folder, "pianoroll": band_store, "audio": sound_folder}.get(domain)
+def source(
+    band_store: Path, picture_folder: Path, sound_folder: Path, array_file: Path
+) -> Callable[[str], Path | None]:
+    files = {"image": picture_folder, "pianoroll": band_store, "audio": sound_folder, "array": array_file}
+    return files.get
 
 
 def same_parts(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]]) -> list[str]:

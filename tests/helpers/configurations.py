@@ -103,6 +103,7 @@ FOR_EVERY_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "toy": ("toy", {}),
     "image-mlp": ("image", {"size": 16, "widths": [24]}),
     "image-dcgan": ("image", {"size": 16, "networks": "dcgan", "channels": 4, "binarisation": "none"}),
+    "array-conv": ("array", {"networks": "conv", "channels": 4}),
     "pianoroll-mlp": (
         "pianoroll",
         {"bars": 1, "widths": [24], "networks": "mlp", "planes": "frame", **HALF_THE_PITCHES},
@@ -161,6 +162,7 @@ PAIRS = [
 LABELS = {"pianoroll": {"labels": "mode"}}
 GIVEN: dict[str, dict[str, Any]] = {
     "toy": {"given": True},
+    "array": {"given": [1, 0, 4]},
     "image": {"given": "top"},
     "pianoroll": {"given": ["Bass", "Drums"]},
     "audio": {"given": "beginning"},

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from terminal import MODULE, in_terminal
@@ -125,3 +126,14 @@ def test_tensorboard_gets_scalars_pictures_and_sound(tmp_path: Path, band_store:
     sound = events.Audio("sample_0")[0]
     assert sound.sample_rate == 44_100
     assert sound.encoded_audio_string.startswith(b"RIFF")
+
+
+def test_a_notebook_has_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("musegen.running.progress.PLAIN_EVERY_S", 0.0)
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    with Progress(3) as progress:
+        for _ in range(3):
+            progress.advance()
+    seen = capsys.readouterr().err
+    assert seen.count("\n") == 1
+    assert [part.split("  ")[0] for part in seen.split("\r")[:-1]] == ["step 1/3", "step 2/3", "step 3/3", "step 3/3"]
