@@ -58,6 +58,7 @@ class Options(RunOptions, total=False):
     discrete: Sequence[int]
     discriminator_norm: str
     discriminator_widths: Sequence[int]
+    diversity: float
     draws: int
     dropout: float
     estimator: str
@@ -102,6 +103,7 @@ class Options(RunOptions, total=False):
     metre: str
     model: str
     most_bars: int
+    most_diverse: float
     mutual_information: float
     n_classes: int
     n_continuous: int
@@ -130,6 +132,7 @@ class Options(RunOptions, total=False):
     sample_rate_hz: int
     seconds: float
     shape: Sequence[int]
+    shorten: float
     size: int
     slope_annealing: float
     spread: float | None
@@ -147,6 +150,7 @@ class Options(RunOptions, total=False):
     transpose: int
     trunk_learns_code: bool
     units: int | str
+    velocities: bool
     warmup_steps: int
     weight: float
     widths: Sequence[int]
