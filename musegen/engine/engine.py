@@ -185,7 +185,8 @@ class Engine:
         decay = min(self.config.ema, (1 + self.step_count) / (10 + self.step_count))
         state = self.family.state_dict()
         # Singular vectors of spectral normalisation are unit vectors, which their mean is not: those of now stay near enough.
-        smooth = [n for n, t in state.items() if t.is_floating_point() and not n.endswith(SINGULAR_VECTORS)]
+        left = (*SINGULAR_VECTORS, *self.family.never_averaged)
+        smooth = [n for n, t in state.items() if t.is_floating_point() and not n.endswith(left)]
         torch._foreach_lerp_([self.average[n] for n in smooth], [state[n] for n in smooth], 1 - decay)
         for name in state.keys() - set(smooth):
             self.average[name].copy_(state[name])

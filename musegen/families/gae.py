@@ -6,9 +6,24 @@ P(z|x_j) = N(μ(x_j), diag σ²(x_j)) of φ = ``encoder``, ``posterior``. Maximi
     L = Σ_i log (1/n) Σ_j ∫ P(x_i|z) P(z|x_j) dz + R,    R = Σ_j [−λ1 Σ_d μ_jd² + λ2 Σ_d (1 + log σ_jd² − σ_jd²)]
 
 The signs make R largest at μ = 0 and σ = 1; λ1 = λ2 = ½ is −KL(P(z|x_j) ‖ N(0, I)). λ1 = ``lambda_mean``, λ2 = ``lambda_variance``.
+An example's own component stays out of its mixture (``own_component`` = leave-one-out), unless it is alone. Included, it explains
+x_i by itself, and L becomes an autoencoder's plus R: at λ = ½ a VAE's bound, at smaller λ the training examples by heart.
 
-EM. Write z = μ(x_y) + σ(x_y) ε. The latent variables of x_i are y ~ uniform and ε ~ N(0, I), whose priors have no
-parameters, so all of log P(x_i, y = j, ε) that can move is log P(x_i | μ_j + σ_j ε):
+The latent variables of x_i are y, the component, and z. Two ways to raise L (``method``):
+
+**proposal** (the default), a step of variational EM. For any density q_i, by Jensen,
+
+    log P(x_i) = log ∫ P(x_i|z) P_i(z) dz ≥ E_{q_i(z)} [log P(x_i|z) + log P_i(z) − log q_i(z)],   P_i(z) = (1/C) Σ_{j≠i} P(z|x_j)
+
+with equality where q_i is the posterior of z given x_i under the other examples' codes. The E-step is amortised: q_i =
+N(μ(x_i), diag τ²(x_i)) has the mean of x_i's own code and variances of its own, of the head ``proposal``. Were they σ² too, one
+number had to be small, for x_i to be told exactly, and large, for the components to overlap; σ ends at its floor. The M-step moves
+θ, and φ through the C components; both are one gradient step on one draw z ~ q_i, reparameterised. So a code may carry as many
+nats as P_i(z) allows, where the other way below cannot tell an example from more than its C − 1 others: log (C − 1) nats. It is
+the bound of Exemplar VAE (Norouzi, Fleet & Norouzi 2020, 2004.04795), whose components have one σ.
+
+**components**, the EM of the slides. Write z = μ(x_y) + σ(x_y) ε. The latent variables y ~ uniform and ε ~ N(0, I) have priors
+without parameters, so all of log P(x_i, y = j, ε) that can move is log P(x_i | μ_j + σ_j ε):
 
     E   r_i(j, ε) ∝ (1/n) N(ε; 0, I) P(x_i | μ_j + σ_j ε)     with the parameters as they are
     M   maximise Q = Σ_i E_{r_i} log P(x_i | μ_j + σ_j ε) + R     with r_i fixed
@@ -18,19 +33,19 @@ By Jensen L' − L ≥ Q' − Q, so whatever raises Q raises L. What the slides 
 * Latent ε, not z: with z the M-step would fit P(z|x_j) to reweighted draws of itself; with ε, φ learns through the decoder.
 * One draw ε_j per component. Draws come from the mixture itself, so importance weights are likelihoods: r_ij is the
   softmax over j of log P(x_i|z_j), under ``no_grad``.
-* The sum over j runs over a subset: the minibatch and ``memory_components`` remembered codes (constants for φ).
-* ``own_component`` = leave-one-out keeps j = i out of the mixture of x_i. Included, r_i → δ_i, and L becomes an autoencoder's
-  plus R: at λ = ½ a VAE's bound, at smaller λ the training examples by heart. An example alone keeps its own.
 * ``warmup_steps`` with y = i known, an autoencoder with R. EM finds local optima: while codes say nothing about x, the r_i are
   arbitrary, each code is pulled to whatever it happened to explain, and training ends near P(z|x_j) = N(0, I) for all j.
 * The M-step is one gradient step (generalised EM); at r_i just computed, ∇Q = ∇L. Pairs (x_i, z_j) that get a gradient are
   ``draws`` per example, j ~ r_i (Monte Carlo EM: unbiased for ∇Q, memory of an ordinary minibatch); 0 takes them all.
-* σ² = SIGMA_MIN² + the head's variance: a mixture of points has no overlap to generalise by.
+* R is needed here (λ = 0.1): nothing else keeps codes near one another.
 
-Sampling: y ~ empirical, z ~ P(z|y), x ~ P(x|z); so the model carries (μ, log σ²) of ``memory`` training examples: those
-seen first (batches come in random order, hence a random subset), renewed whenever they are seen again. In evaluation
-the components are EVALUATION_COMPONENTS draws of this P(z). Reported: ``nll`` = −log (1/C) Σ_j P(x_i|z_j) over the C
-components, in expectation above −log P(x_i) and nearer for larger C; ``entropy`` of r_i. The E-step costs B · C likelihoods.
+Of either: the sum over j runs over a subset, the minibatch and ``memory_components`` remembered codes (constants for φ).
+σ² = SIGMA_MIN² + the head's variance: a mixture of points has no overlap to generalise by.
+
+Sampling: y ~ empirical, z ~ P(z|y), x ~ P(x|z); so the model carries (μ, log σ²) of the last ``memory`` training examples that it
+saw: batches come in random order, hence a random subset. That mixture, whole, is P(z) in evaluation: ``log_prob`` is log 1/S
+Σ_s P(x|z_s) P(z_s) / q(z_s), z_s ~ q (of ``components``: P(z|x)), below log P(x) on average. Reported: ``nll``, −log of what a
+step estimates of P(x_i); ``rate`` = E_q [log q − log P(z)] or ``entropy`` of r_i.
 """
 
 from __future__ import annotations
@@ -41,6 +56,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
@@ -49,11 +65,11 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.options import option
 from musegen.probability.bounds import log_mean_of_draws
-from musegen.probability.latent import DiagonalGaussian
-from musegen.probability.likelihood import Likelihood
+from musegen.probability.latent import LOG_VAR_BOUNDS, DiagonalGaussian
+from musegen.probability.likelihood import Bernoulli, Likelihood
 from musegen.probability.whole_batch import gathered, same_everywhere
 
-__all__ = ["GAE", "e_step", "pairwise_log_likelihood", "regulariser"]
+__all__ = ["GAE", "e_step", "log_mixture", "pairwise_log_density", "pairwise_log_likelihood", "regulariser"]
 
 SIGMA_MIN = 0.05
 EVALUATION_COMPONENTS = 256
@@ -64,25 +80,55 @@ PAIRWISE_NUMBERS = 2**17
 @dataclass(frozen=True)
 class GAEConfig:
     latent_dim: int = option(40, "dimensions of the code z", ge=1)
-    lambda_mean: float = option(0.1, "λ1, pull of the posterior means to 0", ge=0)
-    lambda_variance: float = option(0.1, "λ2, pull of the posterior variances to 1", ge=0)
+    method: Literal["proposal", "components"] = option(
+        "proposal", "codes are proposed for each example, or are draws of the others' components, as in the slides"
+    )
+    lambda_mean: float = option(0.0, "λ1, pull of the posterior means to 0; with method=components use 0.1", ge=0)
+    lambda_variance: float = option(
+        0.0, "λ2, pull of the posterior variances to 1; with method=components use 0.1", ge=0
+    )
     own_component: Literal["leave-one-out", "include"] = option(
         "leave-one-out", "whether an example's own code may explain it"
     )
     memory: int = option(4096, "training examples whose codes the model keeps: the prior that it samples from", ge=1)
-    memory_components: int = option(0, "codes drawn from the memory that join the minibatch's in the E-step", ge=0)
-    draws: int = option(1, "components per example in the M-step, drawn from its responsibilities; 0: all", ge=0)
-    warmup_steps: int = option(500, "steps with each example's own code alone, before EM", ge=0, unit="steps")
+    memory_components: int = option(
+        1000, "codes of the memory that join the minibatch's; with method=components few or none", ge=0
+    )
+    draws: int = option(
+        1, "components per example in the M-step of method=components, drawn from its responsibilities; 0: all", ge=0
+    )
+    warmup_steps: int = option(
+        500, "steps of method=components with each example's own code alone, before EM", ge=0, unit="steps"
+    )
 
 
 def pairwise_log_likelihood(likelihood: Likelihood, params: Tensor, x: Tensor) -> Tensor:
     """log P(x_i|z_c), nats: params ``(C, *params_shape)`` and x ``(B, *S)`` → ``(B, C)``."""
+    if isinstance(likelihood, Bernoulli):  # x · l − Σ log(1 + eˡ): a product of matrices
+        logits = params.flatten(1)
+        return x.flatten(1) @ logits.T - F.softplus(logits).sum(1)
     rows, columns = len(x), []
     for part in params.split(max(1, PAIRWISE_NUMBERS // x.numel())):
         # Component-major: (c, *) -> (c·B, *), and c copies of x.
         repeated = part.repeat_interleave(rows, 0), x.repeat(len(part), *(1 for _ in x.shape[1:]))
         columns.append(likelihood.log_prob(*repeated).view(len(part), rows))  # (c·B,) -> (c, B)
     return torch.cat(columns).T
+
+
+def pairwise_log_density(z: Tensor, components: DiagonalGaussian) -> Tensor:
+    """log N(z_i; μ_c, σ_c²), nats: z ``(B, n)`` and C components → ``(B, C)``."""
+    precision = (-components.log_var).exp()
+    squares = (
+        z.square() @ precision.T
+        - 2 * z @ (precision * components.mean).T
+        + (precision * components.mean.square()).sum(1)
+    )
+    return -0.5 * (squares + components.log_var.sum(1) + z.shape[1] * math.log(2 * math.pi))
+
+
+def log_mixture(log_density: Tensor, left_out: Tensor) -> Tensor:
+    """log (1/C_i) Σ_j N(z_i; μ_j, σ_j²), nats, ``(B,)``, of its summands' logarithms ``(B, C)``; arguments as of ``e_step``."""
+    return e_step(log_density, left_out)[1]
 
 
 def e_step(log_likelihood: Tensor, left_out: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,13 +163,18 @@ class GAE(Family):
     decoder: Any
     owner: Tensor
     codes: Tensor
+    written: Tensor
+    never_averaged = ("codes",)  # slots change their owners
 
     def __init__(self, config: GAEConfig, spec: Spec, networks: dict[str, Any]) -> None:
         super().__init__(config, spec, networks)
         self.posterior = nn.Linear(self.encoder.n_features, 2 * config.latent_dim)
-        # The memory: whose code, −1 where there is none yet (slots fill up in order); μ, then log σ².
+        if config.method == "proposal":
+            self.proposal = nn.Linear(self.encoder.n_features, config.latent_dim)
+        # The memory, a ring: whose code, −1 where there is none yet; μ, then log σ²; and how many were written to it.
         self.register_buffer("owner", torch.full((config.memory,), -1))
         self.register_buffer("codes", torch.zeros(config.memory, 2 * config.latent_dim))
+        self.register_buffer("written", torch.zeros((), dtype=torch.long))
 
     @classmethod
     def networks(cls, config: GAEConfig, spec: Spec) -> dict[str, Wanted]:
@@ -140,46 +191,96 @@ class GAE(Family):
             edges=(
                 Edge("y", "z", "prior", "P(z|x_y) = N(μ, σ²)", ("encoder", "posterior")),
                 Edge("z", "x", "generative", "P(x|z)", ("decoder",)),
-                Edge("x", "z", "inference", "P(z|x)", ("encoder", "posterior")),
-                Edge("x", "y", "inference", "r(y) ∝ P(x|z), z ~ P(z|x_y)", ("decoder",)),
+                *cls._inference(config),
             ),
+        )
+
+    @classmethod
+    def _inference(cls, config: GAEConfig) -> tuple[Edge, ...]:
+        if config.method == "proposal":
+            return (Edge("x", "z", "inference", "q(z|x) = N(μ, τ²)", ("encoder", "posterior", "proposal")),)
+        return (
+            Edge("x", "z", "inference", "P(z|x)", ("encoder", "posterior")),
+            Edge("x", "y", "inference", "r(y) ∝ P(x|z), z ~ P(z|x_y)", ("decoder",)),
         )
 
     @property
     def players(self) -> dict[str, Player]:
-        return {"autoencoder": Player(("encoder", "posterior", "decoder"))}
+        heads = ("proposal",) if self.config.method == "proposal" else ()
+        return {"autoencoder": Player(("encoder", "posterior", *heads, "decoder"))}
 
     def q(self, x: Tensor) -> DiagonalGaussian:
         """P(z|x), its σ above the floor."""
-        q = DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
+        return self._component(self.encoder(x))
+
+    def _component(self, features: Tensor) -> DiagonalGaussian:
+        q = DiagonalGaussian.from_statistics(self.posterior(features))
         floor = torch.full_like(q.log_var, 2 * math.log(SIGMA_MIN))
         return DiagonalGaussian(q.mean, torch.logaddexp(q.log_var, floor))  # a sum of variances: no gradient is cut off
 
+    def proposed(self, x: Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+        """P(z|x), and the density that codes of x are drawn from: N(μ, τ²), or P(z|x) itself."""
+        features = self.encoder(x)
+        component = self._component(features)
+        if self.config.method == "components":
+            return component, component
+        return component, DiagonalGaussian(component.mean, self.proposal(features).clamp(*LOG_VAR_BOUNDS))
+
     @torch.no_grad()
     def remember(self, q: DiagonalGaussian, index: Tensor) -> None:
-        """Renew the codes of examples that have a slot; give free slots to new ones, first come, first kept."""
-        same = index[:, None] == self.owner  # (B, memory)
-        first = (index[:, None] == index).long().argmax(1) == torch.arange(len(index), device=index.device)
-        new = first & ~same.any(1)  # one slot per example, even where a batch has it twice
-        slot = torch.where(new, (self.owner >= 0).sum() + new.cumsum(0) - 1, same.long().argmax(1))
-        kept = (same.any(1) & first) | (new & (slot < len(self.owner)))
-        self.owner[slot[kept]] = index[kept]
-        self.codes[slot[kept]] = torch.cat([q.mean, q.log_var], 1)[kept].to(self.codes)
+        """Keep the codes of examples in the place of those that were kept longest."""
+        kept = slice(max(0, len(index) - len(self.owner)), None)
+        slots = (self.written + torch.arange(len(index), device=index.device))[kept] % len(self.owner)
+        self.owner[slots] = index[kept]
+        self.codes[slots] = torch.cat([q.mean, q.log_var], 1)[kept].to(self.codes)
+        self.written += len(index)
+
+    @property
+    def remembered(self) -> DiagonalGaussian:
+        """The components of P(z) ``(C, latent)``; N(0, I) before there is any."""
+        filled = max(1, int((self.owner >= 0).sum()))
+        mean, log_var = self.codes[:filled].chunk(2, 1)
+        return DiagonalGaussian(mean, log_var)
 
     @torch.no_grad()
-    def recall(self, n: int, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """n draws of z ~ P(z) ``(n, latent)`` and whose code each is ``(n,)``; N(0, I), where R pulls, before there is any."""
-        filled = max(1, int((self.owner >= 0).sum()))
-        y = torch.randint(filled, (n,), device=self.device)
-        mean, log_var = self.codes[y].chunk(2, 1)
-        return DiagonalGaussian(mean, log_var + 2 * math.log(max(temperature, 1e-30))).rsample(), self.owner[y]
+    def recall(self, n: int) -> tuple[DiagonalGaussian, Tensor]:
+        """n components drawn from the memory, and whose code each is ``(n,)``."""
+        kept = self.remembered
+        y = torch.randint(len(kept.mean), (n,), device=self.device)
+        return DiagonalGaussian(kept.mean[y], kept.log_var[y]), self.owner[y]
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
+        step = self._by_proposal if self.config.method == "proposal" else self._by_components
+        yield "autoencoder", step(batch)
+
+    def _by_proposal(self, batch: Batch) -> Losses:
+        c = self.config
+        component, q = self.proposed(batch.x)
+        z = q.rsample()
+        if self.training:
+            with same_everywhere():
+                others, owner = self.recall(c.memory_components)
+            index = gathered(batch.index)
+            mean, log_var = gathered(component.mean), gathered(component.log_var)
+            mixture = DiagonalGaussian(torch.cat([mean, others.mean]), torch.cat([log_var, others.log_var]))
+            own = batch.index[:, None] == torch.cat([index, owner])  # (B, C)
+            left_out = own & (c.own_component == "leave-one-out")
+            self.remember(DiagonalGaussian(mean, log_var), index)
+        else:
+            mixture = self.remembered
+            left_out = torch.zeros(len(z), len(mixture.mean), dtype=torch.bool, device=z.device)
+        rate = q.log_prob(z) - log_mixture(pairwise_log_density(z, mixture), left_out)
+        nll = rate - self.likelihood.log_prob(self.decoder(z), batch.x)
+        penalty = -regulariser(component, c.lambda_mean, c.lambda_variance).mean()
+        return {"loss": nll.mean() + penalty, "nll": nll.mean(), "penalty": penalty, "rate": rate.mean()}
+
+    def _by_components(self, batch: Batch) -> Losses:
         c = self.config
         q = self.q(batch.x)
         if self.training:
             with same_everywhere():
-                remembered, owner = self.recall(c.memory_components)
+                others, owner = self.recall(c.memory_components)
+                remembered = others.rsample()
             # C = B + memory_components
             index = gathered(batch.index)
             z, owner = torch.cat([gathered(q.rsample()), remembered]), torch.cat([index, owner])
@@ -187,7 +288,7 @@ class GAE(Family):
             left_out = ~own if self.step < c.warmup_steps else own & (c.own_component == "leave-one-out")
             self.remember(DiagonalGaussian(gathered(q.mean), gathered(q.log_var)), index)
         else:
-            z, _ = self.recall(EVALUATION_COMPONENTS)
+            z = self.recall(EVALUATION_COMPONENTS)[0].rsample()
             left_out = torch.zeros(len(batch), len(z), dtype=torch.bool, device=z.device)
         with same_everywhere():
             params = self.decoder(z)  # (C, *params_shape)
@@ -198,15 +299,8 @@ class GAE(Family):
 
         expected = self.expected_log_likelihood(r, params, batch.x).mean()  # M-step
         penalty = -regulariser(q, c.lambda_mean, c.lambda_variance).mean()
-        yield (
-            "autoencoder",
-            {
-                "loss": penalty - expected,
-                "nll": -log_px.mean(),
-                "penalty": penalty,
-                "entropy": torch.special.entr(r).sum(1).mean(),
-            },
-        )
+        entropy = torch.special.entr(r).sum(1).mean()
+        return {"loss": penalty - expected, "nll": -log_px.mean(), "penalty": penalty, "entropy": entropy}
 
     def expected_log_likelihood(self, r: Tensor, params: Tensor, x: Tensor) -> Tensor:
         """Σ_j r_i(j) log P(x_i|z_j) or its estimate from ``draws``, nats: r ``(B, C)``, params ``(C, …)`` → ``(B,)``."""
@@ -217,7 +311,9 @@ class GAE(Family):
         return self.likelihood.log_prob(params[j.flatten()], x.repeat_interleave(n, 0)).view(j.shape).mean(1)
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        return self.decode(self.recall(n, self.sampling.temperature)[0])
+        drawn, _ = self.recall(n)
+        spread = 2 * math.log(max(self.sampling.temperature, 1e-30))
+        return self.decode(DiagonalGaussian(drawn.mean, drawn.log_var + spread).rsample())
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean
@@ -226,5 +322,14 @@ class GAE(Family):
         return self.likelihood.mean(self.decoder(z))
 
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
-        """log 1/S Σ_s P(x|z_s), z_s ~ P(z), S = ``n_samples``, nats, ``(B,)``: below log P(x) on average, far below for small S."""
-        return log_mean_of_draws(lambda: self.likelihood.log_prob(self.decoder(self.recall(len(x))[0]), x), n_samples)
+        """log 1/S Σ_s P(x|z_s) P(z_s) / q(z_s|x), z_s ~ q, S = ``n_samples``, nats, ``(B,)``: below log P(x) on average."""
+        _, q = self.proposed(x)
+        mixture = self.remembered
+        nobody = torch.zeros(len(x), len(mixture.mean), dtype=torch.bool, device=x.device)
+
+        def log_weight() -> Tensor:
+            z = q.rsample()
+            log_pz = log_mixture(pairwise_log_density(z, mixture), nobody)
+            return self.likelihood.log_prob(self.decoder(z), x) + log_pz - q.log_prob(z)
+
+        return log_mean_of_draws(log_weight, n_samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from torch import Tensor, nn
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
-from musegen.families.gae import GAE, SIGMA_MIN, GAEConfig, e_step, pairwise_log_likelihood, regulariser
+from musegen.families.gae import (
+    GAE,
+    SIGMA_MIN,
+    GAEConfig,
+    e_step,
+    log_mixture,
+    pairwise_log_density,
+    pairwise_log_likelihood,
+    regulariser,
+)
 from musegen.networks.mlp import MLPDecoder, MLPEncoder
 from musegen.probability.latent import DiagonalGaussian
 from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
@@ -26,9 +36,17 @@ TWO = torch.tensor([[1.0, 1, 1, 0, 0, 1], [0, 1, 0, 1, 0, 0]])
 """The two-point data set."""
 
 
+SLIDES: dict[str, Any] = {
+    "method": "components",
+    "lambda_mean": 0.1,
+    "lambda_variance": 0.1,
+    "memory_components": 0,
+}
+
+
 def small_gae(n_code: int = 2, **options: Any) -> GAE:
     torch.manual_seed(0)
-    config = GAEConfig(**({"latent_dim": n_code, "memory": 8, "warmup_steps": 0} | options))
+    config = GAEConfig(**(SLIDES | {"latent_dim": n_code, "memory": 8, "warmup_steps": 0} | options))
     networks: dict[str, nn.Module] = {
         "encoder": MLPEncoder((N_X,), [8]),
         "decoder": MLPDecoder(n_code, (N_X,), [8]),
@@ -212,7 +230,14 @@ def test_an_example_is_never_explained_by_its_own_code_unless_asked() -> None:
     x = torch.eye(4)
     nlls = {}
     for own_component in ("leave-one-out", "include"):
-        config = GAEConfig(latent_dim=4, own_component=own_component, warmup_steps=0, memory=8, memory_components=30)
+        more = {
+            "latent_dim": 4,
+            "own_component": own_component,
+            "warmup_steps": 0,
+            "memory": 8,
+            "memory_components": 30,
+        }
+        config = GAEConfig(**(SLIDES | more))
         gae = GAE(config, Spec((4,), ("cell",), Bernoulli()), {"encoder": Identity(4), "decoder": Copy()})
         with torch.no_grad():
             gae.posterior.weight.copy_(torch.cat([torch.eye(4), torch.zeros(4, 4)]))
@@ -231,7 +256,7 @@ def test_warm_up_knows_y() -> None:
         torch.manual_seed(1)
         ((_, losses),) = gae.updates(batch_of(x))
         torch.manual_seed(1)
-        gae.recall(0)  # the same draws
+        gae.recall(0)[0].rsample()  # the same draws
         reconstruction = -gae.likelihood.log_prob(gae.decoder(gae.q(x).rsample()), x).mean()
         assert torch.allclose(losses["nll"], reconstruction) == alone
         assert (losses["entropy"].item() < 1e-6) == alone
@@ -252,7 +277,7 @@ def test_sigma_has_a_floor_that_lets_gradients_through() -> None:
     assert (gradient[2:] > 0).all()
 
 
-def test_the_memory_keeps_the_first_and_renews_them() -> None:
+def test_the_memory_keeps_the_last() -> None:
     gae = small_gae(memory=5)
 
     def remember(index: list[int], value: float) -> None:
@@ -261,34 +286,38 @@ def test_the_memory_keeps_the_first_and_renews_them() -> None:
         )
         gae.remember(q, torch.tensor(index))
 
-    remember([7, 3, 7], 0.1)  # an example twice in a batch, as between epochs, takes one slot
+    remember([7, 3], 0.1)
     assert gae.owner.tolist() == [7, 3, -1, -1, -1]
-    remember([9, 3, 20, 4, 5], 0.2)  # 5 comes too late
-    assert gae.owner.tolist() == [7, 3, 9, 20, 4]
-    torch.testing.assert_close(gae.codes[:, 0], torch.tensor([7.1, 3.2, 9.2, 20.2, 4.2]))
-    remember([5, 20, 7], 0.3)
-    assert gae.owner.tolist() == [7, 3, 9, 20, 4]
-    torch.testing.assert_close(gae.codes[:, 0], torch.tensor([7.3, 3.2, 9.2, 20.3, 4.2]))
+    assert len(gae.remembered.mean) == 2
+    remember([9, 3, 20, 4], 0.2)  # the last one takes the place of the first
+    assert gae.owner.tolist() == [4, 3, 9, 3, 20]
+    torch.testing.assert_close(gae.codes[:, 0], torch.tensor([4.2, 3.1, 9.2, 3.2, 20.2]))
+    remember([0, 1, 2, 3, 4, 5, 6], 0.5)  # more than it holds
+    assert sorted(gae.owner.tolist()) == [2, 3, 4, 5, 6]
+    torch.testing.assert_close(gae.codes[:, 0], gae.owner + 0.5)
 
 
 def test_samples_come_from_the_codes_of_the_memory() -> None:
     """z ~ (1/n) Σ_j N(μ_j, σ_j²) over the slots in use; before there are any, N(0, I)."""
     gae = small_gae(n_code=1, memory=4)
     torch.manual_seed(0)
-    z, owner = gae.recall(20_000)
+    drawn, owner = gae.recall(20_000)
     assert (owner == -1).all()
+    z = drawn.rsample()
     assert (float(z.mean()), float(z.std())) == (pytest.approx(0, abs=0.03), pytest.approx(1, abs=0.03))
     q = DiagonalGaussian(torch.tensor([[-3.0], [5.0]]), torch.tensor([[-2.0], [0.5]]))
     gae.remember(q, torch.tensor([8, 6]))
-    z, owner = gae.recall(40_000)
+    drawn, owner = gae.recall(40_000)
+    z = drawn.rsample()
     for j, (example, mean, log_var) in enumerate([(8, -3.0, -2.0), (6, 5.0, 0.5)]):
         mine = z[owner == example]
         assert len(mine) / 40_000 == pytest.approx(0.5, abs=0.02), j
         assert float(mine.mean()) == pytest.approx(mean, abs=0.03)
         assert float(mine.std()) == pytest.approx(math.exp(0.5 * log_var), rel=0.03)
-    cold, owner = gae.recall(100, temperature=0.0)
-    torch.testing.assert_close(cold[owner == 8], torch.full_like(cold[owner == 8], -3.0))
     assert gae.sample(3).shape == (3, N_X)
+    gae.sampling = replace(gae.sampling, temperature=0.0)
+    shown = gae.decode(q.mean)
+    assert all((row - shown).abs().sum(1).min() < 1e-5 for row in gae.sample(20))
 
 
 def test_evaluation_leaves_the_memory_alone_and_asks_it_for_components() -> None:
@@ -306,8 +335,9 @@ def test_evaluation_leaves_the_memory_alone_and_asks_it_for_components() -> None
     assert torch.equal(one["nll"], other["nll"])
 
 
-def test_log_prob_approaches_the_integral_from_below() -> None:
-    gae = small_gae(n_code=1, own_component="include").double()
+@pytest.mark.parametrize("method", ["proposal", "components"])
+def test_log_prob_approaches_the_integral_from_below(method: str) -> None:
+    gae = small_gae(n_code=1, own_component="include", method=method).double()
     for p in gae.decoder.parameters():
         nn.init.normal_(p, std=0.8)
     x = TWO.double()
@@ -324,20 +354,23 @@ def test_log_prob_approaches_the_integral_from_below() -> None:
     assert bounds[1] < bounds[10] < exact
 
 
-def test_one_player_moves_everything_but_the_memory_of_others() -> None:
-    gae = small_gae(memory=2)
+@pytest.mark.parametrize("method", ["proposal", "components"])
+def test_one_player_moves_everything_but_the_memory_of_others(method: str) -> None:
+    gae = small_gae(memory=2, method=method)
     engine = Engine(gae, RunConfig(steps=1, learning_rate=0.01))
     before = {name: t.clone() for name, t in gae.state_dict().items()}
     engine.step([batch_of(random_x(4))])
     changed = {name.split(".")[0] for name, t in gae.state_dict().items() if not torch.equal(t, before[name])}
-    assert changed == {"encoder", "posterior", "decoder", "owner", "codes"}
+    heads = {"proposal"} if method == "proposal" else set()
+    assert changed == {"encoder", "posterior", "decoder", "owner", "codes", "written"} | heads
     assert [player for player, _ in gae.updates(batch_of(random_x(4)))] == ["autoencoder"]
 
 
-def test_training_learns_the_clusters_of_the_data() -> None:
+@pytest.mark.parametrize("method", ["proposal", "components"])
+def test_training_learns_the_clusters_of_the_data(method: str) -> None:
     """Two noisy prototypes: samples fall near both, and left-out examples are explained by codes of their own kind."""
     torch.manual_seed(0)
-    gae = small_gae(memory=64, warmup_steps=50, memory_components=16)
+    gae = small_gae(memory=64, warmup_steps=50, memory_components=16, method=method)
     engine = Engine(gae, RunConfig(steps=250, learning_rate=0.02, schedule="cosine"))
     for _ in range(250):
         index = torch.randint(64, (24,))
@@ -353,3 +386,60 @@ def test_training_learns_the_clusters_of_the_data() -> None:
     assert float(nearest.min(1).values.mean()) < 0.8
     # A prototype has probability ½ · 0.97⁶.
     assert bound == pytest.approx(math.log(0.5 * 0.97**6), abs=0.25)
+
+
+# Proposals
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 10_000))
+def test_the_latent_density_leaves_out_the_example_s_own(n: int, others: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    mean, log_var = (2 * torch.randn(n + others, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    components = DiagonalGaussian(mean, log_var)
+    density = pairwise_log_density(z, components)
+    slowly = torch.stack(
+        [
+            torch.distributions.Normal(mean[j], (0.5 * log_var[j]).exp()).log_prob(z[i]).sum()
+            for i in range(n)
+            for j in range(n + others)
+        ]
+    ).view(n, -1)
+    torch.testing.assert_close(density, slowly)
+    own = torch.eye(n, n + others, dtype=torch.bool)
+    found = log_mixture(density, own)
+    for i in range(n):
+        rest = [float(slowly[i, j].exp()) for j in range(n + others) if j != i]
+        assert float(found[i].exp()) == pytest.approx(sum(rest) / len(rest), rel=1e-6)
+
+
+def test_proposals_bound_the_likelihood_under_the_other_codes() -> None:
+    """Over many draws of z, −nll is below log P(x_i) of the others' mixture, integrated on a grid; and with the posterior of z for
+    q, which one can say here because the decoder is constant in z, it is equal to it."""
+    gae = small_gae(n_code=1, method="proposal", lambda_mean=0.0, lambda_variance=0.0).double()
+    torch.manual_seed(4)
+    for p in gae.parameters():
+        nn.init.normal_(p, std=0.7)
+    x = TWO.double()
+    exact = exact_objective(gae, x).item()
+    with torch.no_grad():
+        found = []
+        for _ in range(800):
+            ((_, losses),) = gae.updates(Batch(x, torch.arange(2)))
+            found.append(float(losses["nll"]))
+        gap = exact + sum(found) / len(found)
+    assert gap > 0.01
+    gae = small_gae(n_code=1, method="proposal").double()
+    with torch.no_grad():
+        for name in ("posterior", "proposal"):  # all codes are N(0, 0.25), and so is q
+            head = getattr(gae, name)
+            nn.init.zeros_(head.weight)
+            head.bias.fill_(2 * math.log(0.5))
+        gae.posterior.bias[0] = 0.0
+        gae.posterior.bias[1] = math.log(0.25 - SIGMA_MIN**2)
+        for p in gae.decoder.parameters():
+            nn.init.zeros_(p)
+        ((_, losses),) = gae.updates(Batch(x, torch.arange(2)))
+    assert float(losses["nll"]) == pytest.approx(N_X * math.log(2))
+    assert float(losses["rate"]) == pytest.approx(0, abs=1e-9)

@@ -58,7 +58,7 @@ OVER: dict[str, dict[str, Any]] = {
     "gmmn-code": {"pretraining_steps": 1},
     "semisupervised_vae": {"pretraining_steps": 1},
     "semisupervised_vae-m1": {"pretraining_steps": 1},
-    "gae": {"warmup_steps": 1},
+    "gae": {"memory_components": 3},
     "gae-memory": {"draws": 2},
     "vae-importance": {"importance_samples": 6},  # as many as examples in one part
 }
