@@ -11,7 +11,7 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from musegen.cli import analysis, catalogue, data, generation, given, plugin, training  # noqa: F401  (they add their commands)
+from musegen.cli import analysis, catalogue, comparing, data, generation, given, plugin, sweeping, training  # noqa: F401  (they add their commands)
 from musegen.cli.app import app
 from musegen.cli.help import show_help
 from musegen.cli.plugins import add_plugin_commands
