@@ -23,6 +23,7 @@ NEVER = {
     "models": ("families", "evaluation", "testing", "cli"),
     "running": ("families", "evaluation", "testing", "cli"),
     "arrays": ("families", "engine", "models", "running", "testing", "cli"),
+    "sweeping": ("families", "testing", "cli"),
     "evaluation": ("families", "running", "testing", "cli"),
     "sound": ("contracts", "probability", "networks", "data", "engine", "models", "running", "plugins", "cli"),
 }

@@ -76,9 +76,9 @@ class Comparison:
     >>> runs = [musegen.train("ae", "image", out=f"runs/{i}", seed=i, **options) for i in range(2)]
     >>> found = musegen.compare(runs)
     >>> found.metrics, len(found.groups[0].runs)
-    (['valid/autoencoder/loss', 'valid/autoencoder/reconstruction'], 2)
+    (['valid/autoencoder/loss'], 2)
     >>> print(found.table("markdown").splitlines()[0])
-    | runs | valid/autoencoder/loss | valid/autoencoder/reconstruction |
+    | runs | valid/autoencoder/loss |
     """
 
     by: Sequence[str]
