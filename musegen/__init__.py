@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from musegen.models.loading import load
     from musegen.models.model import Model
     from musegen.plugins import use_plugin
+    from musegen.running.comparing import compare
     from musegen.running.training import resume, train
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Model",
     "MusegenError",
     "TrainingDiverged",
+    "compare",
     "domains",
     "evaluate",
     "families",
@@ -55,6 +57,7 @@ _HOME = {
     "resume": "musegen.running.training",
     "load": "musegen.models.loading",
     "evaluate": "musegen.evaluation.evaluate",
+    "compare": "musegen.running.comparing",
     "Model": "musegen.models.model",
     "use_plugin": "musegen.plugins",
 }

@@ -30,6 +30,8 @@ SOUNDFONT_CAP_BYTES = 2 << 30
 """Of a soundfont, which stays in memory; the largest that are in use have 1 GB."""
 MOST_AT_ONCE = 1_000_000
 """Samples, steps or bars that one command may be asked for."""
+MOST_RUNS = 10_000
+"""Of a sweep: a short file may stand for any number."""
 NETWORK_CALLS = 20_000
 """Of torch, while networks are made: a layer takes about six, and the deepest networks have a thousand."""
 

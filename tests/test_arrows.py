@@ -25,6 +25,7 @@ NEVER = {
     "running": ("families", "evaluation", "testing", "cli"),
     "arrays": ("families", "engine", "models", "running", "testing", "cli"),
     "studio": ("families", "engine", "running", "evaluation", "testing", "cli"),
+    "sweeping": ("families", "testing", "cli"),
     "evaluation": ("families", "running", "testing", "cli"),
     "sound": ("contracts", "probability", "networks", "data", "engine", "models", "running", "plugins", "cli"),
 }

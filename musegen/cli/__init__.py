@@ -15,11 +15,13 @@ from musegen.cli import (  # noqa: F401  (they add their commands)
     album,
     analysis,
     catalogue,
+    comparing,
     data,
     generation,
     given,
     plugin,
     studio,
+    sweeping,
     training,
 )
 from musegen.cli.app import app

@@ -18,7 +18,8 @@ from musegen.files import content_of, user_path
 from musegen.limits import SOURCE_CAP_BYTES
 from musegen.plugins import files
 from musegen.plugins.checks import check_api, offers_of, one_line, quiet, wrong_class
-from musegen.plugins.hooks import GROUP, HOOKS, Found, Measure, Offer, Refused
+from musegen.plugins.hooks import HOOKS, Found, Measure, Offer, Refused
+from musegen.plugins.points import CORE, OURS, entry_points_of_plugins, origin_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Registry", "registry", "use_plugin"]
 
-OURS = "musegen"
-"""The distribution whose names no stranger can take."""
-CORE = "core"
-"""Its plugin that ``MUSEGEN_PLUGINS`` cannot leave out."""
-BUILT_IN = {"array": "musegen.arrays"}
-"""Plugins in musegen itself, besides its core: they come with it, and need no entry point of their own."""
 ONLY = "MUSEGEN_PLUGINS"
 """Environment variable: names of the plugins to load, comma separated; all if it is not set."""
 FILES = "MUSEGEN_PLUGIN_FILES"
@@ -56,7 +51,7 @@ class Registry:
         self._plugins: dict[str, tuple[Any, Found]] = {}
         self.found: list[Found] = []
         # One distribution may be on the path twice; the first one wins, as with imports.
-        unique = {(*_from(p), p.name, p.value): p for p in reversed(list(points))}
+        unique = {(*origin_of(p), p.name, p.value): p for p in reversed(list(points))}
         # Ours first, so that no stranger takes a name of theirs; then in the order of names, the same on every machine.
         for _, point in sorted(unique.items(), key=lambda item: (item[0][0] != OURS, item[1].name, item[0])):
             self._load(point, only)
@@ -77,7 +72,7 @@ class Registry:
             )
 
     def _load(self, point: EntryPoint, only: Sequence[str] | None) -> None:
-        found = Found(point.name, *_from(point))
+        found = Found(point.name, *origin_of(point))
         ours = (found.distribution, found.name) == (OURS, CORE)
         if only is not None and point.name not in only and not ours:
             remedy = f"add {point.name} to {ONLY}, or unset it"
@@ -278,14 +273,6 @@ class Registry:
         return told + (f' {ONLY} leaves out the plugin "{name}".' if name in off else "")
 
 
-def _from(point: EntryPoint) -> tuple[str, str]:
-    """Name and version of an entry point's distribution, as far as its metadata say."""
-    try:
-        return (str(point.dist.name), str(point.dist.version)) if point.dist else ("?", "?")
-    except Exception:  # metadata that are damaged fail in many ways
-        return "?", "?"
-
-
 def _one_of(second: Found, first: Found) -> str:
     """What to do about two plugins that want one name."""
     removable = [f.distribution for f in (second, first) if f.distribution not in ("", OURS)]
@@ -294,50 +281,13 @@ def _one_of(second: Found, first: Found) -> str:
     return "keep one of the two: " + " or ".join(f"pip uninstall {name}" for name in dict.fromkeys(removable))
 
 
-def _entry_points() -> list[EntryPoint]:
-    """Those in our group; a distribution whose metadata are damaged costs only itself."""
-    from importlib.metadata import (  # slow to import, and some processes need none
-        EntryPoint,
-        distributions,
-        entry_points,
-    )
-
-    try:
-        return _with_built_in(list(entry_points(group=GROUP)))
-    except Exception:
-        points: list[EntryPoint] = []
-        for distribution in distributions():
-            try:
-                points += distribution.entry_points.select(group=GROUP)
-            except Exception as error:
-                text = distribution.read_text("entry_points.txt") or ""
-                if f"[{GROUP}]" in text:
-                    point = EntryPoint(distribution.name, f"{one_line(error)} in entry_points.txt", GROUP)
-                    vars(point).update(dist=distribution)
-                    points.append(point)
-        return _with_built_in(points)
-
-
-def _with_built_in(points: list[EntryPoint]) -> list[EntryPoint]:
-    """Entry points, and those of the plugins that are part of musegen, wherever its core is one of them."""
-    from importlib.metadata import EntryPoint
-
-    core = next((point for point in points if point.name == CORE and _from(point)[0] == OURS), None)
-    if core is None:
-        return points
-    ours = [EntryPoint(name, module, GROUP) for name, module in BUILT_IN.items()]
-    for point in ours:
-        vars(point).update(dist=core.dist)
-    return [*points, *ours]
-
-
 @cache
 def registry() -> Registry:
     """The registry of this process: everything installed, unless the environment says otherwise."""
     only = os.environ.get(ONLY)
     paths = [user_path(path) for path in os.environ.get(FILES, "").split(os.pathsep) if path]
     names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
-    return Registry(_entry_points(), names, paths)
+    return Registry(entry_points_of_plugins(), names, paths)
 
 
 def use_plugin(plugin: str | Path | Any) -> None:

@@ -99,8 +99,8 @@ CORE_COMMANDS = frozenset(
     {
         *("generate", "continue", "accompany", "infill", "regenerate", "reconstruct", "interpolate", "arithmetic"),
         *("album", "studio"),
-        *("train", "resume", "export"),
-        *("models", "traverse", "latent", "score", "classify", "evaluate"),
+        *("train", "resume", "export", "sweep"),
+        *("models", "traverse", "latent", "score", "classify", "evaluate", "compare"),
         *("data", "data info"),
         *("families", "domains", "explain", "plugins", "plugin", "plugin new", "plugin check"),
     }

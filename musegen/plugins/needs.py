@@ -18,8 +18,9 @@ from musegen.errors import BadInput, MusegenWarning
 from musegen.files import content_of
 from musegen.limits import SOURCE_CAP_BYTES
 from musegen.plugins import files
-from musegen.plugins.discovery import ONLY, OURS, registry
+from musegen.plugins.discovery import ONLY, registry
 from musegen.plugins.hooks import Refused
+from musegen.plugins.points import OURS
 
 __all__ = ["needs", "provide", "readable", "warn_once"]
 

@@ -158,12 +158,8 @@ class Session:
             record.advance()
             now = time.monotonic()
             pace = round(1e6 * (now - begun) / (self._checks - checks))  # µs from one check to the next
-            number, stop, keep, pace = processes.agree(
-                self.signals.number,
-                now > stop_at or self._wants_end,
-                now - self._kept_at > self._keep_every,
-                pace,
-            )
+            ends, old = now > stop_at or self._wants_end, now - self._kept_at > self._keep_every
+            number, stop, keep, pace = processes.agree(self.signals.number, ends, old, pace)
             if processes.count > 1 and pace:
                 self._ask_every = max(1, round(1e6 * ASK_EVERY_S / pace))
             self.trained = engine.step_count >= config.steps or bool(stop)

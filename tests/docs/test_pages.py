@@ -49,7 +49,7 @@ NOT_RUN = {
     "make demo": "takes four minutes; tests/pianoroll/test_demo.py runs it with fewer steps",
     "make test": "runs this test",
 }
-PAGES = ["README.md", "docs/guide.md", "docs/plugins.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/plugins.md", "docs/researchers.md"]
 KEPT = sorted(
     ["docs/measures.md", "docs/distributed.md", "docs/results.md", *(f"data/models/{n}.md" for n in models())]
 )
@@ -98,6 +98,13 @@ def in_python(code: str) -> str:
     return re.sub(r"\bsteps=\d+", "steps=2, validate_examples=4, samples=1", code)
 
 
+def in_yaml(text: str) -> str:
+    """A file of options, or of a sweep, with few steps, seeds and samples."""
+    for name, n in {"steps": 2, "seeds": 1, "n": 4, "k": 1}.items():
+        text = re.sub(rf"\b{name}: \d+", f"{name}: {n}", text)
+    return text
+
+
 class Reader:
     """Somebody who types in what a page shows, in a folder with a few files of his own.
 
@@ -117,7 +124,7 @@ class Reader:
             case "yaml" | "python" if named := re.match(r"# ([\w/.]+)\n", part.text):
                 path = self.folder / named[1]
                 path.parent.mkdir(exist_ok=True)
-                path.write_text(part.text)
+                path.write_text(in_yaml(part.text) if part.kind == "yaml" else part.text)
             case "python":
                 exec(compile(in_python(part.text), f"line {part.line}", "exec"), self.names)
             case "command" if part.text.startswith("pip install -e "):

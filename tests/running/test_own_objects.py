@@ -273,6 +273,14 @@ def test_an_encoder_and_a_discriminator_need_not_say_how_wide_they_are(tmp_path:
 
 
 def test_what_is_given_reaches_a_decoder_of_ones_own(tmp_path: Path) -> None:
+    class Knowing(ToyDomain):
+        """Has a decoder of its own for what is given, as pianorolls have."""
+
+        name = "knowing"
+
+        def given_decoder(self, wanted: Decoder) -> nn.Module:
+            raise AssertionError("not of the networks that were handed over")
+
     class OfToys(nn.Module):
         def __init__(self, wanted: Decoder, spec: Spec) -> None:
             super().__init__()
@@ -282,7 +290,7 @@ def test_what_is_given_reaches_a_decoder_of_ones_own(tmp_path: Path) -> None:
             return self.layer(z).reshape(-1, *self.shape)
 
     options = RUN | {"condition": "given", "given": True, "latent_dim": 3}
-    run = musegen.train("conditional_gan", "toy", decoder=OfToys, out=tmp_path / "run", **options)
+    run = musegen.train("conditional_gan", Knowing, decoder=OfToys, out=tmp_path / "run", **options)
     x = torch.ones(1, 4, 4)
     sample = musegen.load(run).sample(3, given=x)
     assert torch.equal(sample[:, :, :2], x[None, :, :2].expand(3, 1, 2, 4))
