@@ -20,6 +20,8 @@ from musegen_pianoroll.reading.build import build_store
 from musegen_pianoroll.reading.options import Reading
 from musegen_pianoroll.reading.piece import read_piece
 from musegen_pianoroll.reading.quantise import _separate, from_keys, pack_notes, to_keys
+from musegen_pianoroll.reading.roles import choose
+from musegen_pianoroll.reading.score import Score, ScoreTrack
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.merge import merge_stores
 from musegen_pianoroll.store.planes import mapped_planes
@@ -196,6 +198,14 @@ def test_the_command_builds_with_velocities_and_info_says_so(run: Run, folder: P
     command = ("train", "rnn_nade", "pianoroll", tmp_path / "plain", "--out", tmp_path / "run", "--steps", 1)
     refused = run(*command, "--set", "velocities=True", "--set", "given=any")
     bad(refused, "has no velocities", "data build --velocities")
+
+
+def test_a_line_out_of_a_part_keeps_its_velocities() -> None:
+    chords = np.array([[480 * i, 480 * i + 480, pitch] for i in range(4) for pitch in (48, 60 + i)])
+    part = ScoreTrack("Tune", 0, False, chords, 1, velocity=np.arange(10, 18))
+    choice = choose(Score(480, [], [], [part]), "voices", ["Soprano"], track=1)
+    ((_, table),) = choice.notes
+    assert table[:, 2:].tolist() == [[60, 11], [61, 13], [62, 15], [63, 17]]
 
 
 def test_levels_have_the_mean_velocity_of_their_notes() -> None:
