@@ -1,4 +1,4 @@
-"""Which parts of a sample are given: drawn in training, and, for drawing anew, one region after the other."""
+"""Which parts of a sample are given: always the same, or drawn in training, or, for drawing anew, all but one region."""
 
 from __future__ import annotations
 
@@ -7,12 +7,39 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Masks"]
+from musegen.contracts.domain import Spec
+from musegen.errors import BadInput
+
+__all__ = ["Masks", "either", "given_channels"]
 
 NOTHING, PARTS, REGION = 0.4, 0.2, 0.25
 """How often nothing is given, some parts as a whole, and all but a region; otherwise any bars of any parts."""
 WHOLE = 0.5
 """How often a region is of all parts: what is missing then has a past and a future, and nothing beside it."""
+
+
+def either(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """What one of two masks says is given; None says that nothing is."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a | b
+
+
+def given_channels(spec: Spec) -> list[int]:
+    """The channels of a sample that ``Spec.given`` names.
+
+    Raises:
+        BadInput: it names something else, or leaves nothing to model.
+    """
+    if any(axis != 0 for axis, _, _ in spec.given):
+        raise BadInput(
+            "rnn_nade accompanies whole tracks, and given names another part of a sample: name tracks only, leave given "
+            "out to go on from a past (musegen continue), or train conditional_gan with condition=given."
+        )
+    channels = sorted({channel for _, first, last in spec.given for channel in range(first, last)})
+    if len(channels) == spec.shape[0]:
+        raise BadInput("given names every track, so nothing is left to model: leave one out.")
+    return channels
 
 
 class Masks:

@@ -74,7 +74,7 @@ from musegen.contracts.graph import Edge, Graph, Node
 from musegen.contracts.missing import MARK, missing_rows
 from musegen.errors import BadInput
 from musegen.families.labels import class_vector, summed_out
-from musegen.families.masks import Masks
+from musegen.families.masks import Masks, either, given_channels
 from musegen.families.strengths import Strengths
 from musegen.families.wishes import Wishes
 from musegen.networks.nade import Given, Recurrent, RecurrentNADE
@@ -125,30 +125,6 @@ class RNNNADESampling(Sampling):
     refine: int = option(
         0, "times that everything drawn is drawn anew, region by region, given the rest; for models of given=any", ge=0
     )
-
-
-def either(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """What one of two masks says is given; None says that nothing is."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a | b
-
-
-def given_channels(spec: Spec) -> list[int]:
-    """The channels of a sample that ``Spec.given`` names.
-
-    Raises:
-        BadInput: it names something else, or leaves nothing to model.
-    """
-    if any(axis != 0 for axis, _, _ in spec.given):
-        raise BadInput(
-            "rnn_nade accompanies whole tracks, and given names another part of a sample: name tracks only, leave given "
-            "out to go on from a past (musegen continue), or train conditional_gan with condition=given."
-        )
-    channels = sorted({channel for _, first, last in spec.given for channel in range(first, last)})
-    if len(channels) == spec.shape[0]:
-        raise BadInput("given names every track, so nothing is left to model: leave one out.")
-    return channels
 
 
 class RNNNADE(Family):

@@ -132,7 +132,7 @@ class Choice:
     """Which tracks of a file play which roles.
 
     Attributes:
-        notes: roles and their notes, int64 ``(n, 3)``, or ``(n, 4)`` with their velocities where these are known.
+        notes: roles and their notes, ``ScoreTrack.table``.
         programs: per role, the programs seen.
         chosen: the tracks of each role that counts: those that a model is given, or all.
         left_out: tracks with notes that play none of these.
@@ -154,7 +154,7 @@ def assign(
     """Sort a score's notes into roles; several tracks may have one. See ``choose``, also for the arguments.
 
     Returns:
-        Roles and their notes, int64 ``(n, 3)``, or ``(n, 4)`` with their velocities, and per role the programs seen.
+        Roles and their notes, ``ScoreTrack.table``, and per role the programs seen.
     """
     if track is None and not given:
         return _sorted_in(_roles(score, tracks, needs_melody=False), len(track_specs(tracks)))
@@ -298,11 +298,10 @@ def _one_line(roles: Roles, role: int, ticks_per_beat: int) -> tuple[Roles, int]
     new = []
     for part in mine:
         rows = [i for i, (start, _, p) in enumerate(part.notes.tolist()) if (start, p) in ends]
-        kept = part.notes[rows]
-        kept[:, 1] = [ends[start, p] for start, _, p in kept.tolist()]
-        new.append((role, replace(part, notes=kept, velocity=None if part.velocity is None else part.velocity[rows])))
-    n_different = len(np.unique(notes[:, [0, 2]], axis=0))
-    return [(r, part) for r, part in roles if r != role] + new, n_different - len(ends)
+        kept = replace(part, notes=part.notes[rows], velocity=None if part.velocity is None else part.velocity[rows])
+        kept.notes[:, 1] = [ends[start, p] for start, _, p in kept.notes.tolist()]
+        new.append((role, kept))
+    return [(r, p) for r, p in roles if r != role] + new, len(np.unique(notes[:, [0, 2]], axis=0)) - len(ends)
 
 
 def _instrument(part: ScoreTrack) -> str:

@@ -19,8 +19,12 @@ triton = pytest.importorskip("triton", reason="Triton is not installed, so its k
 import triton.language as tl  # noqa: E402
 
 from musegen.errors import MusegenWarning  # noqa: E402
+from musegen_pianoroll.config import PianorollConfig  # noqa: E402
+from musegen_pianoroll.opening import fixed_entries  # noqa: E402
 from musegen_pianoroll.store import windows as packed  # noqa: E402
+from musegen_pianoroll.store.format import StoreTrack  # noqa: E402
 from musegen_pianoroll.store.kernels import first_cell, gather_windows_fused  # noqa: E402
+from musegen_pianoroll.store.planes import in_channels  # noqa: E402
 from musegen_pianoroll.store.windows import gather_windows, gather_windows_torch  # noqa: E402
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -32,7 +36,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
 @given(data=st.data())
 def test_kernel_equals_the_torch_path_bit_for_bit(data: st.DataObject) -> None:
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10_000)))
-    n_tracks, n_planes = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([1, 2]))
+    n_tracks, n_planes = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([1, 2, 5]))
     n_steps, n_windows = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 3))
     low = data.draw(st.integers(0, 127))
     high = data.draw(st.integers(low + 1, 128))
@@ -72,6 +76,22 @@ def test_every_transposition(pitch_range: tuple[int, int], dtype: torch.dtype) -
         dtype,
     )
     assert torch.equal(gather_windows_fused(*arguments, block=64), gather_windows_torch(*arguments))
+
+
+def test_levels_are_unpacked_as_channels_of_their_own() -> None:
+    """A plan, notes and levels, each plane an entry: what moves in pitch is what moves of whole tracks."""
+    generator = torch.Generator().manual_seed(0)
+    planes = torch.randint(0, 256, (60, 2, 5, 16), generator=generator, dtype=torch.uint8).to(DEVICE)
+    plan = torch.randint(0, 256, (60, 1, 2, 16), generator=generator, dtype=torch.uint8).to(DEVICE)
+    config = PianorollConfig(velocities=True, plan="chords")
+    fixed = fixed_entries(config, [StoreTrack("Drums", is_drum=True), StoreTrack("Piano")]).to(DEVICE)
+    starts, transpose = (torch.tensor(numbers, device=DEVICE) for numbers in ([0, 17, 44], [3, 0, -5]))
+    arguments = (starts, 16, (24, 108), transpose)
+    found = gather_windows_fused(in_channels(planes, plan), *arguments, fixed)
+    assert torch.equal(found, gather_windows_torch(in_channels(planes, plan), *arguments, fixed))
+    drums, piano = gather_windows_torch(planes, *arguments, fixed[[2, 4]]).split(5, 1)
+    moved = gather_windows_torch(plan, *arguments, fixed[:1])
+    assert torch.equal(found, torch.cat([moved, drums[:, :2], piano[:, :2], drums[:, 2:], piano[:, 2:]], 1))
 
 
 def test_reads_beyond_two_gigabytes(tmp_path: Path) -> None:
