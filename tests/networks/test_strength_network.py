@@ -39,6 +39,7 @@ def every(given: dict[int, int]) -> Tensor:
 KNOWN = [
     ({}, []),
     ({0: 2, 1: 0}, [(0, 0), (0, 2)]),  # one part, whose cells are in rows 0 and 2
+    ({0: 2, 2: 1, 3: 0}, [(0, 0), (1, 0)]),  # all of the first row, with which nothing is left to draw
     ({4: 1}, [(1, 2)]),  # the last row of the other one, later than what is drawn
 ]
 
@@ -80,6 +81,32 @@ def test_draws_have_the_law_that_the_likelihood_says(
     numbers, counts = (drawn * code).sum((1, 2, 3)).unique(return_counts=True)
     seen = dict(zip(numbers.tolist(), (counts / n).tolist(), strict=True))
     assert sum(abs(of_law[number] - seen.get(number, 0)) for number in of_law) / 2 < 0.07  # total variation
+
+
+def test_what_is_given_before_and_after_decides_the_likeliest_draw(network: StrengthNetwork) -> None:
+    """One cell alone is free, in row 3 of 6: the draw at temperature 0 is the strength that the likelihood finds likeliest."""
+    generator = torch.Generator().manual_seed(0)
+    n = 200
+    x = (torch.rand(n, 3, 6, 2, generator=generator) < 0.6).float()
+    x[:, 1:, 3] = 0
+    x[:, 2, 3, 1] = 1
+    strengths = torch.randint(K, (n, 2, 6, 2), generator=generator)
+    known = torch.ones(n, 2, 6, dtype=torch.bool)
+    known[:, 1, 3] = False
+
+    def of_every() -> Tensor:
+        found = []
+        for s in range(K):
+            strengths[:, 1, 3, 1] = s
+            with torch.no_grad():
+                found.append(network(x, strengths, known))
+        return torch.stack(found)  # (K, n)
+
+    with torch.no_grad():
+        network.head.bias -= of_every().mean(1)  # so that what is given decides, and not what is likely anyhow
+    likeliest = of_every().argmax(0)
+    assert len(likeliest.unique()) == K
+    assert torch.equal(network.draw(x, strengths, known, temperature=0)[:, 1, 3, 1], likeliest)
 
 
 def test_more_draws_begin_with_the_same_ones_and_cold_ones_are_all_alike(network: StrengthNetwork) -> None:

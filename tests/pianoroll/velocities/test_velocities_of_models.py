@@ -214,6 +214,7 @@ def test_new_notes_beside_a_given_piece_are_as_loud_as_the_model_says(trained: P
     assert {key: v for key, v in new.items() if key[2] < 128} == old
     assert {v for key, v in new.items() if key[2] >= 128} == {50, 100}
     x, mask, writer = model.read_region(given, ["Piano"], (3, 4))
+    assert torch.equal(x[mask], whole[mask])
     drawn = model.fill(x, mask, seed=2)
     assert torch.equal(drawn[0][mask], x[mask])
     (piece,) = writer.pieces(drawn)
