@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import musegen
+from musegen.contracts.missing import missing_rows
 from musegen.errors import BadInput
 from musegen.evaluation.distributions import compare
 from musegen.testing import checks
@@ -107,6 +108,25 @@ def test_from_a_file_to_cells_to_a_file(
     (again,) = ours.read(folder / "b.mid")
     assert torch.equal(again, x)
     assert torch.equal(ours.discretise(x[None])[0], x)
+
+
+def test_bars_that_lack_rows_keep_velocities_and_have_none_there(tmp_path: Path) -> None:
+    roll, velocities = np.zeros((2, 2, 24, 128), bool), np.zeros((2, 24, 128), np.uint8)
+    for step, velocity in ((0, 30), (11, 66), (12, 85), (23, 120)):
+        roll[1, :, step, 60] = True
+        velocities[1, step, 60] = velocity
+    tracks = [StoreTrack("Drums", 0, True), StoreTrack("Piano")]
+    path = Pianoroll(roll, tracks, 4, metre=(3, 4), velocities=velocities).save(tmp_path / "waltz.mid")
+    ours = domain(metre="4/4,3/4")
+    (x,) = ours.read(path)
+    gone = missing_rows(x)
+    assert gone.nonzero()[:, 0].tolist() == [*range(12, 16), *range(28, 32)]
+    (found,) = ours.pieces(x[None])
+    assert found.metre == (3, 4)
+    assert found.velocities is not None
+    assert found.velocities[1, [0, 11, 12, 23], 60].tolist() == LOUD[1]
+    assert torch.equal(ours.discretise(x[None])[0], x)
+    assert ours.measures(x[None])["level/Piano"].counts.tolist() == [1, 1, 1, 1]
 
 
 def test_louder_notes_are_louder_and_joined_pieces_keep_their_velocities() -> None:
