@@ -54,7 +54,8 @@ def sweep(
         for planned in left:
             print(shlex.join(["musegen", *words, "--only", planned.name]))
         return
-    failed = run_all(left, [*words, "--quiet", "--only"], jobs)
+    at_all = run_all(left, [*words, "--quiet", "--only"], jobs)
+    failed = [name for name in plans if name in at_all]  # in the order of the sweep, whichever ended first
     finished = [planned.path for planned in plans.values() if planned.name not in failed]
     if finished:
         print_table(compare(finished).shown(), False)

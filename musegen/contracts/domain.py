@@ -102,6 +102,7 @@ class Spec:
     def part_of(self) -> list[int]:
         """Which part each channel is of.
 
+        >>> from musegen.contracts.domain import Spec
         >>> from musegen.probability.likelihood import Bernoulli
         >>> axes = ("channel", "row", "column")
         >>> Spec((7, 4, 3), axes, Bernoulli(), parts=(1, 2, 2), plan=1, strengths=1).part_of
