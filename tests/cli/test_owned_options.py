@@ -87,7 +87,7 @@ def test_help_shows_exactly_the_options_of_the_model(run: Callable[..., Result])
     for text in (band, notes):
         assert "--temperature" in text
         assert "--seed" in text
-    assert "0.97" in band  # the model's own value
+    assert "'Strings': 'high'" in band  # the model's own value
     assert "--tempo" not in run("evaluate", "band", "--help").out
     bad(run("generate", "bnad", "--help"), 'Did you mean "band"')
 
