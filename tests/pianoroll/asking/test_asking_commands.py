@@ -19,18 +19,28 @@ Run = Callable[..., Result]
 BARS = 8  # beats of two bars
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of voices in eighths, of which any part may be given, with chords before notes."""
-    folder = tmp_path_factory.mktemp("any")
-    options = {"tracks": "voices", "steps_per_beat": 2, "bars": 2, "given": ["any"], "plan": "chords", "transpose": 0}
+def trained(folder: Path, name: str, **choices: object) -> Path:
+    """A model of voices in eighths, with chords before notes, trained for a few steps."""
+    options = {"tracks": "voices", "steps_per_beat": 2, "bars": 2, "plan": "chords", "transpose": 0}
     sizes = {"units": 16, "hidden": 8, "features": 10, "depth": 0, "lags": [1]}
     run = musegen.train(
-        "rnn_nade", "pianoroll", data=bundled("chorales"), out=folder / "run", steps=30, batch_size=8, sample_every=0, samples=1,
-        validate_every=0, quiet=True, device="cpu", **options, **sizes,
+        "rnn_nade", "pianoroll", data=bundled("chorales"), out=folder / "run", batch_size=8, sample_every=0, samples=1,
+        validate_every=0, quiet=True, device="cpu", **options, **sizes, **choices,
     )  # fmt: skip
-    musegen.load(run.path, checkpoint="last").save(folder / "any.safetensors")
-    return folder / "any.safetensors"
+    musegen.load(run.path, checkpoint="last").save(folder / name)
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Any part of it may be given."""
+    return trained(tmp_path_factory.mktemp("any"), "any.safetensors", steps=30, given=["any"])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It takes nothing: it writes all of a piece."""
+    return trained(tmp_path_factory.mktemp("alone"), "alone.safetensors", steps=1)
 
 
 @pytest.fixture
@@ -150,13 +160,12 @@ def test_the_likeliest_are_those_with_the_fewest_nats_per_note(model: Path) -> N
     assert torch.equal(loaded.likeliest(silence, 1), x[:1])
 
 
-def test_what_cannot_be_done_is_refused(run: Run, model: Path, piece: Path) -> None:
+def test_what_cannot_be_done_is_refused(run: Run, model: Path, alone: Path, piece: Path) -> None:
     for bars in ("x", "3-x", "-3", "3-4-5", "", "9" * 50):
         bad(run("infill", model, piece, f"--bars={bars}", "--out", "a"), *([f"--bars {bars}"] if len(bars) < 9 else []))
     bad(run("generate", "notes", "--best", 1, "--out", "a"), "was not trained to be given any part")
-    bad(
-        run("generate", "band", "-n", 1, "--refine", 1, "--out", "a"), "refine needs a model that may be given any part"
-    )
+    bad(run("generate", alone, "-n", 1, "--refine", 1, "--out", "a"), "refine needs a model that may be given any part")
+    bad(run("infill", alone, piece, "--out", "a"), "was not trained to be given any part")
     bad(run("infill", model, piece, "--bars", "90-95", "--out", "a"), "has bars 1 to")
     bad(run("infill", model, piece, "--tracks", "Flute", "--out", "a"), 'no track "Flute"')
     bad(run("infill", model, piece, "-n", 2, "--best", 3, "--out", "a"), "--best 3 is invalid: only 2 are drawn")
