@@ -67,8 +67,14 @@ def paths() -> str:
     return os.pathsep.join(path for path in sys.path if os.path.isabs(path))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("called", ["python -m", "script"])
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        *(("python -m", name) for name in COMMANDS),
+        ("script", "continue"),
+        *(pytest.param("script", name, marks=pytest.mark.slow) for name in COMMANDS if name != "continue"),
+    ],
+)
 def test_nothing_beside_a_strangers_files_runs(called: str, name: str, hostile: Path, tmp_path: Path) -> None:
     if called == "script":  # Python itself imports this one for -m, before it knows of what module
         (hostile / "types.py").write_text(f"open({str(hostile / 'ran')!r}, 'a').write('types ')\n")

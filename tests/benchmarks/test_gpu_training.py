@@ -43,6 +43,7 @@ def as_before() -> Any:
     torch.set_float32_matmul_precision(precision)
 
 
+@pytest.mark.slow
 def test_every_setting_is_measured_and_one_is_named() -> None:
     losses: dict[str, float] = {}
     rows = [s.named | gpu_training.musegan(Machine(), s, windows, losses) for s in SETTINGS]  # type: ignore[arg-type]

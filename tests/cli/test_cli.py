@@ -415,6 +415,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, popen: Popen, numb
     musegen.resume(folder, steps=manifest["step"] + 5, quiet=True)
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path: Path, popen: Popen) -> None:
     """kill -9 at random moments, saving included; then the run goes on as if nothing had happened."""
     kill_and_resume(tmp_path, popen, 3)

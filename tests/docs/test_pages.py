@@ -49,7 +49,8 @@ NOT_RUN = {
     "make demo": "takes four minutes; tests/pianoroll/test_demo.py runs it with fewer steps",
     "make test": "runs this test",
 }
-PAGES = ["README.md", "docs/guide.md", "docs/plugins.md", "docs/researchers.md"]
+QUICK, LONG = ["README.md", "docs/plugins.md"], ["docs/guide.md", "docs/researchers.md"]
+PAGES = [*QUICK, *LONG]
 KEPT = sorted(
     ["docs/measures.md", "docs/distributed.md", "docs/results.md", *(f"data/models/{n}.md" for n in models())]
 )
@@ -203,7 +204,7 @@ def cut(source: Path, target: Path, bars: int, tracks: int | None = None) -> Non
 
 
 @pytest.mark.timeout(900)  # up to a minute of processor time
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*QUICK, *(pytest.param(page, marks=pytest.mark.slow) for page in LONG)])
 def test_a_page_works_as_it_is_printed(page: str, reader: Reader) -> None:
     for part in shown(page):
         if part.kind != "mention" and part.text not in NOT_RUN:
@@ -227,7 +228,7 @@ def test_commands_that_running_text_mentions_exist(page: str) -> None:
             assert known, f"{page}, line {part.line}: there is no {part.text}"
 
 
-@pytest.mark.parametrize("page", KEPT)
+@pytest.mark.parametrize("page", [*KEPT, "docs/researchers.md"])
 def test_commands_that_made_what_is_kept_are_still_understood(page: str) -> None:
     for part in shown(page):
         _, ours, arguments = part.text.partition("musegen ")

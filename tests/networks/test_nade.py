@@ -243,7 +243,7 @@ def test_looking_weights_up_is_the_masked_convolution(
 
 
 @given(st.integers(1, 40), st.integers(0, 40), st.integers(0, 9), st.sampled_from([0, 2]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_harmony_is_the_weighted_mean_of_what_has_sounded(n_steps: int, cut: int, seed: int, n_plan: int) -> None:
     """As its formula says, step by step and class by class, also where the steps come in two blocks. Of a plan it also knows the
     step before, and, but for features of the plan's own channels, the present one."""

@@ -117,8 +117,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(("number", "code", "kept"), [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)])
 def test_a_step_of_hundreds_of_updates_is_cut_short_and_done_again(
     tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch, number: int, code: int, kept: bool
 ) -> None:

@@ -28,9 +28,9 @@ def killed(folder: Path, scenario: str, first: int, every: int) -> int:
     return int(found["kills"])
 
 
-@pytest.mark.parametrize(("scenario", "first", "every"), [("train", 3, 24), ("more", 4, 15), ("overwrite", 5, 30)])
+@pytest.mark.parametrize(("scenario", "first", "every"), [("train", 3, 60), ("more", 4, 35), ("overwrite", 5, 70)])
 def test_some_kills(tmp_path: Path, scenario: str, first: int, every: int) -> None:
-    assert killed(tmp_path, scenario, first, every) >= 7
+    assert killed(tmp_path, scenario, first, every) >= 3
 
 
 @pytest.mark.slow

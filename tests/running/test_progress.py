@@ -39,7 +39,7 @@ TRAIN = ["train", "vae", "toy", "--out", "run", "--steps", "40", "--log-every", 
 TRAIN += ["--device", "cpu", "--validate-every", "20", "--set", "latent_dim=2"]
 
 
-@pytest.mark.parametrize("columns", [80, 46])
+@pytest.mark.parametrize("columns", [pytest.param(80, marks=pytest.mark.slow), 46])
 def test_a_bar_and_below_it_metrics(tmp_path: Path, columns: int) -> None:
     """Two lines that stay in place, each shorter than the terminal, and no number is cut."""
     seen = in_terminal(TRAIN, columns, tmp_path)
@@ -64,7 +64,7 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "environment"),
     [
-        (TRAIN, {"NO_COLOR": "1"}),
+        pytest.param(TRAIN, {"NO_COLOR": "1"}, marks=pytest.mark.slow),
         (["train", "--help"], {"NO_COLOR": "1"}),
         (["domains"], {"NO_COLOR": "1"}),
         (TRAIN, {"TERM": "dumb"}),

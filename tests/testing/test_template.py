@@ -94,6 +94,7 @@ json.dump(found, sys.stdout)
 """Commands, and exit code and output of each: in one process, because what takes long is importing torch."""
 
 
+@pytest.mark.slow
 def test_a_new_plugin_is_installed_checked_trained_and_uninstalled(environment: Environment, tmp_path: Path) -> None:
     before = environment.musegen("plugins", "--json")
     environment.musegen("plugin", "new", "contours", "--out", tmp_path / "mine")

@@ -73,7 +73,7 @@ def changes_of(metres: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
     return found
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(piece=pieces())
 def test_pieces_that_change_their_metre_come_back(
     piece: tuple[list[tuple[int, int]], np.ndarray], tmp_path_factory: pytest.TempPathFactory

@@ -80,7 +80,7 @@ def written(midi: Path) -> dict[tuple[bool, int, int], int]:
     }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(piece=rolls(), plan=st.booleans())
 def test_from_a_file_to_cells_to_a_file(
     piece: tuple[np.ndarray, np.ndarray], plan: bool, tmp_path_factory: pytest.TempPathFactory

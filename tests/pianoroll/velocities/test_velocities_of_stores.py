@@ -60,7 +60,7 @@ def levels_of(planes: np.ndarray) -> np.ndarray:
     return above.sum(2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(notes=NOTES)
 def test_every_note_has_its_level_and_notes_are_as_without(
     notes: list[tuple[int, int, int, int, int]], tmp_path_factory: pytest.TempPathFactory

@@ -128,7 +128,7 @@ def test_what_is_held_across_the_borders_stays_what_it_was(tmp_path: Path) -> No
     names=st.sampled_from([["Lead"], ["Bass"], None]),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_outside_the_region_nothing_changes(
     first: int, n: int, names: list[str] | None, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
