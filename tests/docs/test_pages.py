@@ -49,7 +49,7 @@ NOT_RUN = {
     "make demo": "takes four minutes; tests/pianoroll/test_demo.py runs it with fewer steps",
     "make test": "runs this test",
 }
-PAGES = ["README.md", "docs/guide.md", "docs/plugins.md", "docs/researchers.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/plugins.md", "docs/researchers.md", "docs/export.md"]
 KEPT = sorted(
     ["docs/measures.md", "docs/distributed.md", "docs/results.md", *(f"data/models/{n}.md" for n in models())]
 )
