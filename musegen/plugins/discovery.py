@@ -191,8 +191,13 @@ class Registry:
 
     def measures(self, domain: str) -> dict[str, Measure]:
         """Measures of plugins for the samples of a domain."""
+        return {name: m for name, m in self.all_measures.items() if not m.domains or domain in m.domains}
+
+    @property
+    def all_measures(self) -> dict[str, Measure]:
+        """Measures of plugins for any domain, by name."""
         offers = {name: offer for name, (offer, _) in sorted(self._offers["measure"].items())}
-        return {n: m for n, m in offers.items() if isinstance(m, Measure) and (not m.domains or domain in m.domains)}
+        return {name: offer for name, offer in offers.items() if isinstance(offer, Measure)}
 
     @property
     def commands(self) -> dict[str, Offer]:

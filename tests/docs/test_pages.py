@@ -57,7 +57,11 @@ KEPT = sorted(
 TEXTS = sorted(
     str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/*/*.md") for path in ROOT.glob(pattern)
 )
-MENTIONED = [*PAGES, *(f"docs/{name}.md" for name in ("contracts", "measures", "tutorial")), "CONTRIBUTING.md"]
+MENTIONED = [
+    *PAGES,
+    *(f"docs/{name}.md" for name in ("contracts", "measures", "tutorial", "tutorial_family")),
+    "CONTRIBUTING.md",
+]
 
 FEW = {"--steps": "2", "--batch-size": "4", "--validate-examples": "4", "--samples": "1"}
 """Of every training."""
