@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from musegen.contracts.domain import Domain
     from musegen.contracts.family import Family
+    from musegen.contracts.tracker import Tracker
 
 __all__ = ["Registry", "registry", "use_plugin"]
 
@@ -165,6 +166,7 @@ class Registry:
             domains=names["domain"],
             measures=names["measure"],
             commands=names["command"],
+            trackers=names["tracker"],
         )
         new: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what, _ in HOOKS.values()}
         for what, offer in offered:
@@ -240,6 +242,14 @@ class Registry:
             BadInput: no such command, or its plugin is broken.
         """
         return self._get("command", name)
+
+    def tracker(self, name: str) -> type[Tracker]:
+        """The tracker's class.
+
+        Raises:
+            BadInput: no such tracker, or its plugin is broken.
+        """
+        return self._get("tracker", name)
 
     def working_families(self) -> dict[str, type[Family]]:
         """The classes of all families that can be loaded."""
