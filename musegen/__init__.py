@@ -31,6 +31,7 @@ from musegen.reporting import doing  # noqa: E402
 
 if TYPE_CHECKING:
     from musegen.evaluation.evaluate import evaluate
+    from musegen.exporting.export import export
     from musegen.models.loading import load
     from musegen.models.model import Model
     from musegen.plugins import use_plugin
@@ -45,6 +46,7 @@ __all__ = [
     "compare",
     "domains",
     "evaluate",
+    "export",
     "families",
     "load",
     "resume",
@@ -57,6 +59,7 @@ _HOME = {
     "resume": "musegen.running.training",
     "load": "musegen.models.loading",
     "evaluate": "musegen.evaluation.evaluate",
+    "export": "musegen.exporting.export",
     "compare": "musegen.running.comparing",
     "Model": "musegen.models.model",
     "use_plugin": "musegen.plugins",

@@ -25,6 +25,7 @@ class RunOptions(TypedDict, total=False):
     seed: int
     steps: int
     tensorboard: bool
+    trackers: Sequence[str]
     validate_every: int
     validate_examples: int
     weight_decay: float

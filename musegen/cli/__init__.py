@@ -17,6 +17,7 @@ from musegen.cli import (  # noqa: F401  (they add their commands)
     catalogue,
     comparing,
     data,
+    exporting,
     generation,
     given,
     plugin,

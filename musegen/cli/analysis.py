@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from musegen.cli.app import LOOK, TRAIN, app
+from musegen.cli.app import LOOK, app
 from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption, Source, SourceOptions, at_least
 from musegen.cli.output import as_json, check_free, print_table, print_text, save_picture
 from musegen.errors import BadInput
 from musegen.files import write_file
-from musegen.options import parse_assignments
-from musegen.reporting import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -219,29 +217,3 @@ def _print_evaluation(found: Evaluation) -> None:
             "\nWhat samples share with the training data; in parentheses, what held-out examples share with them\n"
         )
         print_table(rows(found.copies), False)
-
-
-@app.command(group=TRAIN)
-def export(
-    model: ModelName,
-    file: Path,
-    *,
-    set_: Annotated[
-        list[str],
-        Parameter(
-            name="--set",
-            negative="",
-            help="A default of drawing or writing, as key=value: temperature=0.9; repeatable.",
-        ),
-    ] = [],  # noqa: B006
-    half: Annotated[
-        bool,
-        Parameter(negative="", help="Weights in half precision, in half the space; they are computed with in full."),
-    ] = False,
-    source: SourceOptions = Source(),  # noqa: B008
-) -> None:
-    """Write a model as one file, which every command accepts in place of the run folder."""
-    loaded = source.load(model)
-    loaded.configure(**parse_assignments(set_))
-    loaded.save(file, half)
-    print(plain(f"Wrote {file}"))

@@ -99,7 +99,8 @@ def plugins(*, json: Json = False) -> None:
         return
     rows = []
     for f in found:
-        kinds = {"families": f.families, "domains": f.domains, "measures": f.measures, "commands": f.commands}
+        names_of = ("families", "domains", "measures", "commands", "trackers")
+        kinds = {kind: getattr(f, kind) for kind in names_of}
         offers = "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
         row = {"plugin": f.name, "status": f.status, "from": f.origin}
         rows.append({**row, "API": f.api, "offers": offers})

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from musegen.contracts.figure import Figure
 
-__all__ = ["Joining", "Piece", "Writer", "save", "tiled"]
+__all__ = ["Joining", "Piece", "Sound", "Writer", "save", "tiled"]
+
+Sound = tuple[Any, int]
+"""A float array ``(channels, frames)`` in [−1, 1], and its rate in Hz."""
 
 GAP_PX = 8
 """Between the pictures of pieces that are shown together."""
@@ -58,7 +61,7 @@ class Piece(ABC):
     def picture(self) -> Image:
         """How it looks."""
 
-    def audio(self) -> tuple[Any, int] | None:
+    def audio(self) -> Sound | None:
         """Sound, a float array (channels, frames) in [−1, 1], and its rate in Hz; None if it is silent by nature."""
         return None
 

@@ -61,7 +61,7 @@ class MaskedConv(nn.Conv2d):
     ) -> tuple[Tensor, Tensor]:
         """x ``(B, in, R, W)``, the rows above it ``(B, in, rows, W)`` → ``(B, out, R, W)``, the rows above the next block."""
         if above is None:
-            above = x.new_zeros(len(x), x.shape[1], self.rows, x.shape[3])
+            above = x.new_zeros(x.shape[0], x.shape[1], self.rows, x.shape[3])
         seen = torch.cat([above, x], 2)  # (B, in, rows + R, W)
         y = F.conv2d(seen, self.weight * self.mask, self.bias, padding=(0, self.columns // 2))
         return y, seen[:, :, seen.shape[2] - self.rows :]
@@ -106,7 +106,7 @@ class RowLSTM(nn.Module):
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x ``(B, 2h, R, W)``, (h, c) of the row above, each ``(B, h, W)``."""
-        zeros = x.new_zeros(len(x), self.h, x.shape[3])
+        zeros = x.new_zeros(x.shape[0], self.h, x.shape[3])
         h, c = state if state is not None else (zeros, zeros)
         rows = []
         for gates in self.input_to_state(x)[0].unbind(2):  # R × (B, 4h, W)

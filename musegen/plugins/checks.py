@@ -114,17 +114,21 @@ def wrong_class(what: str, name: str, loaded: Any) -> str:
         return "" if callable(loaded) else "is no function"
     from musegen.contracts.domain import Domain
     from musegen.contracts.family import Family
+    from musegen.contracts.tracker import Tracker
 
-    base = Domain if what == "domain" else Family
+    bases: dict[str, Any] = {"domain": Domain, "family": Family, "tracker": Tracker}
+    base = bases[what]
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         return f"is no subclass of {base.__module__}.{base.__name__}"
     missing = sorted(loaded.__abstractmethods__)
-    texts = ("summary",) if what == "domain" else ("title", "paper", "objective")
+    texts = {"domain": ("summary",), "family": ("title", "paper", "objective"), "tracker": ()}[what]
     missing += [attribute for attribute in texts if not isinstance(getattr(loaded, attribute, None), str)]
     if missing:
         return f"lacks {', '.join(missing)}"
     if getattr(loaded, "name", None) != name:
         return f"calls itself {getattr(loaded, 'name', None)!r} in its class, and both names must be the same"
+    if what == "tracker":
+        return ""
     if what == "family":
         return _wrong_options(loaded, "Config") or _wrong_options(loaded, "Sampling")
     wrong = _wrong_options(loaded, "Config") or _wrong_options(loaded, "Writing") or _wrong_options(loaded, "Reading")

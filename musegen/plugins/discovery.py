@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from musegen.contracts.domain import Domain
     from musegen.contracts.family import Family
+    from musegen.contracts.tracker import Tracker
 
 __all__ = ["Registry", "registry", "use_plugin"]
 
@@ -165,6 +166,7 @@ class Registry:
             domains=names["domain"],
             measures=names["measure"],
             commands=names["command"],
+            trackers=names["tracker"],
         )
         new: dict[str, dict[str, tuple[Offer, Found]]] = {what: {} for what, _ in HOOKS.values()}
         for what, offer in offered:
@@ -191,8 +193,13 @@ class Registry:
 
     def measures(self, domain: str) -> dict[str, Measure]:
         """Measures of plugins for the samples of a domain."""
+        return {name: m for name, m in self.all_measures.items() if not m.domains or domain in m.domains}
+
+    @property
+    def all_measures(self) -> dict[str, Measure]:
+        """Measures of plugins for any domain, by name."""
         offers = {name: offer for name, (offer, _) in sorted(self._offers["measure"].items())}
-        return {n: m for n, m in offers.items() if isinstance(m, Measure) and (not m.domains or domain in m.domains)}
+        return {name: offer for name, offer in offers.items() if isinstance(offer, Measure)}
 
     @property
     def commands(self) -> dict[str, Offer]:
@@ -235,6 +242,14 @@ class Registry:
             BadInput: no such command, or its plugin is broken.
         """
         return self._get("command", name)
+
+    def tracker(self, name: str) -> type[Tracker]:
+        """The tracker's class.
+
+        Raises:
+            BadInput: no such tracker, or its plugin is broken.
+        """
+        return self._get("tracker", name)
 
     def working_families(self) -> dict[str, type[Family]]:
         """The classes of all families that can be loaded."""

@@ -32,7 +32,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True)
 class Offer:
-    """A family or domain that a plugin offers.
+    """A family, a domain or a tracker that a plugin offers.
 
     Args:
         name: identifier on the command line; the class has the same ``name``.
@@ -127,12 +127,17 @@ class Hooks:
     def musegen_commands(self) -> Iterable[Command]:  # type: ignore[empty-body]
         """Commands that this plugin adds."""
 
+    @hookspec
+    def musegen_trackers(self) -> Iterable[Offer]:  # type: ignore[empty-body]
+        """Trackers that this plugin offers."""
+
 
 HOOKS: dict[str, tuple[str, type[Offer]]] = {
     "musegen_families": ("family", Offer),
     "musegen_domains": ("domain", Offer),
     "musegen_measures": ("measure", Measure),
     "musegen_commands": ("command", Command),
+    "musegen_trackers": ("tracker", Offer),
 }
 """What each hook offers, and as what."""
 
@@ -145,7 +150,7 @@ class Found:
         name: of the entry point, or of the file without its suffix.
         distribution, version: where it comes from; empty for a file.
         api: the version of musegen's that it was written for.
-        families, domains, measures, commands: names that it offers, or would if it could be used.
+        families, domains, measures, commands, trackers: names that it offers, or would if it could be used.
         status: ``OK``, ``BROKEN``, ``INCOMPATIBLE``, or ``OFF`` where ``MUSEGEN_PLUGINS`` leaves it out.
         problem, remedy: what is wrong, and what to do; empty if nothing is.
         file, sha256: of a one-file plugin.
@@ -159,6 +164,7 @@ class Found:
     domains: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
     status: str = "OK"
     problem: str = ""
     remedy: str = ""
@@ -167,7 +173,7 @@ class Found:
 
     @property
     def offers(self) -> tuple[str, ...]:
-        return (*self.families, *self.domains, *self.measures, *self.commands)
+        return (*self.families, *self.domains, *self.measures, *self.commands, *self.trackers)
 
     @property
     def origin(self) -> str:

@@ -16,7 +16,7 @@ OURS = "musegen"
 """The distribution whose names no stranger can take."""
 CORE = "core"
 """Its plugin that ``MUSEGEN_PLUGINS`` cannot leave out."""
-BUILT_IN = {"array": "musegen.arrays"}
+BUILT_IN = {"array": "musegen.arrays", "trackers": "musegen.tracking"}
 """Plugins in musegen itself, besides its core: they come with it, and need no entry point of their own."""
 
 

@@ -23,7 +23,18 @@ __all__ = ["EVALUATION", "Comparison", "Group", "compare", "shown"]
 
 EVALUATION = "evaluation.json"
 """In a run folder: what ``musegen evaluate RUN --out RUN/evaluation.json`` wrote, and ``musegen sweep`` writes."""
-NOT_COMPARED = ("format", "seed", "device", "processes", "compile", "tensorboard", "init", "data", "device_memory")
+NOT_COMPARED = (
+    "format",
+    "seed",
+    "device",
+    "processes",
+    "compile",
+    "tensorboard",
+    "trackers",
+    "init",
+    "data",
+    "device_memory",
+)
 """In ``config.yaml``: what says where a run was made, or which of several alike it is."""
 OF_DATA = ("centre", "spread", "threshold", "classes")
 """Options that data or samples decide, so that they may differ from seed to seed."""

@@ -43,4 +43,7 @@ class RunConfig(EngineConfig):
     checkpoint_every: int = option(500, "steps between checkpoints; 0: only at the end", ge=0)
     sample_every: int = option(1000, "steps between samples written to the run folder; 0 turns them off", ge=0)
     samples: int = option(16, "samples written each time", ge=1)
+    trackers: list[str] = option(
+        [], "where figures and pictures go besides the run folder, such as mlflow, or a tracker that a plugin offers"
+    )
     tensorboard: bool = option(False, "write TensorBoard files: scalars, pictures, sound")

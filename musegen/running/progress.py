@@ -1,32 +1,21 @@
-"""What a run shows and records while it runs: a bar on a terminal, plain lines elsewhere, metrics.jsonl, TensorBoard on request."""
+"""What a run shows while it runs: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from musegen.errors import BadInput
-from musegen.reporting import listening, styled, width_of
-from musegen.running.runs import line_of
+from musegen.reporting import styled, width_of
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from musegen.running.config import RunConfig
-    from musegen.running.runs import Run
 
-__all__ = ["Progress", "Record", "TensorBoard"]
+__all__ = ["Progress"]
 
 PLAIN_EVERY_S = 10.0
 """Seconds between plain lines."""
-Sound = tuple[Any, int]
-"""Clips, and their sample rate in Hz."""
 LEAST_BAR = 8
 """Cells: a shorter bar is left out."""
 
@@ -138,84 +127,3 @@ def _clock(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02}:{s:02}"
-
-
-class Record:
-    """Where metrics go: ``metrics.jsonl``, the terminal, TensorBoard. Of several processes the first one alone keeps a record.
-
-    Raises:
-        BadInput: TensorBoard is wanted, and not installed.
-    """
-
-    def __init__(self, run: Run, config: RunConfig, done: int, quiet: bool, main: bool) -> None:
-        self._board = TensorBoard(run.path / "tensorboard") if config.tensorboard and main else None
-        self._path = run.metrics_path if main else Path(os.devnull)
-        self._progress = Progress(config.steps, done, quiet)
-        self._scope = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        if self._board is not None:
-            self._scope.callback(self._board.close)
-        self._log = self._scope.enter_context(self._path.open("a"))
-        self._scope.enter_context(self._progress)
-        # The progress has the terminal to itself.
-        self._scope.enter_context(listening(lambda *_: None))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._scope.close()
-
-    def __call__(self, kind: str, step: int, metrics: dict[str, float], **extra: float) -> None:
-        self._log.write(line_of({"step": step, "kind": kind, **metrics, **extra}))
-        self._log.flush()
-        self._progress.show(metrics if kind == "train" else {f"{kind} {key}": v for key, v in metrics.items()})
-        if self._board is not None:
-            self._board.scalars(kind, metrics, step)
-
-    @property
-    def rate(self) -> float:
-        """Steps per second."""
-        return self._progress.rate
-
-    def advance(self) -> None:
-        """One more step is done."""
-        self._progress.advance()
-
-    def media(self, picture: Image, sounds: Callable[[], Sequence[Sound | None]], step: int) -> None:
-        """Show samples, and play them, in TensorBoard."""
-        if self._board is not None:
-            self._board.media(picture, sounds(), step)
-
-
-class TensorBoard:
-    """Scalars, pictures and playable sound for TensorBoard.
-
-    Raises:
-        BadInput: the extra is not installed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise BadInput(
-                "TensorBoard is not installed: pip install 'musegen[tensorboard]', or leave tensorboard off."
-            ) from None
-        self.writer = SummaryWriter(str(folder))
-
-    def scalars(self, kind: str, metrics: dict[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            self.writer.add_scalar(f"{kind}/{name}", value, step)
-
-    def media(self, picture: Image, sounds: Sequence[Sound | None], step: int) -> None:
-        """The picture of the samples, and sounds as pieces have them, if they have any."""
-        import numpy as np
-
-        self.writer.add_image("samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
-        for i, sound in enumerate(sounds):
-            if sound is not None:
-                mono = np.asarray(sound[0]).mean(0, keepdims=True)
-                self.writer.add_audio(f"sample_{i}", mono, step, sample_rate=sound[1])
-
-    def close(self) -> None:
-        self.writer.close()

@@ -38,6 +38,7 @@ MAY_CHANGE = {
     "compile",
     "early_stop",
     "tensorboard",
+    "trackers",
     "samples",
     *OF_THE_RATE,
 }

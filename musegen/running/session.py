@@ -28,7 +28,7 @@ from musegen.reporting import listening, say
 from musegen.running.beginning import begin, check_asked, check_losses
 from musegen.running.callbacks import Callback, Kind, Moment, tell
 from musegen.running.placement import placed_batches
-from musegen.running.progress import Record
+from musegen.running.record import Record
 from musegen.running.resolved import Resolved
 from musegen.running.runs import Run, State
 from musegen.running.samples import calibrated, drawn, seeded, write
@@ -137,8 +137,9 @@ class Session:
     def _train(self) -> Interrupted | None:
         """Train on, with progress; how a signal ended it, if one did."""
         try:
-            with Record(self.run, self.config, self.engine.step_count, self.quiet, self.processes.main) as record:
+            with Record(self.run, self.resolved, self.engine.step_count, self.quiet, self.processes.main) as record:
                 number = self._steps(record)
+                record.done = self.trained
         except CutShort as cut:
             return self._go_back(cut.number)
         if not number:
@@ -313,7 +314,7 @@ class Session:
             raise CutShort(number)
 
     def write_samples(self, record: Record | None = None) -> None:
-        """Samples in the native format and as a picture, in the run folder and for TensorBoard."""
+        """Samples in the native format and as a picture, in the run folder and for trackers."""
         step = self.engine.step_count
         source = self.valid if self.valid is not None else self.batches
         with listening(self.listen), self.seeded(), self.engine.averaged() as family:

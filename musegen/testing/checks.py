@@ -6,6 +6,7 @@ rule names those that it needs, and its check skips where one of them fails, so 
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ import torch
 
 from musegen.contracts.domain import Domain
 from musegen.contracts.family import Family
+from musegen.errors import BadInput
+from musegen.plugins.hooks import Command, Measure
 from musegen.reporting import each
-from musegen.testing import datasets, domains, families, files, networks
+from musegen.testing import datasets, domains, families, files, networks, offers, opened
 from musegen.testing.rules import Rule, Unmet
 
 __all__ = ["Check", "Outcome", "checks", "conformance"]
@@ -92,8 +95,11 @@ class Check:
         return None
 
 
-def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
-    """The checks of a domain, or of a family class.
+Subject = Domain | type[Domain] | type[Family] | Measure | Command
+
+
+def checks(subject: Subject) -> list[Check]:
+    """The checks of a domain, of a family class, or of a measure or a command that a plugin offers.
 
     Args:
         subject: a domain; its class stands for the domain with default options.
@@ -105,9 +111,21 @@ def checks(subject: Domain | type[Domain] | type[Family]) -> list[Check]:
     """
     if isinstance(subject, type) and issubclass(subject, Domain):
         subject = _opened(subject)
-    rules: Sequence[Rule] = families.RULES
-    if isinstance(subject, Domain):
-        rules = [*domains.RULES, *datasets.RULES, *networks.RULES, *files.RULES, *families.steps()]
+    return _held(subject, _rules(subject))
+
+
+def _rules(subject: Any) -> Sequence[Rule]:
+    match subject:
+        case Domain():
+            return [*domains.RULES, *datasets.RULES, *networks.RULES, *files.RULES, *families.steps()]
+        case Measure():
+            return offers.MEASURE_RULES
+        case Command():
+            return offers.COMMAND_RULES
+    return families.RULES
+
+
+def _held(subject: Any, rules: Sequence[Rule]) -> list[Check]:
     others: dict[str, Check] = {}
     others.update({r.name: Check(r, subject, others) for r in rules})
     return list(others.values())
@@ -124,22 +142,36 @@ def _opened(domain: type[Domain]) -> Domain:
 
 
 def conformance(
-    subject: Domain | type[Domain] | type[Family], report: Callable[[Outcome], None] | None = None
+    subject: Subject, report: Callable[[Outcome], None] | None = None, data: Path | None = None
 ) -> list[Outcome]:
     """Run every check.
 
     Args:
         subject: as for ``checks``.
         report: called with each outcome as it comes.
+        data: of a domain: a file or folder of a user, on which further checks are run, whose names begin with ``data:``.
+
+    Raises:
+        BadInput: the domain refuses these data.
 
     >>> from musegen.families.vae import VAE
     >>> from musegen.testing import conformance
     >>> [outcome.check for outcome in conformance(VAE) if outcome.status == "FAILED"]
     []
     """
-    found = []
-    for check in each(list(checks(subject)), "Checking", "checks"):
-        found.append(check.outcome)
-        if report is not None:
-            report(check.outcome)
+    made = _opened(subject) if isinstance(subject, type) and issubclass(subject, Domain) else subject
+    found, todo, folder = [], checks(made), None
+    try:
+        if data is not None:
+            if not isinstance(made, Domain):
+                raise BadInput("Data are there to check a domain with: leave them out.")
+            domain, examples, folder = opened.opened(made, data)
+            todo += _held(domain, opened.rules(domain, examples, data))
+        for check in each(todo, "Checking", "checks"):
+            found.append(check.outcome)
+            if report is not None:
+                report(check.outcome)
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
     return found

@@ -17,7 +17,7 @@ from musegen.options import validate
 from musegen.probability.likelihood import Bernoulli, Categorical, Likelihood
 from musegen.testing.rules import expect, rule
 
-__all__ = ["RULES", "examples", "expected", "support"]
+__all__ = ["RULES", "check_split", "examples", "expected", "options_of", "support"]
 
 CPU = torch.device("cpu")
 N_EXAMPLES = 24
@@ -168,19 +168,20 @@ def synthetic(domain: Domain) -> None:
     expect(n == N_EXAMPLES, f"synthetic({N_EXAMPLES}) has {n} training examples.")
     expect(bool(data.description), "synthetic data have no description: say in one line what they are.")
     for split, dataset in data.splits.items():
-        _split(domain, split, dataset)
+        check_split(domain, split, dataset)
     expect(
         not found.classes or data.splits["train"].label is not None,
         f"the spec has the classes {found.classes}, and the synthetic data no labels.",
     )
 
 
-def _split(domain: Domain, split: str, dataset: Dataset) -> None:
+def check_split(domain: Domain, split: str, dataset: Dataset) -> None:
+    """Hold a split of a domain's data against its spec."""
     expect(
         isinstance(dataset, Dataset),
         f"{split}: {type(dataset).__name__} is no Dataset: derive it from musegen.contracts.dataset.Dataset, or RowDataset.",
     )
-    expect(len(dataset) > 0, f"the synthetic split {split} is empty.")
+    expect(len(dataset) > 0, f"the split {split} is empty.")
     index = torch.arange(min(len(dataset), N_EXAMPLES)).flip(0)
     batch = dataset.gather(index, torch.Generator().manual_seed(0))
     wanted = (len(index), *domain.spec.shape)

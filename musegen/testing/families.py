@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,11 @@ from musegen.running.config import RunConfig
 from musegen.running.resolved import Resolved
 from musegen.running.runs import Run
 from musegen.running.session import Session
+from musegen.testing.domains import options_of
 from musegen.testing.networks import has_autoregressive
 from musegen.testing.rules import Rule, Unmet, expect, rule
 
-__all__ = ["RULES", "steps"]
+__all__ = ["RULES", "steps", "takes_a_step"]
 
 N_EXAMPLES, BATCH = 128, 4
 NETWORKS = ("encoder", "decoder", "discriminator", "autoregressive")
@@ -36,7 +36,7 @@ def steps() -> list[Rule]:
         Rule(
             f"family {name}",
             f"The family {name} takes a step on the domain: finite losses, weights that moved, samples of the spec's shape.",
-            partial(_takes_a_step, name),
+            partial(takes_a_step, name),
             ("synthetic", "seed", "likelihood", "gradients", *NETWORKS),
         )
         for name in registry().families
@@ -64,7 +64,8 @@ def session(family: type[Family], domain: Domain) -> Session:
         raise SkipTest(str(error)) from None
 
 
-def _takes_a_step(name: str, domain: Domain) -> None:
+def takes_a_step(name: str, domain: Domain) -> None:
+    """Hold a family and a domain against each other."""
     family = registry().family(name)
     trained = session(family, domain)
     trained.prepare()
@@ -105,16 +106,12 @@ def stage(family: type[Family]) -> tuple[Session, Domain]:
 
 @rule("declaration")
 def declaration(family: type[Family]) -> None:
-    """A family says its name, title, paper and objective, and each option has a meaning and a default."""
+    """A family says its name, title, paper and objective; options of it and of drawing have meanings, defaults and come back."""
     for name in ("name", "title", "paper", "objective"):
         value = getattr(family, name, None)
         expect(isinstance(value, str) and bool(value.strip()), f"{name} is {value!r}: musegen explain prints it.")
-    for option in dataclasses.fields(family.Config):
-        expect(
-            bool(option.metadata.get("meaning")),
-            f'the option "{option.name}" has no meaning, which --help shows: declare it with musegen.options.option.',
-        )
-    family.Config()
+    for kind in (family.Config, family.Sampling):
+        options_of(kind, kind())
 
 
 @rule("graph", "declaration")

@@ -142,4 +142,4 @@ def _deviation(x: Tensor) -> Tensor:
     """Mean standard deviation over the minibatch of features ``(B, C, h, w)``: one map ``(B, 1, h, w)`` (1710.10196, section 3)."""
     centred = x - batch_mean(x)
     deviation = (batch_mean(centred.square()) + 1e-8).sqrt().mean()
-    return deviation.expand(len(x), 1, *x.shape[2:])
+    return deviation.expand(x.shape[0], 1, *x.shape[2:])

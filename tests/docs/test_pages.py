@@ -49,7 +49,7 @@ NOT_RUN = {
     "make demo": "takes four minutes; tests/pianoroll/test_demo.py runs it with fewer steps",
     "make test": "runs this test",
 }
-QUICK, LONG = ["README.md", "docs/plugins.md"], ["docs/guide.md", "docs/researchers.md"]
+QUICK, LONG = ["README.md", "docs/plugins.md"], ["docs/guide.md", "docs/researchers.md", "docs/export.md"]
 PAGES = [*QUICK, *LONG]
 KEPT = sorted(
     ["docs/measures.md", "docs/distributed.md", "docs/results.md", *(f"data/models/{n}.md" for n in models())]
@@ -58,7 +58,11 @@ KEPT = sorted(
 TEXTS = sorted(
     str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/*/*.md") for path in ROOT.glob(pattern)
 )
-MENTIONED = [*PAGES, *(f"docs/{name}.md" for name in ("contracts", "measures", "tutorial")), "CONTRIBUTING.md"]
+MENTIONED = [
+    *PAGES,
+    *(f"docs/{name}.md" for name in ("contracts", "measures", "tutorial", "tutorial_family")),
+    "CONTRIBUTING.md",
+]
 
 FEW = {"--steps": "2", "--batch-size": "4", "--validate-examples": "4", "--samples": "1"}
 """Of every training."""

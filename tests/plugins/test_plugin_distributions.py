@@ -52,7 +52,7 @@ def test_every_broken_distribution_is_named_and_costs_only_itself(tmp_path: Path
     install(site, "b-new", {"b_new": 'from musegen import more\nMUSEGEN_API = "7.0"'}, {"b_new": "b_new"})
     rows = listed(site)
     assert {name: row["status"] for name, row in rows.items() if row["distribution"] == "musegen"} == dict.fromkeys(
-        ("array", "audio", "image", "pianoroll"), "OK"
+        ("array", "audio", "image", "pianoroll", "trackers"), "OK"
     )
     assert rows["grooves"]["status"] == "OK"
     assert (rows["grooves"]["distribution"], rows["grooves"]["version"]) == ("music-grooves", "0.3")
@@ -137,7 +137,7 @@ def test_only_the_plugins_that_are_named(site: Path) -> None:
     def states(only: str) -> dict[str, str]:
         return {name: row["status"] for name, row in listed(site, MUSEGEN_PLUGINS=only).items()}
 
-    off = dict.fromkeys(("array", "audio", "image", "pianoroll", "grooves", "b_exit"), "OFF")
+    off = dict.fromkeys(("array", "audio", "image", "pianoroll", "trackers", "grooves", "b_exit"), "OFF")
     assert states("") == {"core": "OK"} | off
     assert states("grooves, image") == states("") | {"image": "OK", "grooves": "OK"}
     result = musegen_command(site, "domains", "--json", MUSEGEN_PLUGINS="groves,image")

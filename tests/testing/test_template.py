@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Result, bad
 
@@ -122,19 +123,65 @@ def test_a_new_plugin_is_installed_checked_trained_and_uninstalled(environment: 
     assert environment.musegen("plugins", "--json") == before
 
 
-def test_what_is_written_is_clean(run: Callable[..., Result], tmp_path: Path) -> None:
-    assert run("plugin", "new", "drum_grooves", "--out", "mine").code == 0
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ((), {"pyproject.toml", "LICENSE", "README.md", "musegen_drum_grooves/domain.py", "tests/test_domain.py"}),
+        (("--family",), {"pyproject.toml", "LICENSE", "README.md", "musegen_drum_grooves/family.py"}),
+        (("--one-file",), {"mine"}),
+        (("--one-file", "--family"), {"mine"}),
+    ],
+)
+def test_what_is_written_is_clean(
+    run: Callable[..., Result], tmp_path: Path, options: tuple[str, ...], wanted: set[str]
+) -> None:
+    out = "mine/mine" if "--one-file" in options else "mine"
+    (tmp_path / out).parent.mkdir(exist_ok=True)
+    assert run("plugin", "new", "drum_grooves", *options, "--out", out).code == 0
+    if "--one-file" in options:
+        (tmp_path / out).rename(tmp_path / "mine" / "mine.py")
+        wanted = {"mine.py"}
     files = {
         path.relative_to(tmp_path / "mine").as_posix() for path in (tmp_path / "mine").rglob("*") if path.is_file()
     }
-    assert {"pyproject.toml", "LICENSE", "README.md", "musegen_drum_grooves/domain.py", "tests/test_domain.py"} <= files
-    assert "class DrumGroovesDomain(Domain):" in (tmp_path / "mine/musegen_drum_grooves/domain.py").read_text()
-    assert not any("$" in (tmp_path / "mine" / name).read_text() for name in files)
+    assert wanted <= files
+    text = "".join((tmp_path / "mine" / name).read_text() for name in files)
+    assert ("class DrumGrooves(Family):" if "--family" in options else "class DrumGroovesDomain(Domain):") in text
+    assert "$" not in text
     tool = [sys.executable, "-m", "ruff"]
     settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
     for command in (["check", "--ignore", "I001"], ["format", "--check"]):
         found = subprocess.run([*tool, *command, *settings, "mine"], capture_output=True, text=True, check=False)
         assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_package_of_a_family_passes_its_own_tests(run: Callable[..., Result], tmp_path: Path) -> None:
+    assert run("plugin", "new", "wasser", "--family", "--out", "mine").code == 0
+    where = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), str(tmp_path / "mine"), *sys.path])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "mine")]
+    environment = {**os.environ, "PYTHONPATH": where}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "7 passed" in found.stdout
+
+
+def test_a_domain_of_one_file_works_on_data_of_a_user(run: Callable[..., Result], tmp_path: Path, site: Path) -> None:
+    assert run("plugin", "new", "waves", "--one-file").code == 0
+    rng = np.random.default_rng(0)
+    (tmp_path / "files").mkdir()
+    for i in range(3):
+        rows = [",".join(f"{value:.3f}" for value in rng.normal(20, 4, 12)) for _ in range(10)]
+        (tmp_path / "files" / f"{i}.csv").write_text("\n".join(rows))
+    (tmp_path / "files" / "broken.csv").write_text("no numbers")
+    result = run("plugin", "check", "waves", "--plugin", "waves.py", "--data", "files", "--json")
+    assert result.code == 0, result.out
+    rows = {row["check"]: row["status"] for row in json.loads(result.out)}
+    of_data = {"examples", "twice", "files", "streaming", "order of an epoch", "types", "memory", "placing"}
+    assert {f"data: {name}" for name in {*of_data, "a step of training"}} <= {n for n, s in rows.items() if s == "OK"}
+    bad(run("plugin", "check", "waves", "--data", "nowhere"), "nowhere holds no curves")
+    made = run("train", "vae", "waves", "files", "--steps", "2", "--out", "run", "--quiet")
+    assert made.code == 0, made.err
+    assert run("generate", "run", "-n", "2", "--out", "out").code == 0
 
 
 @pytest.mark.parametrize("name", ["Curves", "2d", "my-data", "a b", "", "class", "../x"])
@@ -148,6 +195,8 @@ def test_what_is_there_is_left_alone(run: Callable[..., Result], tmp_path: Path)
     (tmp_path / "mine").mkdir()
     bad(run("plugin", "new", "contours", "--out", "mine"), "mine exists")
     (tmp_path / "file").write_text("")
+    bad(run("plugin", "new", "contours", "--one-file", "--out", "file"), "file exists")
+    bad(run("plugin", "new", "vae", "--family"), '"vae" already')
     bad(run("plugin", "new", "contours", "--out", "file/mine"), "cannot be written")
 
 
@@ -160,6 +209,7 @@ def test_plugin_check(run: Callable[..., Result]) -> None:
     bad(run("plugin", "check", "toyy"), 'no domain and no family "toyy"', 'Did you mean "toy"')
     bad(run("plugin", "check", "toy", "--set", "width=3"), '"width"', 'Did you mean "widths"')
     bad(run("plugin", "check", "vae", "--set", "beta=3"), "leave out --set")
+    bad(run("plugin", "check", "vae", "--data", "."), "leave out --set and --data")
 
 
 def test_plugin_check_fails_with_a_broken_domain(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,7 +231,9 @@ class MuseGANDecoder(nn.Module):
         seen: list[Tensor] = []
         if given is not None:
             seen = self.given(in_bars(given, self.bars))
-            summary = F.relu(self.before(seen[0].view(len(z), -1)))  # (B · bars, 16, 1, 1) -> (B, bars · 16) -> (B, C)
+            summary = F.relu(
+                self.before(seen[0].view(z.shape[0], -1))
+            )  # (B · bars, 16, 1, 1) -> (B, bars · 16) -> (B, C)
             common = [*common, summary[:, None].expand(-1, self.bars, -1)]
         label = None if label is None else label.repeat_interleave(self.bars)  # a bar has its phrase's class
         tracks = [
@@ -264,7 +266,7 @@ class _ComposerTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.bar(in_bars(x, self.bars))  # (B · bars, C)
-        return self.phrase(h.view(len(x), -1))  # (B, bars · C) -> (B, F)
+        return self.phrase(h.view(x.shape[0], -1))  # (B, bars · C) -> (B, F)
 
 
 class ComposerEncoder(_ComposerTrunk):
