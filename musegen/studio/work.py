@@ -24,10 +24,11 @@ class Busy(BadInput):
 
 
 class Result(NamedTuple):
-    """What came of a piece of work: ids of pieces, and what their user should know of them, a sentence each."""
+    """What came of a piece of work: ids of pieces, what their user should know of them, a sentence each, and codes."""
 
     pieces: list[str]
     notes: list[str]
+    codes: list[list[float]] = []
 
 
 class _Stopped(MusegenError):

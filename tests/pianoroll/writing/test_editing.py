@@ -18,7 +18,9 @@ from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.midi import MidiFile, Part
 
 END = 1920
-NOTES = st.tuples(st.integers(0, 1), st.integers(0, END - 1), st.integers(1, 300), st.integers(60, 63), st.integers(1, 127))
+NOTES = st.tuples(
+    st.integers(0, 1), st.integers(0, END - 1), st.integers(1, 300), st.integers(60, 63), st.integers(1, 127)
+)
 
 
 def placed(notes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
