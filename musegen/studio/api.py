@@ -203,7 +203,7 @@ def _shown(job: Job) -> dict[str, Any]:
         "error": job.error,
         "pieces": job.result.pieces,
         "notes": job.result.notes,
-        "codes": job.result.codes,
+        "codes": list(job.result.codes),
     }
 
 

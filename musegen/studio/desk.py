@@ -231,7 +231,8 @@ def _drawn(model: Model, asked: requests.Work | requests.Decode, given: Kept | N
     if isinstance(a, requests.Generate):
         n_steps = None if a.bars is None else beside.rows_of(model, a.bars)
         return model.pieces(model.sample(a.n, a.seed, a.label, None, n_steps))
-    assert given is not None and isinstance(a, requests.Beside)
+    assert given is not None
+    assert isinstance(a, requests.Beside)
     if isinstance(a, requests.Continue):
         samples, writer = beside.continued(model, given.file, a.bars, a.n, a.seed, a.label)
     elif isinstance(a, requests.Accompany):

@@ -108,8 +108,8 @@ class Decode(ByModel):
 
 @dataclass(frozen=True)
 class Edit:
-    """A piece with other notes; it counts as a new piece. A note is [voice, first tick, last tick, pitch, velocity], as in the score
-    of the piece. A note that begins within another of its voice and pitch ends that one."""
+    """A piece with other notes, as a new piece. A note is [voice, first tick, last tick, pitch, velocity], as in the score of the
+    piece. A note that begins within another of its voice and pitch ends that one."""
 
     piece: str = option("", "id of the piece")
     remove: list[Row] = option([], "notes that the piece has")

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
     pieces: list[str]
     notes: list[str]
-    codes: list[list[float]] = []
+    codes: Sequence[Sequence[float]] = ()
 
 
 class _Stopped(MusegenError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def placed(notes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     for voice, pitch in {(n[0], n[3]) for n in notes}:
         own = {n[1]: n for n in notes if (n[0], n[3]) == (voice, pitch)}
         starts = [*sorted(own), END]
-        for start, after in zip(starts, starts[1:], strict=False):
+        for start, after in pairwise(starts):
             found.append((voice, start, min(start + own[start][2], after), pitch, own[start][4]))
     return sorted(found)
 
