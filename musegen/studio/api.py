@@ -36,13 +36,8 @@ LONGEST_WAIT_S = 30.0
 LOOK_S = 0.02
 """Between two looks at a job that somebody waits for."""
 PAGE = Path(__file__).with_name("page")
-FILES = {
-    "studio.js": "text/javascript",
-    "api.js": "text/javascript",
-    "form.js": "text/javascript",
-    "roll.js": "text/javascript",
-}
-FILES |= {"studio.css": "text/css"}
+SCRIPTS = ("studio", "api", "codes", "figure", "form", "pencil", "player", "roll", "runs", "tracks", "versions")
+FILES = {f"{name}.js": "text/javascript" for name in SCRIPTS} | {"studio.css": "text/css"}
 """Of the page, beside ``index.html``, by name."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; img-src 'self' data:; "
@@ -68,6 +63,9 @@ def application(desk: Desk, token: str, hosts: frozenset[str]) -> Guard:
         *(Route(f"/api/{what}", api.asking(what), methods=["POST"]) for what in REQUESTS),
         Route("/api/open", api.open, methods=["POST"]),
         Route("/api/edit", api.edit, methods=["POST"]),
+        Route("/api/runs", api.runs),
+        Route("/api/runs/{name}", api.run),
+        Route("/api/runs/{name}/samples/{step}", api.run_samples),
         Route("/api/save", api.save, methods=["POST"]),
         Route("/api/jobs/{id}", api.job, methods=["GET"]),
         Route("/api/jobs/{id}", api.cancel, methods=["DELETE"]),
@@ -175,6 +173,19 @@ class _Api:
         kept, values = self._kept(request), _query(request)
         content = await _while_wanted(request, lambda wanted: self.desk.stem(kept, values, wanted))
         return Response(content, media_type=SOUNDS["wav"])
+
+    async def runs(self, request: Request) -> Response:
+        return JSONResponse({"runs": [{"name": name} for name in await run_sync(self.desk.runs.places)]})
+
+    async def run(self, request: Request) -> Response:
+        return JSONResponse(await run_sync(self.desk.runs.about, request.path_params["name"]))
+
+    async def run_samples(self, request: Request) -> Response:
+        step = request.path_params["step"]
+        if not (step.isascii() and step.isdigit() and len(step) < 19):
+            raise BadInput("The number of the step is invalid: give a whole one.")
+        path = await run_sync(self.desk.runs.picture, request.path_params["name"], int(step))
+        return FileResponse(path, media_type="image/png")
 
     def _job(self, request: Request) -> Job:
         job = self.desk.work.get(request.path_params["id"])

@@ -17,6 +17,7 @@ from musegen.reporting import listening
 from musegen.sound.files import FORMATS, encode_floats, write_sound
 from musegen.studio import requests
 from musegen.studio.codes import codes_of
+from musegen.studio.runs import Runs
 from musegen.studio.shelf import Kept, Models, Pieces, file_name
 from musegen.studio.work import Job, Result, Work
 
@@ -45,10 +46,12 @@ class Desk:
         pieces: that it keeps.
         out: the folder that it saves to, and nowhere else.
         work: its queue.
+        runs: that it shows.
     """
 
-    def __init__(self, models: Models, pieces: Pieces, out: Path, work: Work) -> None:
+    def __init__(self, models: Models, pieces: Pieces, out: Path, work: Work, runs: Runs | None = None) -> None:
         self.models, self.pieces, self.out, self.work = models, pieces, out, work
+        self.runs = runs or Runs()
         self._rendering, self._stems = threading.Lock(), threading.Semaphore(STEMS_AT_ONCE)
 
     # Work

@@ -38,6 +38,11 @@ def described() -> dict[str, Any]:
         "/api/open": {"post": open_},
         "/api/edit": {"post": _operation(_said(Edit), "Piece", body=_schema(Edit))},
         "/api/save": {"post": _operation(_said(Save), "Saved", body=_schema(Save))},
+        "/api/runs": {"get": _operation("The training runs that the studio shows.", "Runs")},
+        "/api/runs/{name}": {"get": _operation("How far a run is, and its curves.", "Run", place="name")},
+        "/api/runs/{name}/samples/{step}": {
+            "get": _operation("The picture of samples of a run, a PNG.", "", place=("name", "step"))
+        },
         "/api/models": {"get": _operation("The models of the studio.", "Models")},
         "/api/models/{name}": {"get": _operation("What a model can do, and its options.", "Model", place="name")},
         "/api/jobs/{id}": {
@@ -106,7 +111,7 @@ def _operation(
     *,
     body: dict[str, Any] | None = None,
     query: dict[str, Any] | None = None,
-    place: str = "",
+    place: str | tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """One request.
 
@@ -125,7 +130,10 @@ def _operation(
             **{code: {"description": text} for code, text in ERRORS.items()},
         },
         "parameters": [
-            *([{"name": place, "in": "path", "required": True, "schema": {"type": "string"}}] if place else []),
+            *(
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in ((place,) if isinstance(place, str) else place)
+            ),
             *(
                 {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
                 for name, schema in (query or {}).get("properties", {}).items()
@@ -197,6 +205,19 @@ _ANSWERS: dict[str, Any] = {
         made={"type": "object", "description": "the request that it came of"},
         figure={"type": ["object", "null"], "description": "as of musegen.contracts.figure.Figure"},
         score={"oneOf": [_SCORE, {"type": "null"}], "description": "its notes; null: it has none"},
+    ),
+    "Runs": _object(runs={"type": "array", "items": _object(name=_TEXT)}),
+    "Run": _object(
+        name=_TEXT,
+        about=_TEXT,
+        step=_WHOLE,
+        steps={"type": ["integer", "null"]},
+        curves={
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": _NUMBERS},
+            "description": "step and value, by kind (train, valid) and name",
+        },
+        samples={"type": "array", "items": _WHOLE, "description": "steps that there are pictures of"},
     ),
     "Saved": _object(folder=_TEXT, files=_TEXTS),
 }

@@ -140,7 +140,7 @@ def edited(midi: MidiFile, remove: Sequence[Note], add: Sequence[Note], end: int
     for note in add:
         known.voice(note[0])
         _check(note, end)
-    left = Counter(note[:4] for note in known.notes)
+    left: Counter[tuple[int, ...]] = Counter(note[:4] for note in known.notes)
     left.subtract(tuple(note[:4]) for note in remove)
     gone = next((note for note, n in left.items() if n < 0), None)
     if gone is not None:
