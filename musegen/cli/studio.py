@@ -28,6 +28,9 @@ def studio(
         Parameter(help="Address of this machine; with another than the default other machines may reach the studio."),
     ] = "127.0.0.1",
     no_browser: Annotated[Flag, Parameter(help="Do not open the page in a browser.")] = False,
+    runs: Annotated[Path, Parameter(help="Folder whose training runs it shows, beside the run folders given.")] = Path(
+        "runs"
+    ),
     out: Annotated[Path, Parameter(help="Folder that it saves to.")] = Path("studio"),
     device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -40,6 +43,7 @@ def studio(
     from musegen.data import bundled
     from musegen.models.loading import locate
     from musegen.studio import serving
+    from musegen.studio.runs import Runs
     from musegen.studio.shelf import Models
 
     def load(place: str) -> Model:
@@ -51,7 +55,8 @@ def studio(
         locate(model)
     names = unique([*bundled.models(), *(Path(model).stem or model for model in models)])
     places = dict(zip(names, [*bundled.models(), *models], strict=True))
-    with serving.studio(Models(places, load), out, host, port) as served:
+    given = [Path(model) for model in models if (Path(model) / "config.yaml").is_file()]
+    with serving.studio(Models(places, load), out, host, port, Runs(given, runs)) as served:
         print(f"The studio's address is {served.address}, and its token {served.token}", flush=True)
         page = f"{served.address}/?token={served.token}"
         print(f"Its page: {page}", flush=True)

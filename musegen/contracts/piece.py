@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from musegen.errors import BadInput
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from musegen.contracts.figure import Figure
+    from musegen.contracts.score import Note, Score
 
 __all__ = ["Joining", "Piece", "Sound", "Writer", "save", "tiled"]
 
@@ -68,6 +71,32 @@ class Piece(ABC):
     def figure(self) -> Figure | None:
         """How it looks in a page, in layers that can be shown and hidden; None: its picture is shown there."""
         return None
+
+    def score(self) -> Score | None:
+        """Its notes one by one; None: it has none. What has some is edited by ``edited`` and heard in parts by ``stem``."""
+        return None
+
+    def edited(self, remove: Sequence[Note], add: Sequence[Note]) -> Piece:
+        """The piece with other notes; all else stays as it is.
+
+        Args:
+            remove: notes of ``score``; their velocities do not matter.
+            add: notes. One that begins within another of its voice and pitch ends that one, and one that begins with another
+                takes its place.
+
+        Raises:
+            BadInput: the piece has no notes, or not these, or they cannot be.
+        """
+        raise BadInput("This piece has no notes that can be edited.")
+
+    def stem(self, voice: int, first_s: float, last_s: float) -> tuple[Any, int]:
+        """The sound of those notes of a voice that begin from one time to before another: as of ``audio``, as long as they ring,
+        but at their own level, which may exceed 1. The sum over all voices and times is the sound of the piece.
+
+        Raises:
+            BadInput: there is no such voice.
+        """
+        raise BadInput("This piece has no voices that can be heard by themselves.")
 
     def _repr_html_(self) -> str:
         """What a notebook shows: picture and player."""

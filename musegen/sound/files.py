@@ -10,7 +10,7 @@ import numpy as np
 from musegen.errors import BadInput, did_you_mean
 from musegen.files import write_file
 
-__all__ = ["FORMATS", "encode", "write_sound"]
+__all__ = ["FORMATS", "encode", "encode_floats", "write_sound"]
 
 FORMATS = {
     "wav": ("WAV", "PCM_16"),
@@ -46,6 +46,15 @@ def encode(clip: np.ndarray, rate_hz: int, kind: str = "wav") -> bytes:
     with soundfile.SoundFile(content, "w", rate_hz, len(clip), minor, format=major) as file:
         for first in range(0, clip.shape[1], BLOCK_FRAMES):
             file.write(np.ascontiguousarray(clip[:, first : first + BLOCK_FRAMES].T))
+    return content.getvalue()
+
+
+def encode_floats(clip: np.ndarray, rate_hz: int) -> bytes:
+    """Sound of any level as the content of a WAV file of floats: float ``(channels, frames)``."""
+    import soundfile
+
+    content = io.BytesIO()
+    soundfile.write(content, np.ascontiguousarray(clip.T, np.float32), rate_hz, "FLOAT", format="WAV")
     return content.getvalue()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from musegen.reporting import each
 from musegen.sound.sf2 import Sf2File
 from musegen.sound.voices import LEAVES_LOOP, Recording, let_go, shared_voice, tail, voice_of_note
 from musegen.sound.zones import CLASS, MODES, Zone
@@ -72,28 +73,33 @@ class SoundFont:
         program: ArrayLike = 0,
         drums: ArrayLike = False,
         velocity: ArrayLike = 100,
+        heard: ArrayLike = True,
         rate_hz: int = 44_100,
     ) -> np.ndarray:
-        """A piece, stereo: float32 ``(2, frames)``, as long as its notes ring; the sum of its notes, at any level.
+        """A piece, stereo: float32 ``(2, frames)``, as long as its notes ring; the sum of its notes, at any level. It reports.
 
         Args:
             key, velocity: MIDI numbers. These and the following have one entry per note, or one for all.
             start_s, end_s: when a note begins, and when it is let go.
             program: from 0; one that the soundfont has not is played by number 0.
             drums: whether the program is a drum kit.
+            heard: which notes sound. The others cut notes all the same, as an open hi-hat is cut by the next one; they alone may
+                begin before time 0.
         """
-        columns = np.broadcast_arrays(*map(np.atleast_1d, (key, start_s, end_s, program, drums, velocity)))
-        key, start_s, end_s, program, drums, velocity = columns
+        columns = np.broadcast_arrays(*map(np.atleast_1d, (key, start_s, end_s, program, drums, velocity, heard)))
+        key, start_s, end_s, program, drums, velocity, heard = columns
         first = np.rint(start_s * rate_hz).astype(np.int64)
         held = np.maximum(np.rint((end_s - start_s) * rate_hz).astype(np.int64), 1)
         parts: list[tuple[Zone, np.ndarray, np.ndarray]] = []
         for number, is_kit in sorted(set(zip(program.tolist(), drums.tolist(), strict=True))):
             own = np.flatnonzero((program == number) & (drums == is_kit))
-            parts += self._parts(number, DRUMS if is_kit else 0, own, key, velocity, first)
+            for zone, notes, cut in self._parts(number, DRUMS if is_kit else 0, own, key, velocity, first):
+                if heard[notes].any():
+                    parts.append((zone, notes[heard[notes]], cut[heard[notes]]))
 
         longest = max((int((first + held)[notes].max()) + tail(zone, rate_hz) for zone, notes, _ in parts), default=0)
         mix, frames = np.zeros((2, longest), np.float32), 0
-        for zone, notes, cut in parts:
+        for zone, notes, cut in each(parts, "Rendering sound", "instruments"):
             clips = self._clips(zone, key[notes], velocity[notes], held[notes], cut, rate_hz)
             for clip, equal in clips:
                 for at in first[notes[equal]].tolist():

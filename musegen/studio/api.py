@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -28,17 +30,14 @@ from musegen.studio.work import Busy, Job
 
 __all__ = ["application"]
 
+T = TypeVar("T")
+
 LONGEST_WAIT_S = 30.0
 LOOK_S = 0.02
 """Between two looks at a job that somebody waits for."""
 PAGE = Path(__file__).with_name("page")
-FILES = {
-    "studio.js": "text/javascript",
-    "api.js": "text/javascript",
-    "form.js": "text/javascript",
-    "roll.js": "text/javascript",
-}
-FILES |= {"studio.css": "text/css"}
+SCRIPTS = ("studio", "api", "codes", "figure", "form", "pencil", "player", "roll", "runs", "tracks", "versions")
+FILES = {f"{name}.js": "text/javascript" for name in SCRIPTS} | {"studio.css": "text/css"}
 """Of the page, beside ``index.html``, by name."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; img-src 'self' data:; "
@@ -63,12 +62,18 @@ def application(desk: Desk, token: str, hosts: frozenset[str]) -> Guard:
         Route("/api/models/{name}", api.model),
         *(Route(f"/api/{what}", api.asking(what), methods=["POST"]) for what in REQUESTS),
         Route("/api/open", api.open, methods=["POST"]),
+        Route("/api/edit", api.edit, methods=["POST"]),
+        Route("/api/runs", api.runs),
+        Route("/api/runs/{name}", api.run),
+        Route("/api/runs/{name}/samples/{step}", api.run_samples),
         Route("/api/save", api.save, methods=["POST"]),
         Route("/api/jobs/{id}", api.job, methods=["GET"]),
         Route("/api/jobs/{id}", api.cancel, methods=["DELETE"]),
         Route("/api/pieces/{id}", api.piece),
         Route("/api/pieces/{id}/file", api.file),
+        Route("/api/pieces/{id}/picture", api.picture),
         Route("/api/pieces/{id}/sound", api.sound),
+        Route("/api/pieces/{id}/stem", api.stem),
     ]
     handlers: Any = {BadInput: _bad_input, HTTPException: _http_error, Exception: _fault}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, hosts, public)
@@ -113,8 +118,11 @@ class _Api:
         return ask
 
     async def open(self, request: Request) -> Response:
-        values = {name: value for name, value in request.query_params.items() if name != "token"}
-        return _accepted(self.desk.open(values, await request.body()))
+        return _accepted(self.desk.open(_query(request), await request.body()))
+
+    async def edit(self, request: Request) -> Response:
+        values = await _values(request)
+        return await self._piece(await run_sync(self.desk.edit, values))
 
     async def save(self, request: Request) -> Response:
         values = await _values(request)
@@ -137,10 +145,20 @@ class _Api:
         return JSONResponse(_shown(job))
 
     async def piece(self, request: Request) -> Response:
+        return await self._piece(self._kept(request))
+
+    async def _piece(self, kept: Kept) -> Response:
+        return Response(await run_sync(_piece_as_json, kept), media_type="application/json")
+
+    async def picture(self, request: Request) -> Response:
         kept = self._kept(request)
-        figure = await run_sync(kept.piece.figure)
-        shown = None if figure is None else dataclasses.asdict(figure)
-        return JSONResponse({"id": kept.id, "name": kept.name, "made": dict(kept.made), "figure": shown})
+
+        def png() -> bytes:
+            content = io.BytesIO()
+            kept.piece.picture().save(content, "PNG")
+            return content.getvalue()
+
+        return Response(await run_sync(png), media_type="image/png")
 
     async def file(self, request: Request) -> Response:
         kept = self._kept(request)
@@ -148,8 +166,26 @@ class _Api:
 
     async def sound(self, request: Request) -> Response:
         kept, kind = self._kept(request), request.query_params.get("format", "wav")
-        path = await run_sync(self.desk.sound, kept, kind)
+        path = await _while_wanted(request, lambda wanted: self.desk.sound(kept, kind, wanted))
         return FileResponse(path, media_type=SOUNDS[kind])
+
+    async def stem(self, request: Request) -> Response:
+        kept, values = self._kept(request), _query(request)
+        content = await _while_wanted(request, lambda wanted: self.desk.stem(kept, values, wanted))
+        return Response(content, media_type=SOUNDS["wav"])
+
+    async def runs(self, request: Request) -> Response:
+        return JSONResponse({"runs": [{"name": name} for name in await run_sync(self.desk.runs.places)]})
+
+    async def run(self, request: Request) -> Response:
+        return JSONResponse(await run_sync(self.desk.runs.about, request.path_params["name"]))
+
+    async def run_samples(self, request: Request) -> Response:
+        step = request.path_params["step"]
+        if not (step.isascii() and step.isdigit() and len(step) < 19):
+            raise BadInput("The number of the step is invalid: give a whole one.")
+        path = await run_sync(self.desk.runs.picture, request.path_params["name"], int(step))
+        return FileResponse(path, media_type="image/png")
 
     def _job(self, request: Request) -> Job:
         job = self.desk.work.get(request.path_params["id"])
@@ -178,7 +214,50 @@ def _shown(job: Job) -> dict[str, Any]:
         "error": job.error,
         "pieces": job.result.pieces,
         "notes": job.result.notes,
+        "codes": list(job.result.codes),
     }
+
+
+def _piece_as_json(kept: Kept) -> bytes:
+    figure, score = kept.piece.figure(), kept.piece.score()
+    shown = {
+        "id": kept.id,
+        "name": kept.name,
+        "made": dict(kept.made),
+        "figure": None if figure is None else dataclasses.asdict(figure),
+        "score": None if score is None else {**vars(score), "voices": [vars(voice) for voice in score.voices]},
+    }
+    return json.dumps(shown, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _query(request: Request) -> dict[str, str]:
+    return {name: value for name, value in request.query_params.items() if name != "token"}
+
+
+async def _while_wanted(request: Request, call: Callable[[Callable[[], bool]], T]) -> T:
+    """What a call in a thread gives. It is told whether the client still waits.
+
+    Raises:
+        BadInput: as the call does.
+    """
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    error: BadInput | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        try:
+            found = await run_sync(call, lambda: not gone.is_set())
+        except BadInput as raised:  # a group would wrap it
+            error = raised
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return found
 
 
 async def _values(request: Request) -> dict[str, Any]:

@@ -7,14 +7,17 @@ import dataclasses
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput, MusegenWarning, because_of, shown
 from musegen.options import validate
-from musegen.sound.files import FORMATS, write_sound
+from musegen.reporting import listening
+from musegen.sound.files import FORMATS, encode_floats, write_sound
 from musegen.studio import requests
+from musegen.studio.codes import codes_of
+from musegen.studio.runs import Runs
 from musegen.studio.shelf import Kept, Models, Pieces, file_name
 from musegen.studio.work import Job, Result, Work
 
@@ -26,7 +29,13 @@ __all__ = ["Desk"]
 
 LONGEST_S = 1200
 """Of a piece that is played; a longer one can be saved."""
+STEMS_AT_ONCE = 2
+Wanted = Callable[[], bool]
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+def always() -> bool:
+    return True
 
 
 class Desk:
@@ -37,11 +46,13 @@ class Desk:
         pieces: that it keeps.
         out: the folder that it saves to, and nowhere else.
         work: its queue.
+        runs: that it shows.
     """
 
-    def __init__(self, models: Models, pieces: Pieces, out: Path, work: Work) -> None:
+    def __init__(self, models: Models, pieces: Pieces, out: Path, work: Work, runs: Runs | None = None) -> None:
         self.models, self.pieces, self.out, self.work = models, pieces, out, work
-        self._rendering = threading.Lock()
+        self.runs = runs or Runs()
+        self._rendering, self._stems = threading.Lock(), threading.Semaphore(STEMS_AT_ONCE)
 
     # Work
 
@@ -53,16 +64,24 @@ class Desk:
         """
         asked = validate(requests.REQUESTS[what], values, f'the request "{what}"')
         self.models.check(asked.model)
-        given = self.pieces.get(asked.piece) if isinstance(asked, requests.Beside) else None
+        given = self.pieces.get(asked.piece) if isinstance(asked, requests.Beside | requests.Encode) else None
         made = {"request": what, **dataclasses.asdict(asked)}
 
         def draw() -> Result:
             with self._notes() as notes:
                 model = self.models.get(asked.model)
+                if isinstance(asked, requests.Encode):
+                    assert given is not None
+                    return Result([], notes, model.encode(model.read(given.file)[:1]).tolist())
+                assert isinstance(asked, requests.Work | requests.Decode)
                 with model.configured(**asked.options):
                     drawn = _drawn(model, asked, given)
                     name = given.name if given else asked.model
-                    return Result([self.pieces.add(piece, name, made).id for piece in drawn], notes)
+                    each = [made] * len(drawn)
+                    if isinstance(asked, requests.Decode):
+                        each = [{**made, "codes": [code]} for code in asked.codes]
+                    kept = [self.pieces.add(piece, name, of) for piece, of in zip(drawn, each, strict=True)]
+                    return Result([one.id for one in kept], notes)
 
         return self.work.add(what, draw)
 
@@ -104,8 +123,37 @@ class Desk:
 
     # Pieces
 
-    def sound(self, kept: Kept, kind: str) -> Path:
+    def edit(self, values: Mapping[str, Any]) -> Kept:
+        """A piece with other notes.
+
+        Raises:
+            BadInput: the request is invalid, or the piece cannot have such notes.
+        """
+        asked = validate(requests.Edit, values, 'the request "edit"')
+        given = self.pieces.get(asked.piece)
+        made = {**given.made, "edits": given.made.get("edits", 0) + 1}
+        return self.pieces.add(given.piece.edited(asked.remove, asked.add), given.name, made)
+
+    def stem(self, kept: Kept, values: Mapping[str, Any], wanted: Wanted = always) -> bytes:
+        """Some of the sound of one voice of a piece, as a WAV file of floats.
+
+        Args:
+            wanted: whether somebody still waits for it.
+
+        Raises:
+            BadInput: the request is invalid, or the piece has no such voice.
+        """
+        asked = validate(requests.Stem, values, 'the request "stem"')
+        if not asked.first < asked.last <= asked.first + requests.LONGEST_STEM_S:
+            raise BadInput("last is invalid: it comes after first, and at most a minute later.")
+        with self._stems, _stopped_unless(wanted):
+            return encode_floats(*kept.piece.stem(asked.voice, asked.first, asked.last))
+
+    def sound(self, kept: Kept, kind: str, wanted: Wanted = always) -> Path:
         """The sound of a piece as a file, made when it is first wanted.
+
+        Args:
+            wanted: whether somebody still waits for it.
 
         Raises:
             BadInput: no such format, or there is nothing to hear.
@@ -118,7 +166,7 @@ class Desk:
                 f"The piece {kept.name} is longer than {LONGEST_S // 60} minutes: save it, and play it elsewhere."
             )
         path = kept.file.with_name(f"sound.{kind}")
-        with self._rendering:
+        with self._rendering, _stopped_unless(wanted):
             if not path.exists():
                 heard = kept.piece.audio()
                 if heard is None:
@@ -163,16 +211,31 @@ class Desk:
         raise BadInput(f"There are very many folders {name}: use another name.")
 
 
-def _drawn(model: Model, asked: requests.Work, given: Kept | None) -> Sequence[Piece]:
+@contextlib.contextmanager
+def _stopped_unless(wanted: Wanted) -> Iterator[None]:
+    """A scope whose work stops, where it reports, once nobody wants it any more."""
+
+    def heard(*_: object) -> None:
+        if not wanted():
+            raise BadInput("It was cancelled.")
+
+    with listening(heard):
+        yield
+
+
+def _drawn(model: Model, asked: requests.Work | requests.Decode, given: Kept | None) -> Sequence[Piece]:
     """The pieces of a request."""
     from musegen.models import beside
 
     writer: Writer = model.domain
     a = asked
+    if isinstance(a, requests.Decode):
+        return writer.pieces(model.decode(codes_of(model, a.codes)))
     if isinstance(a, requests.Generate):
         n_steps = None if a.bars is None else beside.rows_of(model, a.bars)
         return model.pieces(model.sample(a.n, a.seed, a.label, None, n_steps))
     assert given is not None
+    assert isinstance(a, requests.Beside)
     if isinstance(a, requests.Continue):
         samples, writer = beside.continued(model, given.file, a.bars, a.n, a.seed, a.label)
     elif isinstance(a, requests.Accompany):

@@ -7,7 +7,7 @@ import inspect
 from functools import cache
 from typing import Any
 
-from musegen.studio.requests import REQUESTS, Open, Save
+from musegen.studio.requests import REQUESTS, Edit, Open, Save, Stem
 
 __all__ = ["described"]
 
@@ -36,7 +36,13 @@ def described() -> dict[str, Any]:
     open_["requestBody"] = {"content": {"application/octet-stream": {}}, "required": True}
     paths |= {
         "/api/open": {"post": open_},
+        "/api/edit": {"post": _operation(_said(Edit), "Piece", body=_schema(Edit))},
         "/api/save": {"post": _operation(_said(Save), "Saved", body=_schema(Save))},
+        "/api/runs": {"get": _operation("The training runs that the studio shows.", "Runs")},
+        "/api/runs/{name}": {"get": _operation("How far a run is, and its curves.", "Run", place="name")},
+        "/api/runs/{name}/samples/{step}": {
+            "get": _operation("The picture of samples of a run, a PNG.", "", place=("name", "step"))
+        },
         "/api/models": {"get": _operation("The models of the studio.", "Models")},
         "/api/models/{name}": {"get": _operation("What a model can do, and its options.", "Model", place="name")},
         "/api/jobs/{id}": {
@@ -58,6 +64,15 @@ def described() -> dict[str, Any]:
                 "",
                 place="id",
                 query={"properties": {"format": {"enum": ["wav", "flac", "ogg", "mp3"], "description": "of the file"}}},
+            )
+        },
+        "/api/pieces/{id}/picture": {"get": _operation("The picture of a piece, a PNG.", "", place="id")},
+        "/api/pieces/{id}/stem": {
+            "get": _operation(
+                "The sound of notes of a piece, a WAV file of floats: " + _said(Stem),
+                "",
+                place="id",
+                query=_schema(Stem),
             )
         },
         "/api/openapi.json": {"get": _operation("This description.", "Any")},
@@ -96,7 +111,7 @@ def _operation(
     *,
     body: dict[str, Any] | None = None,
     query: dict[str, Any] | None = None,
-    place: str = "",
+    place: str | tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """One request.
 
@@ -115,7 +130,10 @@ def _operation(
             **{code: {"description": text} for code, text in ERRORS.items()},
         },
         "parameters": [
-            *([{"name": place, "in": "path", "required": True, "schema": {"type": "string"}}] if place else []),
+            *(
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in ((place,) if isinstance(place, str) else place)
+            ),
             *(
                 {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
                 for name, schema in (query or {}).get("properties", {}).items()
@@ -132,6 +150,21 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 _TEXT, _TEXTS = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+_NUMBER, _WHOLE = {"type": "number"}, {"type": "integer"}
+_NUMBERS = {"type": "array", "items": _NUMBER}
+_SCORE = _object(
+    ticks_per_beat=_WHOLE,
+    ticks_per_step={**_NUMBER, "description": "of the grid of the model"},
+    end={**_WHOLE, "description": "tick at which the piece ends"},
+    bars={"type": "array", "items": _WHOLE, "description": "the first tick of each"},
+    times={"type": "array", "items": _NUMBERS, "description": "tick and second, in between in proportion"},
+    voices={"type": "array", "items": _object(name=_TEXT, colour=_TEXT, is_drum={"type": "boolean"})},
+    notes={
+        "type": "array",
+        "items": {"type": "array", "items": _WHOLE, "minItems": 5, "maxItems": 5},
+        "description": "voice, first tick, last tick, pitch, velocity",
+    },
+)
 _ANSWERS: dict[str, Any] = {
     "Any": {"type": "object"},
     "Job": _object(
@@ -142,6 +175,7 @@ _ANSWERS: dict[str, Any] = {
         error={"type": "string", "description": "why it failed, a sentence"},
         pieces={**_TEXTS, "description": "ids of what came of it"},
         notes={**_TEXTS, "description": "what a user should know of them, a sentence each"},
+        codes={"type": "array", "items": _NUMBERS, "description": "answers of the request encode"},
     ),
     "Models": _object(models={"type": "array", "items": _object(name=_TEXT, about=_TEXT)}),
     "Model": _object(
@@ -155,12 +189,35 @@ _ANSWERS: dict[str, Any] = {
             "type": "array",
             "items": _object(option=_TEXT, type=_TEXT, default=_TEXT, meaning=_TEXT, owner=_TEXT, value={}),
         },
+        code={
+            "oneOf": [
+                _object(
+                    start={**_NUMBERS, "description": "a code to begin with"},
+                    sliders={"type": "array", "items": _object(coordinate=_WHOLE, low=_NUMBER, high=_NUMBER)},
+                ),
+                {"type": "null"},
+            ]
+        },
     ),
     "Piece": _object(
         id=_TEXT,
         name=_TEXT,
         made={"type": "object", "description": "the request that it came of"},
         figure={"type": ["object", "null"], "description": "as of musegen.contracts.figure.Figure"},
+        score={"oneOf": [_SCORE, {"type": "null"}], "description": "its notes; null: it has none"},
+    ),
+    "Runs": _object(runs={"type": "array", "items": _object(name=_TEXT)}),
+    "Run": _object(
+        name=_TEXT,
+        about=_TEXT,
+        step=_WHOLE,
+        steps={"type": ["integer", "null"]},
+        curves={
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": _NUMBERS},
+            "description": "step and value, by kind (train, valid) and name",
+        },
+        samples={"type": "array", "items": _WHOLE, "description": "steps that there are pictures of"},
     ),
     "Saved": _object(folder=_TEXT, files=_TEXTS),
 }

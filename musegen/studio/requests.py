@@ -7,17 +7,40 @@ from typing import Any, Literal
 
 from musegen.options import option
 
-__all__ = ["REQUESTS", "Accompany", "Continue", "Generate", "Infill", "Open", "Regenerate", "Save", "Work"]
+__all__ = [
+    "REQUESTS",
+    "Accompany",
+    "Continue",
+    "Decode",
+    "Edit",
+    "Encode",
+    "Generate",
+    "Infill",
+    "Open",
+    "Regenerate",
+    "Save",
+    "Stem",
+    "Work",
+]
 
 MOST, LONGEST = 16, 128
 """Pieces of one request, and bars of a piece: on two cores these take a minute."""
+LONGEST_STEM_S = 60.0
+
+Row = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Work:
-    """What every request for new pieces says."""
+class ByModel:
+    """What every request to a model says."""
 
     model: str = option("", "name of a model of the studio")
+
+
+@dataclass(frozen=True)
+class Work(ByModel):
+    """What every request for new pieces says."""
+
     n: int = option(1, "how many pieces", ge=1, le=MOST)
     seed: int = option(0, "the same seed gives the same pieces", ge=0, lt=2**63)
     options: dict[str, Any] = option({}, "options of the model, see GET /api/models/{name}")
@@ -69,6 +92,40 @@ class Regenerate(Infill):
 
 
 @dataclass(frozen=True)
+class Encode(ByModel):
+    """The code of a piece, of a model that has codes."""
+
+    piece: str = option("", "id of the piece")
+
+
+@dataclass(frozen=True)
+class Decode(ByModel):
+    """The pieces of codes, of a model that has codes: a piece for each."""
+
+    codes: list[list[float]] = option([], "as many numbers each as the model says")
+    options: dict[str, Any] = option({}, "options of the model, see GET /api/models/{name}")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A piece with other notes, as a new piece. A note is [voice, first tick, last tick, pitch, velocity], as in the score of the
+    piece. A note that begins within another of its voice and pitch ends that one."""
+
+    piece: str = option("", "id of the piece")
+    remove: list[Row] = option([], "notes that the piece has")
+    add: list[Row] = option([], "notes")
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The notes of one voice that begin from one time to before another."""
+
+    voice: int = option(0, "its number in the score", ge=0)
+    first: float = option(0.0, "seconds", ge=0)
+    last: float = option(LONGEST_STEM_S, "seconds, at most a minute later")
+
+
+@dataclass(frozen=True)
 class Open:
     """A file, which is the body of the request, as a piece."""
 
@@ -85,11 +142,13 @@ class Save:
     audio: Literal["wav", "flac", "ogg", "mp3"] | None = option("wav", "format of the sound; null: none")
 
 
-REQUESTS: dict[str, type[Work]] = {
+REQUESTS: dict[str, type[ByModel]] = {
     "generate": Generate,
     "continue": Continue,
     "accompany": Accompany,
     "infill": Infill,
     "regenerate": Regenerate,
+    "decode": Decode,
+    "encode": Encode,
 }
-"""Requests for new pieces, by name."""
+"""Requests that a model answers, by name."""

@@ -15,6 +15,7 @@ import uvicorn
 from musegen.errors import BadInput, because_of
 from musegen.studio.api import application
 from musegen.studio.desk import Desk
+from musegen.studio.runs import Runs
 from musegen.studio.shelf import Models, Pieces
 from musegen.studio.work import Work
 
@@ -58,7 +59,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def studio(models: Models, out: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Served]:
+def studio(
+    models: Models, out: Path, host: str = "127.0.0.1", port: int = 0, runs: Runs | None = None
+) -> Iterator[Served]:
     """A studio that can be run, with a folder and a thread of its own, which end with the scope.
 
     Args:
@@ -66,6 +69,7 @@ def studio(models: Models, out: Path, host: str = "127.0.0.1", port: int = 0) ->
         out: the folder that it saves to.
         host: an address of this machine.
         port: 0: any that is free.
+        runs: that it shows.
 
     Raises:
         BadInput: the address cannot be had.
@@ -73,7 +77,7 @@ def studio(models: Models, out: Path, host: str = "127.0.0.1", port: int = 0) ->
     folder = Path(tempfile.mkdtemp(prefix="musegen-studio-"))
     try:
         with Work() as work:
-            yield Served(Desk(models, Pieces(folder), out, work), host, port)
+            yield Served(Desk(models, Pieces(folder), out, work, runs), host, port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from musegen.errors import BadInput, did_you_mean, shown
 from musegen.options import describe
+from musegen.studio.codes import sliders
 
 if TYPE_CHECKING:
     from musegen.contracts.domain import Domain
@@ -79,7 +80,7 @@ def description(model: Model) -> dict[str, Any]:
     """What a model is, what it can do, and its options with their present values: a form can be made of it."""
     from musegen.models import filling, unfolding
 
-    family, domain = model.family, model.domain
+    family, domain, code = model.family, model.domain, sliders(model)
     fill, bars = filling.can_fill(family), domain.spec.bar > 0
     can = {
         "generate": family.capabilities.sample,
@@ -87,6 +88,8 @@ def description(model: Model) -> dict[str, Any]:
         "accompany": bars and (fill or _does(unfolding.require_given_tracks, model)),
         "infill": fill,
         "regenerate": fill,
+        "decode": code is not None,
+        "encode": code is not None and family.capabilities.encode,
     }
     owned = {"sampling": family.sampling, "reading": domain.config, "writing": domain.writing}
     options = [
@@ -101,6 +104,7 @@ def description(model: Model) -> dict[str, Any]:
         "tracks": list(domain.part_names)[domain.spec.plan > 0 :] if domain.spec.parts else [],  # without the plan
         "labels": list(domain.spec.classes) if family.capabilities.condition else [],
         "options": options,
+        "code": code,
     }
 
 

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -24,10 +24,11 @@ class Busy(BadInput):
 
 
 class Result(NamedTuple):
-    """What came of a piece of work: ids of pieces, and what their user should know of them, a sentence each."""
+    """What came of a piece of work: ids of pieces, what their user should know of them, a sentence each, and codes."""
 
     pieces: list[str]
     notes: list[str]
+    codes: Sequence[Sequence[float]] = ()
 
 
 class _Stopped(MusegenError):

@@ -63,12 +63,12 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(out: Path) -> Iterator[Client]:
-    """A studio with the models that ship, in this process."""
+def served(out: Path, **more: str) -> Iterator[Client]:
+    """A studio with the models that ship and more of them, by name, in this process."""
     from musegen.data import bundled
     from musegen.studio import serving
 
-    models = Models({name: name for name in bundled.models()}, lambda place: musegen.load(place, device="cpu"))
+    models = Models({name: name for name in bundled.models()} | more, lambda place: musegen.load(place, device="cpu"))
     with serving.studio(models, out) as studio:
         thread = threading.Thread(target=studio.run)
         thread.start()

@@ -1,96 +1,247 @@
-// A drawing of a piece on a canvas: layers, bars, where the sound is, and a region that can be dragged.
-const TOP = 20;
+// A piano roll on a canvas that shows a part of the piece: only what is visible is drawn. The box around it scrolls.
+const KEYS = 44, TOP = 22, HIGHEST = 127;
+const BLACK = new Set([1, 3, 6, 8, 10]);
+const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
+export const pitchName = (pitch) => `${NAMES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;
+
+// What lies at a place of one of two columns of pairs that ascend, in between in proportion.
+export function between(pairs, value, from, to) {
+  const after = Math.max(1, pairs.findIndex((pair) => pair[from] >= value));
+  if (after >= pairs.length) return pairs.at(-1)?.[to] ?? 0;
+  const [a, b] = [pairs[after - 1], pairs[after]];
+  return a[to] + (b[to] - a[to]) * Math.min(1, Math.max(0, (value - a[from]) / (b[from] - a[from] || 1)));
+}
 
 export class Roll {
-  constructor(canvas, marked) {
-    this.canvas = canvas;
-    this.marked = marked;
-    this.hidden = new Set();
-    this.region = null;
-    this.second = null;
-    new ResizeObserver(() => this.draw()).observe(canvas);
+  // box: scrolls; in it are a space as large as the piece, a canvas that stays in view, and the play head.
+  constructor(box) {
+    this.box = box;
+    [this.space, this.canvas, this.head] = [".space", "canvas", ".head"].map((name) => box.querySelector(name));
+    this.score = null;
+    this.faint = new Set(); // voices that are not heard
+    this.selected = new Set(); // notes
+    this.region = null; // ticks
+    this.tick = null; // of the play head
+    this.perTick = this.row = 1;
+    this.waiting = false;
+    box.addEventListener("scroll", () => this.draw());
+    new ResizeObserver(() => this.resize()).observe(box);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-    let from = null;
-    canvas.addEventListener("pointerdown", (event) => {
-      from = this.barAt(event);
-      canvas.setPointerCapture(event.pointerId);
-      if (from) marked(from, from);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (from) marked(Math.min(from, this.barAt(event)), Math.max(from, this.barAt(event)));
-    });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (from = null));
+    box.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
-  show(figure) {
-    this.figure = figure;
-    this.bars = figure ? [...figure.rules.matchAll(/M([\d.]+) /g)].map((found) => Number(found[1])) : [];
-    this.paths = figure ? figure.layers.map((layer) => new Path2D(layer.path)) : [];
-    this.images = figure ? figure.layers.map((layer) => this.imageOf(layer)) : [];
+  // stay: another version of the same piece, seen from the same place.
+  show(score, stay = false) {
+    this.score = score;
+    this.selected.clear();
+    this.sort();
+    if (score && !stay) this.fit();
+    else this.draw();
+  }
+
+  // Notes in the order of their beginnings, voice by voice; called when notes have changed.
+  sort() {
+    this.byVoice = (this.score?.voices ?? []).map(() => []);
+    for (const note of this.score?.notes ?? []) this.byVoice[note[0]].push(note);
+    this.longest = 0;
+    for (const notes of this.byVoice) {
+      notes.sort((a, b) => a[1] - b[1]);
+      for (const note of notes) this.longest = Math.max(this.longest, note[2] - note[1]);
+    }
+  }
+
+  get width() { return this.box.clientWidth; }
+  get height() { return this.box.clientHeight; }
+  x(tick) { return KEYS + tick * this.perTick - this.box.scrollLeft; }
+  y(pitch) { return TOP + (HIGHEST - pitch) * this.row - this.box.scrollTop; }
+
+  // Tick and pitch at a place of the canvas, and whether it is above the notes.
+  at(event) {
+    const place = this.canvas.getBoundingClientRect();
+    const x = event.clientX - place.left, y = event.clientY - place.top;
+    const tick = Math.max(0, (x - KEYS + this.box.scrollLeft) / this.perTick);
+    return { tick, pitch: HIGHEST - Math.floor((y - TOP + this.box.scrollTop) / this.row), ruler: y < TOP, keys: x < KEYS };
+  }
+
+  barAt(tick) { return Math.max(1, this.score.bars.filter((bar) => bar <= tick).length); }
+  barEnd(bar) { return this.score.bars[bar] ?? this.score.end; }
+
+  // The notes that are seen at a place, the uppermost first.
+  noteAt(tick, pitch) {
+    const slack = 2 / this.perTick;
+    for (let voice = this.byVoice.length - 1; voice >= 0; voice--) {
+      const found = this.visible(voice, tick - slack, tick + slack).filter((note) => note[3] === pitch && note[1] - slack <= tick && tick <= note[2] + slack);
+      if (found.length) return found.at(-1);
+    }
+    return null;
+  }
+
+  visible(voice, from, to) {
+    const notes = this.byVoice[voice];
+    const first = (tick) => {
+      let [low, high] = [0, notes.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (notes[middle][1] < tick) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    };
+    return notes.slice(first(from - this.longest), first(to));
+  }
+
+  // The whole length, and the pitches that have notes.
+  fit() {
+    const pitches = this.score.notes.map((note) => note[3]);
+    const low = pitches.reduce((a, b) => Math.min(a, b), 127), high = pitches.reduce((a, b) => Math.max(a, b), 0);
+    const [bottom, top] = low > high ? [54, 78] : [Math.min(low - 2, (low + high) / 2 - 12), Math.max(high + 2, (low + high) / 2 + 12)];
+    this.row = Math.min(24, (this.height - TOP) / (top - bottom + 1));
+    this.perTick = (this.width - KEYS) / this.score.end;
+    this.resize();
+    this.box.scrollTo(0, (HIGHEST - top) * this.row);
     this.draw();
   }
 
-  imageOf(layer) {
-    if (!layer.image) return null;
-    const image = new Image();
-    image.onload = () => this.draw();
-    image.src = `data:image/png;base64,${layer.image}`;
-    return image;
+  // Zoom by factors, around a place that stays where it is.
+  zoom(across, down, place = { x: this.width / 2, y: this.height / 2 }) {
+    if (!this.score) return;
+    const tick = (place.x - KEYS + this.box.scrollLeft) / this.perTick, pitch = (place.y - TOP + this.box.scrollTop) / this.row;
+    const fitting = (this.width - KEYS) / this.score.end;
+    this.perTick = Math.min(Math.max(this.perTick * across, fitting), Math.max(fitting, 400 / this.score.ticks_per_beat));
+    this.row = Math.min(Math.max(this.row * down, (this.height - TOP) / 128), 40);
+    this.resize();
+    this.box.scrollTo(tick * this.perTick + KEYS - place.x, pitch * this.row + TOP - place.y);
+    this.draw();
   }
 
-  barAt(event) {
-    const place = this.canvas.getBoundingClientRect();
-    const x = (this.figure.width * (event.clientX - place.left)) / place.width;
-    return this.bars.filter((bar) => bar <= Math.max(0, x)).length;
+  wheel(event) {
+    if (!event.ctrlKey && !event.altKey) return; // the box scrolls
+    event.preventDefault();
+    const place = this.canvas.getBoundingClientRect(), factor = Math.exp(-event.deltaY / 300);
+    this.zoom(event.altKey ? 1 : factor, event.altKey ? factor : 1, { x: event.clientX - place.left, y: event.clientY - place.top });
   }
 
-  xAt(second) {
-    const times = this.figure.times;
-    const after = Math.max(1, times.findIndex((time) => time[1] >= second));
-    const [a, b] = [times[after - 1], times[after]];
-    return a[0] + (b[0] - a[0]) * Math.min(1, Math.max(0, (second - a[1]) / (b[1] - a[1] || 1)));
+  resize() {
+    const ratio = devicePixelRatio || 1;
+    for (const [side, length] of [["width", this.width], ["height", this.height]]) {
+      if (this.canvas[side] !== Math.round(length * ratio)) this.canvas[side] = Math.round(length * ratio);
+      this.canvas.style[side] = `${length}px`;
+    }
+    if (this.score) {
+      this.perTick = Math.max(this.perTick, (this.width - KEYS) / this.score.end);
+      this.space.style.width = `${Math.floor(KEYS + this.score.end * this.perTick)}px`;
+      this.space.style.height = `${TOP + 128 * this.row}px`;
+    }
+    this.draw();
   }
 
+  // The line where the sound is; it moves without drawing anything else. follow: it stays in view.
+  place(tick, follow = false) {
+    this.tick = tick;
+    if (tick === null || !this.score) return void (this.head.hidden = true);
+    if (follow && (this.x(tick) < KEYS || this.x(tick) > this.width - 20)) this.box.scrollLeft = tick * this.perTick - 20;
+    const x = this.x(tick);
+    this.head.hidden = x < KEYS - 1 || x > this.width;
+    this.head.style.transform = `translateX(${x}px)`;
+  }
+
+  // So that a note is in view.
+  reveal([, first, , pitch]) {
+    const x = this.x(first), y = this.y(pitch);
+    if (x < KEYS || x > this.width - 30) this.box.scrollLeft += x - this.width / 3;
+    if (y < TOP || y > this.height - this.row) this.box.scrollTop += y - this.height / 2;
+  }
+
+  // Once, before the next picture of the screen.
   draw() {
-    const { canvas, figure } = this, ratio = devicePixelRatio || 1;
-    canvas.width = canvas.clientWidth * ratio;
-    canvas.height = canvas.clientHeight * ratio;
-    if (!figure) return;
-    const context = canvas.getContext("2d"), colour = getComputedStyle(canvas).color;
-    const across = canvas.width / figure.width, down = (canvas.height - TOP * ratio) / figure.height;
-    const within = () => context.setTransform(across, 0, 0, down, 0, TOP * ratio);
-    within();
-    context.lineWidth = 1;
-    context.strokeStyle = colour;
-    context.globalAlpha = 0.06;
-    context.stroke(new Path2D(figure.ground));
-    if (this.region) {
-      const [first, last] = this.region, left = this.bars[first - 1] ?? 0, right = this.bars[last] ?? figure.width;
-      context.globalAlpha = 0.15;
-      context.fillStyle = colour;
-      context.fillRect(left, 0, right - left, figure.height);
-    }
-    context.globalAlpha = 1;
-    figure.layers.forEach((layer, i) => {
-      if (this.hidden.has(layer.name)) return;
-      if (this.images[i]) {
-        if (this.images[i].complete) context.drawImage(this.images[i], 0, 0, figure.width, figure.height);
-        return;
-      }
-      context.lineWidth = layer.line;
-      context.strokeStyle = context.fillStyle = layer.colour;
-      if (layer.line) context.stroke(this.paths[i]);
-      else context.fill(this.paths[i]);
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      this.drawn();
     });
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.fillStyle = context.strokeStyle = colour;
-    context.font = `${12 * ratio}px system-ui`;
-    for (const [x, text] of figure.marks) context.fillText(text, x * across + 2, 14 * ratio);
-    context.globalAlpha = 0.3;
-    for (const x of this.bars) context.fillRect(x * across, TOP * ratio, ratio, canvas.height);
-    context.globalAlpha = 1;
-    if (this.second !== null && figure.times.length > 1) {
-      context.fillRect(this.xAt(this.second) * across - ratio, TOP * ratio, 2 * ratio, canvas.height);
+  }
+
+  drawn() {
+    const { canvas, score, width, height } = this, ratio = devicePixelRatio || 1, pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    if (!score) return;
+    this.colour = getComputedStyle(canvas).color;
+    const from = this.box.scrollLeft / this.perTick, to = from + width / this.perTick;
+    const high = Math.min(HIGHEST, HIGHEST - Math.floor(this.box.scrollTop / this.row)), low = Math.max(0, high - Math.ceil((height - TOP) / this.row));
+    pen.fillStyle = this.colour;
+    pen.globalAlpha = 0.06;
+    for (let pitch = low; pitch <= high; pitch++) if (BLACK.has(pitch % 12)) pen.fillRect(KEYS, this.y(pitch), width, this.row);
+    if (this.region) {
+      pen.globalAlpha = 0.14;
+      pen.fillRect(Math.max(KEYS, this.x(this.region[0])), TOP, this.x(this.region[1]) - Math.max(KEYS, this.x(this.region[0])), height);
     }
+    this.lines(pen, from, to);
+    pen.globalAlpha = 1;
+    pen.save();
+    pen.beginPath();
+    pen.rect(KEYS, TOP, width, height);
+    pen.clip();
+    score.voices.forEach((voice, i) => this.faint.has(i) && this.notes(pen, i, from, to, low, high));
+    score.voices.forEach((voice, i) => this.faint.has(i) || this.notes(pen, i, from, to, low, high));
+    pen.restore();
+    this.keyboard(pen, low, high);
+    this.place(this.tick);
+  }
+
+  lines(pen, from, to) {
+    const { score, height } = this, first = Math.max(0, score.bars.findIndex((bar) => bar > from) - 1), shown = score.bars.filter((bar) => bar <= to).length;
+    const every = Math.max(1, 2 ** Math.ceil(Math.log2(Math.max(1e-9, 40 / (this.perTick * (this.barEnd(first + 1) - score.bars[first]))))));
+    pen.font = "12px system-ui";
+    for (let i = first; i < shown; i++) {
+      const x = Math.round(this.x(score.bars[i]));
+      if (x >= KEYS && (i % every === 0 || this.perTick * score.ticks_per_beat > 8)) {
+        pen.globalAlpha = 0.35;
+        pen.fillRect(x, i % every === 0 ? 0 : TOP, 1, height);
+        pen.globalAlpha = 1;
+        if (i % every === 0) pen.fillText(String(i + 1), x + 4, 15);
+      }
+      if (this.perTick * score.ticks_per_beat < 10) continue;
+      pen.globalAlpha = 0.12;
+      for (let tick = score.bars[i] + score.ticks_per_beat; tick < this.barEnd(i + 1); tick += score.ticks_per_beat) {
+        if (this.x(tick) >= KEYS) pen.fillRect(Math.round(this.x(tick)), TOP, 1, height);
+      }
+    }
+  }
+
+  notes(pen, voice, from, to, low, high) {
+    const right = new Float64Array(128).fill(-1), faint = this.faint.has(voice), thick = Math.max(1, this.row - (this.row > 4 ? 1 : 0));
+    pen.fillStyle = this.score.voices[voice].colour;
+    pen.globalAlpha = faint ? 0.18 : 1;
+    for (const note of this.visible(voice, from, to)) {
+      const pitch = note[3];
+      if (pitch < low || pitch > high) continue;
+      const left = this.x(note[1]), end = Math.max(this.x(note[2]) - 1, left + 1);
+      if (end <= right[pitch] + 0.5) continue; // another one fills that point of the screen already
+      right[pitch] = end;
+      pen.fillRect(left, this.y(pitch), end - left, thick);
+    }
+    pen.globalAlpha = 1;
+    pen.strokeStyle = this.colour;
+    pen.lineWidth = 2;
+    for (const note of this.selected) {
+      if (note[0] === voice) pen.strokeRect(this.x(note[1]), this.y(note[3]), Math.max(2, this.x(note[2]) - this.x(note[1]) - 1), thick);
+    }
+  }
+
+  keyboard(pen, low, high) {
+    const { height, row } = this;
+    pen.clearRect(0, TOP, KEYS, height);
+    pen.font = `${Math.min(11, Math.max(8, row))}px system-ui`;
+    pen.fillStyle = this.colour;
+    for (let pitch = low; pitch <= high; pitch++) {
+      const y = this.y(pitch);
+      pen.globalAlpha = BLACK.has(pitch % 12) ? 0.55 : 0.08;
+      if (y + row > TOP) pen.fillRect(0, Math.max(TOP, y), BLACK.has(pitch % 12) ? KEYS - 18 : KEYS - 2, Math.max(0.5, Math.min(row, y + row - TOP) - 0.5));
+      pen.globalAlpha = 1;
+      if (pitch % 12 === 0 && y > TOP) pen.fillText(pitchName(pitch), KEYS - 22, y + row / 2 + 3);
+    }
+    pen.clearRect(0, 0, KEYS, TOP);
   }
 }

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from musegen.contracts.piece import Piece
+from musegen.contracts.score import Note, Score
 from musegen.errors import BadInput
 from musegen.files import write_file
 from musegen.sound.files import FORMATS, write_sound
 from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
+from musegen_pianoroll.writing.editing import FileVoices, edited, roll_of, score_of, voices_of
 from musegen_pianoroll.writing.figure import figure
 from musegen_pianoroll.writing.midi import MidiFile, midi_of, notes_of, to_pretty_midi, velocities_of
 from musegen_pianoroll.writing.picture import picture
-from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, seconds_of, synthesise, synthesise_midi
+from musegen_pianoroll.writing.sound import SAMPLE_RATE_HZ, PlayedNotes, seconds_of, synthesise, synthesise_midi
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -232,6 +235,32 @@ class Pianoroll(Piece):
     def figure(self) -> Figure:
         """The picture of a page, a layer for each track."""
         return figure(self.roll, self.tracks, bars=self.bars, length=self._length, times=self._times())
+
+    def score(self) -> Score:
+        return score_of(self._voices, self._end, self.steps_per_beat, self.bars, self._times())
+
+    def edited(self, remove: Sequence[Note], add: Sequence[Note]) -> Pianoroll:
+        midi = edited(self._midi_file(), remove, add, self._end)
+        roll, tracks = roll_of(voices_of(midi), self.steps_per_beat, self.roll.shape[2])  # for pictures
+        return replace(self, roll=roll, tracks=tracks, midi=midi, velocities=None, pitch_range=None)
+
+    def stem(self, voice: int, first_s: float, last_s: float) -> tuple[np.ndarray, int]:
+        number, channel, *_ = self._voices.voice(voice)
+        return self._played.stem(number, channel, first_s, last_s), SAMPLE_RATE_HZ
+
+    @cached_property
+    def _voices(self) -> FileVoices:
+        return voices_of(self._midi_file())
+
+    @cached_property
+    def _played(self) -> PlayedNotes:
+        return PlayedNotes.of(self._midi_file())
+
+    @property
+    def _end(self) -> int:
+        """Tick at which the grid ends, or the last note if that comes later."""
+        grid = round(self.roll.shape[2] * self._voices.ticks_per_beat / self.steps_per_beat)
+        return max([grid, *(note[2] for note in self._voices.notes)])
 
     def _times(self) -> list[tuple[float, float]]:
         """Steps and when they are heard, in seconds: the first, the last, and those at which a file changes its tempo."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from musegen_pianoroll.reading.midi import read_scores
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.writing.midi import MidiFile, notes_of, velocities_of
 
-__all__ = ["SAMPLE_RATE_HZ", "seconds_of", "synthesise", "synthesise_midi"]
+__all__ = ["SAMPLE_RATE_HZ", "PlayedNotes", "seconds_of", "synthesise", "synthesise_midi"]
 
 SAMPLE_RATE_HZ = 44_100
 PEAK = 10 ** (-1 / 20)
@@ -46,15 +48,59 @@ def synthesise(
 
 def synthesise_midi(midi: MidiFile) -> np.ndarray:
     """Sound of a file by its own velocities, programs, pedals and tempos, as of ``synthesise``."""
-    (score,) = read_scores([(Path("piece.mid"), midi.content())], pedal="all", with_velocity=True)
-    columns = [
-        np.column_stack([t.notes, np.full(len(t.notes), t.program), np.full(len(t.notes), t.is_drum), t.velocity])
-        for t in score.tracks
-        if t.velocity is not None
-    ]
-    start, end, pitch, program, drums, velocity = np.concatenate([np.zeros((0, 6), np.int64), *columns]).T
-    seconds = seconds_of(score.tempos, score.ticks_per_beat)
-    return _played(pitch, seconds(start), seconds(end), program, drums > 0, velocity)
+    played = PlayedNotes.of(midi)
+    return _played(played.pitch, played.start_s, played.end_s, played.program, played.is_drum, played.velocity)
+
+
+@dataclass(frozen=True)
+class PlayedNotes:
+    """The notes of a file as they are heard, pedals included, one entry each.
+
+    Args:
+        track, channel: number of the track from 1, and channel.
+    """
+
+    track: np.ndarray
+    channel: np.ndarray
+    pitch: np.ndarray
+    start_s: np.ndarray
+    end_s: np.ndarray
+    program: np.ndarray
+    is_drum: np.ndarray
+    velocity: np.ndarray
+
+    @classmethod
+    def of(cls, midi: MidiFile) -> Self:
+        (score,) = read_scores([(Path("piece.mid"), midi.content())], pedal="all", with_velocity=True)
+        columns = [
+            np.column_stack(
+                [np.tile([t.number, t.channel, t.program, t.is_drum], (len(t.notes), 1)), t.notes, t.velocity]
+            )
+            for t in score.tracks
+            if t.velocity is not None
+        ]
+        rows = np.concatenate([np.zeros((0, 8), np.int64), *columns]).T
+        track, channel, program, is_drum, start, end, pitch, velocity = rows
+        seconds = seconds_of(score.tempos, score.ticks_per_beat)
+        return cls(track, channel, pitch, seconds(start), seconds(end), program, is_drum > 0, velocity)
+
+    def stem(self, track: int, channel: int, first_s: float, last_s: float) -> np.ndarray:
+        """What one track plays on one channel, of the notes that begin from a time to before another one: float32
+        ``(2, frames)`` from the first time on, at any level."""
+        own = (self.track == track) & (self.channel == channel)
+        heard = own & (self.start_s >= first_s) & (self.start_s < last_s)
+        if not heard.any():
+            return np.zeros((2, 0), np.float32)
+        return general_midi().render(
+            self.pitch[own],
+            self.start_s[own] - first_s,
+            self.end_s[own] - first_s,
+            program=self.program[own],
+            drums=self.is_drum[own],
+            velocity=self.velocity[own],
+            heard=heard[own],
+            rate_hz=SAMPLE_RATE_HZ,
+        )
 
 
 def seconds_of(tempos: Sequence[tuple[int, float]], ticks_per_beat: int) -> Callable[[np.ndarray], np.ndarray]:
