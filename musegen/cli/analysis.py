@@ -13,7 +13,7 @@ from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption
 from musegen.cli.output import as_json, check_free, print_table, print_text, save_picture
 from musegen.errors import BadInput
 from musegen.files import write_file
-from musegen.options import parse_assignments
+from musegen.option_texts import parse_assignments
 from musegen.reporting import plain
 
 if TYPE_CHECKING:
