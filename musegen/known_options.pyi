@@ -13,7 +13,7 @@ class RunOptions(TypedDict, total=False):
     device_memory: float | None
     early_stop: int
     ema: float
-    learning_rate: float | None
+    learning_rate: Mapping[str, float] | float | None
     log_every: int
     lr_warmup_steps: int
     minutes: float | None

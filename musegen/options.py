@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -21,10 +22,10 @@ __all__ = [
     "NotRead",
     "describe",
     "flat_options",
-    "from_text",
+    "kinds_of",
     "load_yaml",
+    "mapping_of",
     "option",
-    "parse_assignments",
     "read_yaml",
     "split_options",
     "validate",
@@ -79,8 +80,8 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
 
     Args:
         config_class: the dataclass.
-        values: by field name; strings are converted where the type asks for it, as ``1,2`` is where it asks for a list, and
-            those that are paths in somebody's home, ``~/music``, are written in full.
+        values: by field name; strings are converted where the type asks for it, as ``1,2`` is where it asks for a list and
+            ``a=1,b=2`` where it asks for a mapping, and those that are paths in somebody's home, ``~/music``, are written in full.
         what: whose options these are, for messages: ``the family "vae"``.
 
     Raises:
@@ -104,14 +105,19 @@ def validate(config_class: type[T], values: Mapping[str, Any], what: str) -> T:
     hints = get_type_hints(config_class)
 
     def as_meant(name: str, value: Any) -> Any:
-        if isinstance(value, str) and get_origin(hints[name]) is list:
+        if not isinstance(value, str):
+            return value
+        if get_origin(hints[name]) is list:
             return [part.strip() for part in value.split(",")] if value else []
-        return at_home(value) if isinstance(value, str) else value
+        if dict in kinds_of(hints[name]) and (pairs := mapping_of(value)) is not None:
+            return pairs
+        return at_home(value)
 
     try:
         checked = model(**{name: as_meant(name, v) for name, v in values.items()})
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        # Of the types that an option may have, the one that the value is nearest to says what is wrong with it.
+        first = max(error.errors(), key=lambda found: len(found["loc"]))
         name = str(first["loc"][0])
         raise BadInput(
             f"{name}={shown(values[name])} is invalid for {what}: {first['msg'][0].lower()}{first['msg'][1:]}. "
@@ -127,14 +133,40 @@ def _checking(config_class: type) -> Any:
 
     hints = get_type_hints(config_class)
     definitions: dict[str, Any] = {
-        f.name: (Annotated[hints[f.name], pydantic.Field(**f.metadata.get("bounds", {}))], None)
-        for f in dataclasses.fields(config_class)
+        f.name: (_bounded(hints[f.name], f.metadata.get("bounds", {})), None) for f in dataclasses.fields(config_class)
     }
     return pydantic.create_model(
         config_class.__name__,
         __config__=pydantic.ConfigDict(allow_inf_nan=False, protected_namespaces=()),
         **definitions,
     )
+
+
+def _bounded(hint: Any, bounds: Mapping[str, Any]) -> Any:
+    """A type with bounds for pydantic; of a union, those of each number in it."""
+    import pydantic
+
+    kinds = get_args(hint)
+    if not bounds or hint is type(None):
+        return hint
+    if get_origin(hint) is dict:
+        return dict[kinds[0], _bounded(kinds[1], bounds)]  # type: ignore[valid-type, misc]
+    if dict in kinds_of(hint):
+        return functools.reduce(operator.or_, (_bounded(kind, bounds) for kind in kinds))
+    return Annotated[hint, pydantic.Field(**bounds)]
+
+
+def kinds_of(hint: Any) -> set[Any]:
+    """The types that an option may have, without what is in them: those of a union, or the one."""
+    return {get_origin(kind) or kind for kind in (hint, *get_args(hint))}
+
+
+def mapping_of(text: str) -> dict[str, str] | None:
+    """``Piano=5,Bass=33`` as a mapping; None where a text is none."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(key.strip() and equals and value.strip() for key, equals, value in pairs):
+        return None
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def describe(config_class: type) -> list[dict[str, str]]:
@@ -220,60 +252,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return value
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """``["latent_dim=8", "widths=[400, 400]"]`` → values, read as YAML.
-
-    Raises:
-        BadInput: an assignment without ``=``, or a value that is no YAML.
-    """
-    values = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name:
-            raise BadInput(f'"--set {assignment}" is not of the form key=value.')
-        try:
-            values[name.strip().replace("-", "_")] = read_yaml(text)
-        except NotRead as error:
-            raise BadInput(
-                f'The value of "--set {shown(assignment)}" cannot be read: it {error.reason}; put quotes around text.'
-            ) from None
-    return values
-
-
-def from_text(config_class: type, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Options as they are written on a command line → values to be checked by ``validate``.
-
-    Where an option takes a mapping, ``Piano=5,Bass=33`` is one; where it takes a list, so is ``1,2,4``. YAML in brackets
-    works for both.
-
-    Raises:
-        BadInput: a text that is neither.
-    """
-    hints, values = get_type_hints(config_class), dict[str, Any](texts)
-    for name, text in texts.items():
-        kinds = (
-            {getattr(kind, "__origin__", kind) for kind in (hints[name], *get_args(hints[name]))}
-            if name in hints
-            else set()
-        )
-        if kinds & {list, dict} and text.startswith(("[", "{")):
-            try:
-                values[name] = read_yaml(text)
-            except NotRead as error:
-                option = f"--{name.replace('_', '-')}"
-                raise BadInput(
-                    f'The value of {option} cannot be read, as it {error.reason}: "{shown(text)}".'
-                ) from None
-        elif dict in kinds and ("=" in text or get_origin(hints[name]) is dict):
-            pairs = [part.partition("=") for part in text.split(",")]
-            if not all(key.strip() and equals and value.strip() for key, equals, value in pairs):
-                raise BadInput(f'--{name.replace("_", "-")} "{text}" is invalid: write it like Piano=5,Bass=33.')
-            values[name] = {key.strip(): value.strip() for key, _, value in pairs}
-        elif list in kinds and "," in text:
-            values[name] = [part.strip() for part in text.split(",")]
-    return values
 
 
 class NotRead(Exception):

@@ -12,7 +12,8 @@ from musegen.cli.app import data_app
 from musegen.cli.options import Assignments, Json
 from musegen.cli.output import as_json, print_fields, print_table, print_text
 from musegen.errors import BadInput
-from musegen.options import parse_assignments, validate
+from musegen.option_texts import parse_assignments
+from musegen.options import validate
 
 if TYPE_CHECKING:
     from musegen.contracts.domain import Domain

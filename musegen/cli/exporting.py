@@ -11,7 +11,7 @@ from musegen.cli.app import TRAIN, app
 from musegen.cli.options import Json, ModelName, Source, SourceOptions
 from musegen.cli.output import as_json, print_table, print_text
 from musegen.errors import BadInput
-from musegen.options import parse_assignments
+from musegen.option_texts import parse_assignments
 from musegen.reporting import plain
 
 if TYPE_CHECKING:

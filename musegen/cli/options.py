@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from musegen.errors import BadInput, shown
 from musegen.limits import MOST_AT_ONCE
-from musegen.options import from_text, split_options
+from musegen.option_texts import from_text
+from musegen.options import split_options
 from musegen.running.config import RunConfig
 
 if TYPE_CHECKING:

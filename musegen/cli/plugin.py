@@ -11,7 +11,8 @@ from musegen.cli.app import plugin_app
 from musegen.cli.options import Assignments, Json
 from musegen.cli.output import print_table
 from musegen.errors import BadInput, did_you_mean
-from musegen.options import parse_assignments, validate
+from musegen.option_texts import parse_assignments
+from musegen.options import validate
 from musegen.reporting import plain
 
 

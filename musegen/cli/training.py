@@ -11,7 +11,8 @@ from musegen.cli.app import TRAIN, app
 from musegen.cli.options import Assignments, Flag, Networks, Options, RunOptions, given_options, own_networks
 from musegen.engine.launch import launch, wanted
 from musegen.errors import BadInput
-from musegen.options import load_yaml, parse_assignments
+from musegen.option_texts import parse_assignments
+from musegen.options import load_yaml
 
 if TYPE_CHECKING:
     from musegen.running.runs import Run

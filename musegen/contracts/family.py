@@ -69,7 +69,7 @@ class Player:
 
     Args:
         networks: names of attributes of the family that are modules.
-        learning_rate: Adam's α; the run option ``learning_rate`` overrides it.
+        learning_rate: Adam's α, as in the paper; the run option ``learning_rate`` overrides it, of all players or of one.
         betas: Adam's (β₁, β₂).
     """
 

@@ -19,7 +19,12 @@ class EngineConfig:
 
     steps: int = option(10_000, "training steps; one step is one pass through the family's algorithm", ge=1)
     batch_size: int = option(64, "examples per minibatch", ge=1)
-    learning_rate: float | None = option(None, "Adam's learning rate for every player (default: the paper's)", gt=0)
+    learning_rate: float | dict[str, float] | None = option(
+        None,
+        "Adam's learning rate: one for every player, or one for each that is named, as in discriminator=4e-4,generator=1e-4; "
+        "others have that of their family (musegen explain FAMILY)",
+        gt=0,
+    )
     weight_decay: float = option(
         0.0,
         "share by which weights shrink in every step, times the learning rate (AdamW, Loshchilov & Hutter 2019)",

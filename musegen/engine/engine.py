@@ -21,28 +21,16 @@ from musegen.engine.compiling import compile_networks, not_compiled
 from musegen.engine.config import EngineConfig
 from musegen.engine.precision import computing
 from musegen.engine.processes import ALONE, Processes
+from musegen.engine.rates import learning_rate_factor, learning_rates
 from musegen.engine.shared_state import host_rng_state, set_host_rng_state
 from musegen.engine.weights import load_weights
 from musegen.errors import TrainingDiverged
 from musegen.probability.whole_batch import SharedBatch
 
-__all__ = ["Engine", "Snapshot", "learning_rate_factor"]
+__all__ = ["Engine", "Snapshot"]
 
 SINGULAR_VECTORS = (".0._u", ".0._v")
 """How names of the buffers of ``torch.nn.utils.parametrizations.spectral_norm`` end."""
-
-
-def learning_rate_factor(config: EngineConfig, step: int) -> float:
-    """What the learning rate of step ``step`` (from 0) is multiplied by: warm-up times schedule."""
-    warm = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
-    progress = step / config.steps
-    match config.schedule:
-        case "linear":
-            return warm * max(0.0, 1 - progress)
-        case "cosine":
-            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        case _:
-            return warm
 
 
 @dataclass(frozen=True)
@@ -93,10 +81,11 @@ class Engine:
         self.family, self.config, self.device, self.processes = family, config, family.device, processes
         self.step_count = 0
         self.parameters = {name: family.parameters_of(name) for name in family.players}
+        self._base_rate = learning_rates(config, family.players)
         self.optimisers = {
             name: torch.optim.Adam(
                 self.parameters[name],
-                lr=config.learning_rate or player.learning_rate,
+                lr=self._base_rate[name],
                 betas=player.betas,
                 weight_decay=config.weight_decay,
                 decoupled_weight_decay=True,
@@ -104,7 +93,6 @@ class Engine:
             )
             for name, player in family.players.items()
         }
-        self._base_rate = {name: o.param_groups[0]["lr"] for name, o in self.optimisers.items()}
         self._constant_rate = config.schedule == "constant" and not config.lr_warmup_steps
         self._autocast, self.batch_dtype = computing(config.precision, self.device)
         self._compiled = config.compile != "none"

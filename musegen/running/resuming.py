@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from musegen.contracts.domain import Data, Domain
-from musegen.contracts.family import Family
+from musegen.contracts.family import Family, build
 from musegen.engine.checkpoint import newest_checkpoint
-from musegen.engine.engine import learning_rate_factor
 from musegen.engine.processes import Processes
+from musegen.engine.rates import learning_rate_factor, learning_rates
+from musegen.engine.shared_state import seeded
 from musegen.errors import BadInput, MusegenWarning
 from musegen.running.beginning import short
 from musegen.running.callbacks import Callback
@@ -48,7 +49,8 @@ JUMP = 0.05
 
 
 def changed(resolved: Resolved, options: Mapping[str, Any], data: str | Path | Data | None = None) -> Resolved:
-    """A run's configuration with other options, or with its data in another place, or in memory.
+    """A run's configuration with other options, or with its data in another place, or in memory. Where ``learning_rate`` names
+    players, the others keep their rates.
 
     Raises:
         BadInput: one of them cannot change any more.
@@ -63,7 +65,21 @@ def changed(resolved: Resolved, options: Mapping[str, Any], data: str | Path | D
         own, where = replace(own, data=data), IN_MEMORY
     assert not isinstance(where, Data)
     source = resolved.data if where is None else where
-    return resolve(resolved.family.name, resolved.domain.name, flat | given, source, own)
+    new = resolve(resolved.family.name, resolved.domain.name, flat | given, source, own)
+    if "learning_rate" in given and isinstance(new.run.learning_rate, dict):
+        rates = _rates_before(resolved) | new.run.learning_rate
+        new = replace(new, run=replace(new.run, learning_rate=rates))
+    return new
+
+
+def _rates_before(resolved: Resolved) -> dict[str, float]:
+    """The learning rates that a run has so far, of players that have another than their family's."""
+    rate = resolved.run.learning_rate
+    if rate is None or isinstance(rate, dict):
+        return rate or {}
+    with seeded(resolved.run.seed, torch.device("cpu")):  # which its players are may depend on its networks
+        family = build(resolved.family, resolved.family_config, resolved.make_domain())
+    return dict.fromkeys(family.players, rate)
 
 
 def opened(
@@ -180,9 +196,7 @@ def _say_jump(family: Family, before: RunConfig, after: RunConfig, step: int) ->
 
     def rates(config: RunConfig, step: int) -> dict[str, float]:
         factor = learning_rate_factor(config, step)
-        return {
-            name: factor * (config.learning_rate or player.learning_rate) for name, player in family.players.items()
-        }
+        return {name: factor * rate for name, rate in learning_rates(config, family.players).items()}
 
     last, planned, new = rates(before, step - 1), rates(before, step), rates(after, step)
     jumps = {

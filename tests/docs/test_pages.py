@@ -29,7 +29,7 @@ from strangers import install
 from musegen.cli.app import app, data_app, plugin_app
 from musegen.cli.options import given_options
 from musegen.data.bundled import bundled, models
-from musegen.options import parse_assignments
+from musegen.option_texts import parse_assignments
 from musegen.plugins import registry
 from musegen.running import samples
 from musegen.running.resolved import resolve

@@ -23,7 +23,8 @@ from musegen.contracts.family import Family, Losses, NoOptions, Player, build
 from musegen.contracts.graph import Graph, Node
 from musegen.data.batches import Batches
 from musegen.engine.devices import choose_device
-from musegen.engine.engine import Engine, learning_rate_factor
+from musegen.engine.engine import Engine
+from musegen.engine.rates import learning_rate_factor
 from musegen.errors import BadInput, TrainingDiverged
 from musegen.probability.likelihood import Bernoulli
 from musegen.running.config import RunConfig
@@ -95,6 +96,27 @@ def test_the_run_option_overrides_every_player() -> None:
     engine.step([ones()])
     assert float(engine.family.low.weight.detach()) == pytest.approx(2 - 0.5)
     assert engine.optimisers["low"].param_groups[0]["betas"] == (0.5, 0.9)
+
+
+def test_each_player_may_have_a_rate_of_its_own_and_schedules_scale_it() -> None:
+    family = Duel()
+    engine = Engine(family, RunConfig(steps=10, schedule="linear", learning_rate={"high": 0.5}))
+    for step in range(3):
+        low, high = float(family.low.weight.detach()), float(family.high.weight.detach())
+        engine.step([ones()])
+        rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in engine.optimisers.items()}
+        assert rates == pytest.approx({"low": 0.1 * (1 - step / 10), "high": 0.5 * (1 - step / 10)})
+        if step == 0:  # Adam's first step is the learning rate
+            assert abs(float(family.low.weight.detach()) - low) == pytest.approx(0.1)
+            assert abs(float(family.high.weight.detach()) - high) == pytest.approx(0.5)
+
+
+def test_a_rate_for_a_player_that_there_is_not_is_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        Engine(Duel(), RunConfig(steps=1, learning_rate={"hihg": 0.5}))
+    assert str(caught.value) == (
+        'learning_rate has a rate for "hihg", which is no player of this family: its players are low, high. Did you mean "high"?'
+    )
 
 
 def test_accumulation_equals_one_large_batch() -> None:

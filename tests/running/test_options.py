@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from musegen.errors import BadInput
 from musegen.families.pixelcnn import PixelCNNConfig
 from musegen.families.vae import VAEConfig
-from musegen.options import describe, load_yaml, parse_assignments, split_options, validate
+from musegen.option_texts import parse_assignments
+from musegen.options import describe, load_yaml, split_options, validate
 from musegen.running.config import RunConfig
 from musegen.running.resolved import resolve, resolve_dict
 from musegen_image.domain import ImageConfig
@@ -21,6 +22,19 @@ def test_values_are_converted_and_defaults_stay() -> None:
     config = validate(RunConfig, {"steps": "20", "learning_rate": "1e-3", "ema": 0.5}, "the run")
     assert (config.steps, config.learning_rate, config.ema) == (20, 1e-3, 0.5)
     assert config.batch_size == RunConfig().batch_size
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "discriminator=4e-4,generator=1e-3",
+        "discriminator = 4e-4, generator = 0.001",
+        {"discriminator": "4e-4", "generator": 1e-3},
+    ],
+)
+def test_a_rate_per_player(written: object) -> None:
+    config = validate(RunConfig, {"learning_rate": written}, "the run")
+    assert config.learning_rate == {"discriminator": 4e-4, "generator": 1e-3}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +48,10 @@ def test_values_are_converted_and_defaults_stay() -> None:
         ({"steps": "many"}, "steps=many is invalid for the run: input should be a valid integer"),
         ({"learning_rate": -1}, "greater than 0"),
         ({"learning_rate": "nan"}, "learning_rate"),
+        ({"learning_rate": {"generator": 0}}, "input should be greater than 0"),
+        ({"learning_rate": "generator=-1"}, "input should be greater than 0"),
+        ({"learning_rate": "generator=fast"}, "input should be a valid number"),
+        ({"learning_rate": "generator=nan"}, "input should be a finite number"),
         ({"ema": 1}, "less than 1"),
         ({"schedule": "zigzag"}, "'constant', 'linear' or 'cosine'"),
     ],

@@ -18,6 +18,8 @@ from midi_files import piece
 import musegen
 from musegen.engine.checkpoint import newest_checkpoint
 from musegen.errors import BadInput, MusegenWarning
+from musegen.running.resolved import resolve
+from musegen.running.resuming import changed
 from musegen.running.runs import Run
 
 SHORT: dict[str, Any] = {"steps": 10, "batch_size": 8, "validate_every": 0, "sample_every": 0, "device": "cpu"}
@@ -164,6 +166,58 @@ def test_a_run_goes_on_with_another_rate_and_schedule(run: Callable[..., Result]
     assert "--learning-rate 1e-4" in told
     assert "--schedule constant" in told
     assert "--schedule" in run("resume", "--help").out
+
+
+def test_rates_of_players_are_written_resumed_and_changed_one_by_one(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    once = [
+        "train",
+        "gan",
+        "toy",
+        "--steps",
+        4,
+        "--batch-size",
+        8,
+        "--validate-every",
+        0,
+        "--sample-every",
+        0,
+        "--quiet",
+    ]
+    rates = "discriminator=4e-4,generator=1e-3"
+    assert run(*once, "--out", "run", "--learning-rate", rates).code == 0
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["learning_rate"] == {
+        "discriminator": 4e-4,
+        "generator": 1e-3,
+    }
+    assert run("resume", "run", "--steps", 8, "--quiet").code == 0
+    longer = [*once[:3], "--steps", 8, *once[5:]]
+    assert run(*longer, "--out", "whole", "--learning-rate", rates).code == 0
+    assert same(Run.open("run"), Run.open("whole"))
+    ours = weights(Run.open("run"))
+
+    bad(run("resume", "run", "--steps", 9, "--learning-rate", "critic=1"), '"critic"', "discriminator, generator")
+    assert run("resume", "run", "--steps", 9, "--learning-rate", "generator=1e-12", "--quiet").code == 0
+    after = weights(Run.open("run"))
+    still = {name: torch.allclose(ours[name], after[name], rtol=0, atol=1e-10) for name in after if ".weight" in name}
+    assert all(same for name, same in still.items() if name.startswith("generator"))
+    assert not all(same for name, same in still.items() if name.startswith("discriminator"))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "then"),
+    [
+        (None, {"generator": 1e-3}, {"generator": 1e-3}),
+        (1e-4, {"generator": 1e-3}, {"discriminator": 1e-4, "generator": 1e-3}),
+        ({"discriminator": 1e-4}, "generator=1e-3", {"discriminator": 1e-4, "generator": 1e-3}),
+        ({"discriminator": 1e-4}, 1e-3, 1e-3),
+        (1e-4, None, 1e-4),
+    ],
+)
+def test_players_that_are_not_named_keep_their_rates(before: Any, now: Any, then: Any) -> None:
+    resolved = resolve("gan", "toy", {} if before is None else {"learning_rate": before})
+    assert changed(resolved, {"learning_rate": now}).run.learning_rate == then
 
 
 def test_a_run_that_is_not_done_jumps_too_where_it_gets_more_steps(tmp_path: Path) -> None:
