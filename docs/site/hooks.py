@@ -52,7 +52,7 @@ def linked(text: str, target: str, from_root: bool) -> str:
     if "://" in target or target.startswith("#"):
         return f"[{text}]({target})"
     path, hash_, anchor = target.partition("#")
-    path = path.removeprefix("../") if not from_root else path
+    path = path if from_root else path.removeprefix("../")
     for page, source in TAKEN.items():
         if path == source:
             return f"[{text}]({page}{hash_}{anchor})"
