@@ -2,6 +2,7 @@
 # make test   run the tests            make test-all   the slow ones too
 # make lint   ruff and mypy            make bench      benchmarks
 # make docs   write docs/families.md and docs/limits.md from the code
+# make docs-site   the documentation as a site, in build/site
 # make mutants  see whether tests notice small faults
 # Each creates .venv when it is missing, and adds to it what it needs. Python 3.11 or newer and git are enough.
 
@@ -13,7 +14,7 @@ RUN := $(VENV)/.installed-run
 TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-all lint docs bench mutants clean
+.PHONY: demo test test-all lint docs docs-site bench mutants clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3"; exit 2; }
@@ -44,6 +45,10 @@ lint: $(DEV)
 
 docs: $(RUN)
 	$(BIN)/python docs/generate.py
+
+# A broken link is an error. Pages are those of docs/, README.md and CONTRIBUTING.md.
+docs-site: $(DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Without those that train models for hours (polyphonic.py, mnist_figures.py) and the one for a GPU (gpu.py).
 bench: $(RUN)

@@ -51,7 +51,10 @@ Networks = Annotated[
     ),
 ]
 ModelName = Annotated[
-    str, Parameter(help="A run folder, a model file, or the name of a model that ships (see musegen models).")
+    str,
+    Parameter(
+        help="A run folder, a model file, the name of a model that ships (see musegen models), or hf://owner/name."
+    ),
 ]
 ModelOption = Annotated[str, Parameter(show=False)]
 """Of ``**options``: options of the model in hand, as text; ``--help`` shows those of a model that is named."""

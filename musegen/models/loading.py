@@ -25,6 +25,7 @@ from musegen.engine.sizes import check_shapes, outline
 from musegen.engine.weights import load_weights
 from musegen.errors import BadInput
 from musegen.files import user_path
+from musegen.models import hub
 from musegen.models.model import Model
 from musegen.reporting import doing
 from musegen.running.own import Own, check_used, completed
@@ -55,8 +56,10 @@ def locate(model: str | Path) -> Path:
     """Where a model is. A folder that holds no run does not hide a model of the same name that ships.
 
     Raises:
-        BadInput: there is no such folder or file, and no such model ships.
+        BadInput: there is no such folder or file, and no such model ships; or nothing can be fetched.
     """
+    if isinstance(model, str) and model.startswith(hub.ADDRESS):
+        return hub.fetched(model)
     path = user_path(model)
     hides = path.is_dir() and not (path / "config.yaml").is_file() and str(model) in models()
     return path if path.exists() and not hides else shipped(str(model))
@@ -81,8 +84,8 @@ def load(
     """A trained model.
 
     Args:
-        model: a run folder, a model file, the name of a model that ships with musegen, or what ``musegen.train`` returned,
-            which knows the objects that it was given.
+        model: a run folder, a model file, the name of a model that ships with musegen, ``hf://owner/name`` of the Hugging Face Hub,
+            or what ``musegen.train`` returned, which knows the objects that it was given.
         checkpoint: of a run: ``best`` on the validation loss (the last, where a family has none), ``last``, or a step.
         device: auto, cpu, cuda or cuda:N.
         family, domain, encoder, decoder, discriminator, autoregressive: what was handed over to ``musegen.train`` when the

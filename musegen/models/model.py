@@ -27,7 +27,7 @@ from musegen.engine.devices import choose_device
 from musegen.engine.shared_state import in_float32, seeded
 from musegen.errors import BadInput, because_of
 from musegen.files import user_path
-from musegen.models import filling, unfolding
+from musegen.models import filling, hub, unfolding
 from musegen.models.labels import class_numbers
 from musegen.models.reference import reference_data
 from musegen.options import flat_options, split_options, validate
@@ -631,6 +631,24 @@ class Model:
         if config.get("init") is not None:
             config["init"] = Path(config["init"]).name
         save_model_file(user_path(path), self.family.state_dict(), config, needed, half)
+
+    def push_to_hub(
+        self, repository: str, *, private: bool = False, half: bool = False, message: str = "", licence: str = ""
+    ) -> str:
+        """Put the model on the Hugging Face Hub, as a safetensors file with a card (``musegen.models.hub.card``); returns its
+        address, which ``load`` and every command take: ``hf://owner/name``.
+
+        The extra ``musegen[hub]`` does it, for whom ``hf auth login`` knows.
+
+        Args:
+            repository: owner/name; made if it is not there.
+            licence: for the card, an identifier such as ``mit``.
+            half, message: of the weights, as for ``save``; of the commit.
+
+        Raises:
+            BadInput: the extra is not installed, or the hub refuses.
+        """
+        return hub.push(self, repository, private=private, half=half, message=message, licence=licence)
 
 
 def _file(path: str | Path) -> Path:

@@ -116,7 +116,8 @@ def wrong_class(what: str, name: str, loaded: Any) -> str:
     from musegen.contracts.family import Family
     from musegen.contracts.tracker import Tracker
 
-    bases: dict[str, Any] = {"domain": Domain, "family": Family, "tracker": Tracker}
+    bases: dict[str, type[Domain] | type[Family] | type[Tracker]] = {}
+    bases |= {"domain": Domain, "family": Family, "tracker": Tracker}
     base = bases[what]
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         return f"is no subclass of {base.__module__}.{base.__name__}"

@@ -21,8 +21,21 @@ def test_forms_and_workflows_are_yaml(path: Path) -> None:
 
 def test_the_citation_names_this_version() -> None:
     found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert (found["version"], found["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert found["version"] == PROJECT["version"]
+    assert found["license"] == PROJECT["license"].split(" AND ")[0]  # of the code; data have their own
     assert {"cff-version", "message", "title", "authors"} <= found.keys()
+
+
+def test_the_licences_of_all_that_ships_are_told() -> None:
+    text = (ROOT / "LICENSES.md").read_text("utf-8")
+    told = set(re.findall(r"`(data/\w+)`", text)) | {
+        f"data/models/{name}.md" for name in re.findall(r"model `(\w+)`", text)
+    }
+    kinds = {f"data/{path.name}" for path in (ROOT / "data").iterdir() if path.is_dir() and path.name != "models"}
+    models = {f"data/models/{path.name}" for path in (ROOT / "data/models").glob("*.md") if path.name != "README.md"}
+    assert told == kinds | models
+    for pattern in PROJECT["license-files"]:
+        assert list(ROOT.glob(pattern)), pattern
 
 
 def test_the_changelog_knows_this_version() -> None:

@@ -1,0 +1,20 @@
+# An image of musegen; written, and not built yet on any machine of the project.
+# For a CPU:       docker build -t musegen .
+# For an NVIDIA GPU, on a base with CUDA and Ubuntu 24.04, with torch's build for it:
+#                  docker build -t musegen-cuda --build-arg BASE=nvidia/cuda:VERSION-runtime-ubuntu24.04 --build-arg TORCH=cu130 .
+# Run it in a folder of files, as yourself:
+#                  docker run --rm --user "$(id -u)" -v "$PWD:/work" musegen generate chorale -n 4 --out hymns
+ARG BASE=python:3.12-slim
+FROM ${BASE}
+ARG TORCH=cpu
+RUN command -v python3 || (apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*)
+COPY . /src
+RUN python3 -m venv /opt/musegen \
+    && /opt/musegen/bin/pip install --no-cache-dir uv \
+    && cd /src && /opt/musegen/bin/uv pip install --no-cache --python /opt/musegen/bin/python --torch-backend "${TORCH}" -c constraints.txt . \
+    && rm -rf /src
+ENV PATH=/opt/musegen/bin:$PATH HOME=/tmp
+WORKDIR /work
+USER 1000
+ENTRYPOINT ["musegen"]
+CMD ["--help"]

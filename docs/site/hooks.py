@@ -1,0 +1,63 @@
+"""What the documentation site needs besides the pages of this folder: the first page, and links out of the folder.
+
+The first page is the README, and contributing.md is CONTRIBUTING.md: neither is written twice. Links to files of the repository
+that are no pages become plain text, because a site does not know where its repository is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TAKEN = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md"}
+API = """# Python
+
+::: musegen.load
+::: musegen.train
+::: musegen.resume
+::: musegen.evaluate
+::: musegen.export
+::: musegen.compare
+::: musegen.models.model.Model
+::: musegen.running.callbacks.Moment
+::: musegen.contracts.family
+::: musegen.contracts.domain
+::: musegen.contracts.piece
+::: musegen.contracts.dataset
+::: musegen.contracts.tracker
+::: musegen.plugins.hooks
+::: musegen.testing.checks.conformance
+"""
+
+
+def on_files(files: Any, config: Any) -> Any:
+    from mkdocs.structure.files import File
+
+    pages = {name: (ROOT / source).read_text("utf-8") for name, source in TAKEN.items()} | {"api.md": API}
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Links as they are in the repository become links of the site."""
+    from_root = page.file.src_uri in TAKEN
+    return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", lambda found: linked(found[1], found[2], from_root), markdown)
+
+
+def linked(text: str, target: str, from_root: bool) -> str:
+    """A link of a page, ``[text](target)``."""
+    if "://" in target or target.startswith("#"):
+        return f"[{text}]({target})"
+    path, hash_, anchor = target.partition("#")
+    path = path if from_root else path.removeprefix("../")
+    for page, source in TAKEN.items():
+        if path == source:
+            return f"[{text}]({page}{hash_}{anchor})"
+    if from_root and path.startswith("docs/"):
+        return f"[{text}]({path.removeprefix('docs/')}{hash_}{anchor})"
+    if not from_root and not target.startswith("../"):
+        return f"[{text}]({target})"
+    return text
