@@ -24,6 +24,7 @@ export class Roll {
     this.tick = null; // of the play head
     this.perTick = this.row = 1;
     this.waiting = false;
+    this.fitted = true; // and stays so when the window changes
     box.addEventListener("scroll", () => this.draw());
     new ResizeObserver(() => this.resize()).observe(box);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -51,6 +52,7 @@ export class Roll {
   }
 
   get width() { return this.box.clientWidth; }
+  get fitting() { return (this.width - KEYS) / this.score.end; } // zoom at which all of it is seen
   get height() { return this.box.clientHeight; }
   x(tick) { return KEYS + tick * this.perTick - this.box.scrollLeft; }
   y(pitch) { return TOP + (HIGHEST - pitch) * this.row - this.box.scrollTop; }
@@ -96,7 +98,7 @@ export class Roll {
     const low = pitches.reduce((a, b) => Math.min(a, b), 127), high = pitches.reduce((a, b) => Math.max(a, b), 0);
     const [bottom, top] = low > high ? [54, 78] : [Math.min(low - 2, (low + high) / 2 - 12), Math.max(high + 2, (low + high) / 2 + 12)];
     this.row = Math.min(24, (this.height - TOP) / (top - bottom + 1));
-    this.perTick = (this.width - KEYS) / this.score.end;
+    this.fitted = true;
     this.resize();
     this.box.scrollTo(0, (HIGHEST - top) * this.row);
     this.draw();
@@ -106,7 +108,8 @@ export class Roll {
   zoom(across, down, place = { x: this.width / 2, y: this.height / 2 }) {
     if (!this.score) return;
     const tick = (place.x - KEYS + this.box.scrollLeft) / this.perTick, pitch = (place.y - TOP + this.box.scrollTop) / this.row;
-    const fitting = (this.width - KEYS) / this.score.end;
+    const { fitting } = this;
+    if (across !== 1) this.fitted = false;
     this.perTick = Math.min(Math.max(this.perTick * across, fitting), Math.max(fitting, 400 / this.score.ticks_per_beat));
     this.row = Math.min(Math.max(this.row * down, (this.height - TOP) / 128), 40);
     this.resize();
@@ -128,7 +131,7 @@ export class Roll {
       this.canvas.style[side] = `${length}px`;
     }
     if (this.score) {
-      this.perTick = Math.max(this.perTick, (this.width - KEYS) / this.score.end);
+      this.perTick = this.fitted ? this.fitting : Math.max(this.perTick, this.fitting);
       this.space.style.width = `${Math.floor(KEYS + this.score.end * this.perTick)}px`;
       this.space.style.height = `${TOP + 128 * this.row}px`;
     }
