@@ -17,7 +17,8 @@ from musegen_pianoroll.reading.midi import read_scores
 pytest.importorskip("uvicorn", reason="the extra studio is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-UNNAMED = """[...document.querySelectorAll("button, input, select, audio, canvas:not([aria-hidden]), a, progress")].filter((e) => e.checkVisibility()
+UNNAMED = """[...document.querySelectorAll("button, input, select, audio, canvas:not([aria-hidden]), a, progress")]
+  .filter((e) => e.checkVisibility()
   && !(e.labels?.length || e.textContent.trim() || e.getAttribute("aria-label"))).map((e) => e.outerHTML)"""
 
 

@@ -1,4 +1,5 @@
 // A piano roll on a canvas that shows a part of the piece: only what is visible is drawn. The box around it scrolls.
+const CPU = { willReadFrequently: true }; // thousands of small rectangles are drawn faster than handed over
 const KEYS = 44, TOP = 22, HIGHEST = 127;
 const BLACK = new Set([1, 3, 6, 8, 10]);
 const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
@@ -166,7 +167,7 @@ export class Roll {
   }
 
   drawn() {
-    const { canvas, score, width, height } = this, ratio = devicePixelRatio || 1, pen = canvas.getContext("2d");
+    const { canvas, score, width, height } = this, ratio = devicePixelRatio || 1, pen = canvas.getContext("2d", CPU);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     if (!score) return;
@@ -217,13 +218,14 @@ export class Roll {
     const right = new Float64Array(128).fill(-1), faint = this.faint.has(voice), thick = Math.max(1, this.row - (this.row > 4 ? 1 : 0));
     pen.fillStyle = this.score.voices[voice].colour;
     pen.globalAlpha = faint ? 0.18 : 1;
+    const { perTick, row } = this, zero = this.x(0), top = this.y(HIGHEST); // asking the box for each note would take most of the time
     for (const note of this.visible(voice, from, to)) {
       const pitch = note[3];
       if (pitch < low || pitch > high) continue;
-      const left = this.x(note[1]), end = Math.max(this.x(note[2]) - 1, left + 1);
+      const left = zero + note[1] * perTick, end = Math.max(zero + note[2] * perTick - 1, left + 1);
       if (end <= right[pitch] + 0.5) continue; // another one fills that point of the screen already
       right[pitch] = end;
-      pen.fillRect(left, this.y(pitch), end - left, thick);
+      pen.fillRect(left, top + (HIGHEST - pitch) * row, end - left, thick);
     }
     pen.globalAlpha = 1;
     pen.strokeStyle = this.colour;
