@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import musegen
+from musegen.studio.runs import Runs
 from musegen.studio.shelf import Models
 
 
@@ -63,13 +64,13 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(out: Path, **more: str) -> Iterator[Client]:
-    """A studio with the models that ship and more of them, by name, in this process."""
+def served(out: Path, runs: Path | None = None, **more: str) -> Iterator[Client]:
+    """A studio with the models that ship and more of them, by name, and the training runs in a folder, in this process."""
     from musegen.data import bundled
     from musegen.studio import serving
 
     models = Models({name: name for name in bundled.models()} | more, lambda place: musegen.load(place, device="cpu"))
-    with serving.studio(models, out) as studio:
+    with serving.studio(models, out, runs=Runs(folder=runs)) as studio:
         thread = threading.Thread(target=studio.run)
         thread.start()
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import CHROMIUM, Page, browser
@@ -16,7 +17,8 @@ from musegen_pianoroll.reading.midi import read_scores
 pytest.importorskip("uvicorn", reason="the extra studio is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
-UNNAMED = """[...document.querySelectorAll("button, input, select, audio, canvas, a, progress")].filter((e) => e.checkVisibility()
+UNNAMED = """[...document.querySelectorAll("button, input, select, audio, canvas:not([aria-hidden]), a, progress")]
+  .filter((e) => e.checkVisibility()
   && !(e.labels?.length || e.textContent.trim() || e.getAttribute("aria-label"))).map((e) => e.outerHTML)"""
 
 
@@ -83,14 +85,16 @@ def test_from_a_new_piece_to_a_saved_one(page: Page, out: Path, tmp_path: Path) 
     fill(page, bars=4, n=2)
     does(page, "generate")
     assert page.run("document.querySelector('#about').textContent").startswith("4 bars of 4/4")
-    page.run("document.querySelector('#player').play()")
-    page.until("document.querySelector('#player').currentTime > 0.2")
-    page.run("document.querySelector('#player').pause()")
+    page.until("document.querySelector('#level').value > 0.01")  # it plays at once, and that is no silence
+    page.until("Number(document.querySelector('#position').value) > 0.5")
+    page.click("#play")
+    page.until("document.querySelector('#play').textContent === 'Play'")
+    page.click("#at-once")
     before = notes(saved(page, out, "before"))
 
     # Bars 2 and 3 of the alto, marked with the mouse and written anew.
     x, y, width = page.run(
-        "(() => { e = document.querySelector('#roll'); e.scrollIntoView({block: 'center'}); r = e.getBoundingClientRect(); "
+        "(() => { e = document.querySelector('#roll canvas'); e.scrollIntoView({block: 'center'}); r = e.getBoundingClientRect(); "
         "return [r.x, r.y, r.width]; })()"
     )
     page.drag((x + 0.3 * width, y + 90), (x + 0.5 * width, y + 95), (x + 0.7 * width, y + 99))
@@ -123,6 +127,142 @@ def test_from_a_new_piece_to_a_saved_one(page: Page, out: Path, tmp_path: Path) 
     said(page, "Done.")
     assert page.run("document.querySelector('#name').textContent") == "my own"
     does(page, "continue")
+
+
+def score(page: Page, client: Client) -> dict[str, Any]:
+    """The piece at hand."""
+    id_ = page.run("document.querySelector('#versions input:checked').value")
+    return dict(client.ask("GET", f"/api/pieces/{id_}").json["score"])
+
+
+def quiet(page: Page) -> None:
+    page.run("document.querySelector('#at-once').checked = false")
+
+
+def at(page: Page, tick: float, pitch: int) -> tuple[float, float]:
+    """Where a tick and a pitch are on the screen, seen from the canvas: keys of 44 pixels, a ruler of 22."""
+    x, y, left, top, wide, high = page.run(
+        "(() => { b = document.querySelector('#roll'); b.scrollIntoView({block: 'center'}); "
+        "r = b.querySelector('canvas').getBoundingClientRect(); s = b.querySelector('.space'); "
+        "return [r.x, r.y, b.scrollLeft, b.scrollTop, s.offsetWidth, s.offsetHeight]; })()"
+    )
+    row, per_tick = (high - 22) / 128, (wide - 44) / page.ticks  # type: ignore[attr-defined]
+    return x + 44 + tick * per_tick - left, y + 22 + (127 - pitch + 0.5) * row - top
+
+
+def test_notes_are_added_moved_lengthened_and_removed(page: Page, client: Client, out: Path) -> None:
+    quiet(page)
+    fill(page, bars=2, n=1, seed=1)
+    does(page, "generate")
+    first = score(page, client)
+    page.ticks, step = first["end"], round(first["ticks_per_step"])  # type: ignore[attr-defined]
+    page.click("#editing")
+    page.run("e = document.querySelector('#voice'); e.value = '1'")
+    free = next(p for p in range(64, 80) if not any(n[3] in (p - 1, p, p + 1) for n in first["notes"]))
+
+    def after(act: Callable[[], None]) -> list[list[int]]:
+        """The new notes, once something was done."""
+        before = page.run("document.querySelector('#versions input:checked').value")
+        act()
+        page.until(f"document.querySelector('#versions input:checked').value !== '{before}'")
+        return [note for note in score(page, client)["notes"] if note not in first["notes"]]
+
+    place = at(page, 2 * step + 5, free)
+    (added,) = after(lambda: page.drag(place, place))
+    assert added == [1, 2 * step, 2 * step + first["ticks_per_beat"], free, 90]
+    middle = at(page, (added[1] + added[2]) / 2, free)
+    up = at(page, (added[1] + added[2]) / 2 + 2 * step, free + 1)
+    (moved,) = after(lambda: page.drag(middle, up, up))
+    assert moved == [1, added[1] + 2 * step, added[2] + 2 * step, free + 1, 90]
+    end, later = at(page, moved[2] - 3, free + 1), at(page, moved[2] + 2 * step - 3, free + 1)
+    (longer,) = after(lambda: page.drag(end, later, later))
+    assert longer == [1, moved[1], moved[2] + 2 * step, free + 1, 90]
+    # The file has these notes and no others, at 480 ticks per beat.
+    finer = 480 / first["ticks_per_beat"]
+    assert {n[1:] for n in notes(saved(page, out, "edited"))} == {
+        (finer * a, finer * b, c) for _, a, b, c, _ in [*first["notes"], longer]
+    }
+    page.run("document.querySelector('#roll').focus()")
+    assert after(lambda: key(page, "Delete", 46)) == []
+    assert sorted(score(page, client)["notes"]) == sorted(first["notes"])
+    for wanted in ([longer], [moved], [added], []):
+        assert after(lambda: page.run("document.querySelector('#undo').click()")) == wanted
+
+
+def key(page: Page, name: str, code: int, modifiers: int = 0) -> None:
+    text = {"text": "\r"} if name == "Enter" else {}
+    for kind in ("keyDown", "keyUp"):
+        page.call(
+            "Input.dispatchKeyEvent",
+            type=kind,
+            key=name,
+            code=name,
+            windowsVirtualKeyCode=code,
+            modifiers=modifiers,
+            **(text if kind == "keyDown" else {}),
+        )
+
+
+def test_notes_are_edited_by_keys_alone(page: Page, client: Client) -> None:
+    quiet(page)
+    fill(page, bars=2, n=1, seed=1)
+    does(page, "generate")
+    first = score(page, client)
+    page.run("document.querySelector('#editing').click(); document.querySelector('#roll').focus()")
+    key(page, "ArrowRight", 39)
+    voice, start, end, pitch, velocity = min(n for n in first["notes"] if n[0] == 0)
+    assert ", Soprano, bar 1, beat" in page.run("document.querySelector('#status').textContent")
+    key(page, "ArrowUp", 38)
+    page.until(
+        "!document.querySelector('#undo').disabled && document.querySelector('#about').textContent.includes('edited')"
+    )
+    (moved,) = [n for n in score(page, client)["notes"] if n not in first["notes"]]
+    assert moved == [voice, start, end, pitch + 1, velocity]
+    key(page, "z", 90, 2)
+    page.until("!document.querySelector('#about').textContent.includes('edited')")
+    assert score(page, client) == first
+    # Bars are marked by keys, too.
+    page.run("document.querySelector('#marking').click(); document.querySelector('#roll').focus()")
+    key(page, "ArrowRight", 39)
+    assert page.run("['first', 'last'].map((id) => document.getElementById(id).value).join()") == "2,2"
+
+
+def test_zoom_and_scroll(page: Page) -> None:
+    quiet(page)
+    fill(page, bars=4, n=1)
+    does(page, "generate")
+    sizes = "(() => { s = document.querySelector('#roll .space'); return [s.offsetWidth, s.offsetHeight]; })()"
+    wide, high = page.run(sizes)
+    page.click("#longer")
+    page.click("#taller")
+    assert page.run(sizes)[0] == pytest.approx(1.4 * wide, rel=0.05)
+    assert page.run(sizes)[1] > 1.2 * high
+    x, y = page.run(
+        "(() => { r = document.querySelector('#roll').getBoundingClientRect(); return [r.x + 300, r.y + 90]; })()"
+    )
+    before = page.run(sizes)
+    page.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=-200, modifiers=2)
+    page.until(f"{sizes}[0] > {before[0] * 1.2}")
+    page.click("#fit")
+    assert page.run(sizes)[0] == wide
+    # A click on the ruler moves the play head.
+    page.drag((x, y - 85), (x, y - 85))
+    assert page.run("Number(document.querySelector('#position').value)") > 0.5
+
+
+def test_muted_tracks_are_not_heard(page: Page) -> None:
+    quiet(page)
+    fill(page, bars=4, n=1)
+    does(page, "generate")
+    for name in ("Soprano", "Alto", "Tenor", "Bass"):
+        page.click(f"#tracks [aria-label='Mute {name}']")
+    page.click("#play")
+    page.until("Number(document.querySelector('#position').value) > 0.3")
+    assert page.run("document.querySelector('#level').value") < 0.001
+    page.click("#tracks [aria-label='Solo Bass']")
+    page.until("document.querySelector('#level').value > 0.01")
+    page.click("#play")
+    page.until("document.querySelector('#play').textContent === 'Play'")
 
 
 @pytest.mark.parametrize("width", [360, 1400])
@@ -160,7 +300,8 @@ def test_sounds_have_a_page_too(page: Page) -> None:
     page.run("document.querySelector('#label').value = 'guitar'")
     does(page, "generate")
     assert page.run("document.querySelector('#region').hidden")
-    assert page.run("[...document.querySelectorAll('#tracks label')].map((e) => e.textContent)") == [
+    page.until("document.querySelector('#player').currentTime > 0.2")
+    assert page.run("[...document.querySelectorAll('#tracks span')].map((e) => e.textContent)") == [
         "Spectrogram",
         "Waveform",
     ]
@@ -169,4 +310,4 @@ def test_sounds_have_a_page_too(page: Page) -> None:
 def test_the_page_is_small() -> None:
     found = list(api.PAGE.iterdir())
     assert {path.name for path in found} == {"index.html", *api.FILES}
-    assert sum(path.stat().st_size for path in found) < 60_000
+    assert sum(path.stat().st_size for path in found) < 100_000

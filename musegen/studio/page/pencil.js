@@ -94,8 +94,9 @@ export class Pencil {
     this.roll.canvas.style.cursor = !place || place.ruler ? "" : edge ? "ew-resize" : note ? "move" : "crosshair";
   }
 
-  up() {
+  up(event) {
     const { gesture, roll } = this;
+    if (gesture) this.move(event);
     this.gesture = null;
     if (!gesture) return;
     if (gesture.kind === "add") this.changed([], [gesture.note]);

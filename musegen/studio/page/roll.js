@@ -1,4 +1,5 @@
 // A piano roll on a canvas that shows a part of the piece: only what is visible is drawn. The box around it scrolls.
+const CPU = { willReadFrequently: true }; // thousands of small rectangles are drawn faster than handed over
 const KEYS = 44, TOP = 22, HIGHEST = 127;
 const BLACK = new Set([1, 3, 6, 8, 10]);
 const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
@@ -24,6 +25,7 @@ export class Roll {
     this.tick = null; // of the play head
     this.perTick = this.row = 1;
     this.waiting = false;
+    this.fitted = true; // and stays so when the window changes
     box.addEventListener("scroll", () => this.draw());
     new ResizeObserver(() => this.resize()).observe(box);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -51,6 +53,7 @@ export class Roll {
   }
 
   get width() { return this.box.clientWidth; }
+  get fitting() { return (this.width - KEYS) / this.score.end; } // zoom at which all of it is seen
   get height() { return this.box.clientHeight; }
   x(tick) { return KEYS + tick * this.perTick - this.box.scrollLeft; }
   y(pitch) { return TOP + (HIGHEST - pitch) * this.row - this.box.scrollTop; }
@@ -96,7 +99,7 @@ export class Roll {
     const low = pitches.reduce((a, b) => Math.min(a, b), 127), high = pitches.reduce((a, b) => Math.max(a, b), 0);
     const [bottom, top] = low > high ? [54, 78] : [Math.min(low - 2, (low + high) / 2 - 12), Math.max(high + 2, (low + high) / 2 + 12)];
     this.row = Math.min(24, (this.height - TOP) / (top - bottom + 1));
-    this.perTick = (this.width - KEYS) / this.score.end;
+    this.fitted = true;
     this.resize();
     this.box.scrollTo(0, (HIGHEST - top) * this.row);
     this.draw();
@@ -106,7 +109,8 @@ export class Roll {
   zoom(across, down, place = { x: this.width / 2, y: this.height / 2 }) {
     if (!this.score) return;
     const tick = (place.x - KEYS + this.box.scrollLeft) / this.perTick, pitch = (place.y - TOP + this.box.scrollTop) / this.row;
-    const fitting = (this.width - KEYS) / this.score.end;
+    const { fitting } = this;
+    if (across !== 1) this.fitted = false;
     this.perTick = Math.min(Math.max(this.perTick * across, fitting), Math.max(fitting, 400 / this.score.ticks_per_beat));
     this.row = Math.min(Math.max(this.row * down, (this.height - TOP) / 128), 40);
     this.resize();
@@ -128,7 +132,7 @@ export class Roll {
       this.canvas.style[side] = `${length}px`;
     }
     if (this.score) {
-      this.perTick = Math.max(this.perTick, (this.width - KEYS) / this.score.end);
+      this.perTick = this.fitted ? this.fitting : Math.max(this.perTick, this.fitting);
       this.space.style.width = `${Math.floor(KEYS + this.score.end * this.perTick)}px`;
       this.space.style.height = `${TOP + 128 * this.row}px`;
     }
@@ -163,7 +167,7 @@ export class Roll {
   }
 
   drawn() {
-    const { canvas, score, width, height } = this, ratio = devicePixelRatio || 1, pen = canvas.getContext("2d");
+    const { canvas, score, width, height } = this, ratio = devicePixelRatio || 1, pen = canvas.getContext("2d", CPU);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     if (!score) return;
@@ -214,13 +218,14 @@ export class Roll {
     const right = new Float64Array(128).fill(-1), faint = this.faint.has(voice), thick = Math.max(1, this.row - (this.row > 4 ? 1 : 0));
     pen.fillStyle = this.score.voices[voice].colour;
     pen.globalAlpha = faint ? 0.18 : 1;
+    const { perTick, row } = this, zero = this.x(0), top = this.y(HIGHEST); // asking the box for each note would take most of the time
     for (const note of this.visible(voice, from, to)) {
       const pitch = note[3];
       if (pitch < low || pitch > high) continue;
-      const left = this.x(note[1]), end = Math.max(this.x(note[2]) - 1, left + 1);
+      const left = zero + note[1] * perTick, end = Math.max(zero + note[2] * perTick - 1, left + 1);
       if (end <= right[pitch] + 0.5) continue; // another one fills that point of the screen already
       right[pitch] = end;
-      pen.fillRect(left, this.y(pitch), end - left, thick);
+      pen.fillRect(left, top + (HIGHEST - pitch) * row, end - left, thick);
     }
     pen.globalAlpha = 1;
     pen.strokeStyle = this.colour;

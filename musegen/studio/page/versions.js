@@ -27,5 +27,6 @@ function drawing(score) {
       if (of === i) pen.fillRect(first * across, (high - pitch) * row, Math.max(1, (last - first) * across - 0.5), Math.max(1, row - 0.5));
     }
   });
+  canvas.setAttribute("aria-hidden", "true");
   return canvas;
 }
