@@ -47,6 +47,7 @@ class Options(RunOptions, total=False):
     code_dim: int
     code_space: bool
     colour: str
+    components: int
     condition: str
     conditional: bool
     continuous: Sequence[int]
@@ -118,6 +119,7 @@ class Options(RunOptions, total=False):
     planes: str
     posterior: str
     pretraining_steps: int
+    prior: str
     prior_sigma: float
     programs: Mapping[str, int | str]
     q_update: str

@@ -29,6 +29,8 @@ Training draws categorical codes from the Concrete distribution at temperature `
 two). Evaluation draws one-hot codes with exact probabilities: ``nelbo`` then bounds −log p(x) of the model that ``sample``
 draws from, as ``log_prob`` does. A code ``(B, n)`` is one-hot or relaxed c first, then z; ``encode`` takes the most
 probable classes and the mean of z. ``classify`` is log q(c_1|x): clusters without names. ``sample``'s ``label`` fixes c_1.
+Samples come of p(z), or from where the codes of training examples are (``prior``, see ``musegen.families.remembered``), of those
+of the class where c_1 is fixed.
 
 Deviations: p(z) factorises over all variables, so the dependence terms of 1804.02086 lose their parts in p; its weights are
 one per term, the same for discrete and continuous groups.
@@ -38,7 +40,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,12 +49,14 @@ from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
+from musegen.families.remembered import Remembering, gaussian_codes, memory_option
 from musegen.options import option
 from musegen.probability.bounds import log_mean_of_draws
 from musegen.probability.latent import Concrete, DiagonalGaussian
+from musegen.probability.mixture import CodeMixture
 from musegen.probability.whole_batch import gathered
 
 __all__ = ["Factorised", "StructuredVAE", "decomposed_kl", "stratified_log_weights"]
@@ -67,6 +71,7 @@ class StructuredVAEConfig:
     group_correlation: float = option(1.0, "weight of the dependence within groups", ge=0)
     dimension_kl: float = option(1.0, "weight of the KL of single codes to their prior", ge=0)
     relaxation: float = option(2 / 3, "temperature λ of relaxed categorical codes in training", gt=0)
+    memory: int = memory_option()
 
     def __post_init__(self) -> None:
         if any(k < 2 for k in self.discrete) or any(n < 1 for n in self.continuous):
@@ -150,7 +155,7 @@ def decomposed_kl(log_q: Tensor, log_p: Tensor, groups: Sequence[int], n_example
     }
 
 
-class StructuredVAE(Family):
+class StructuredVAE(Remembering):
     name = "structured_vae"
     title = "Structured variational autoencoder"
     paper = "Esmaeili et al. 2019, arXiv 1804.02086; Chen et al. 2018, arXiv 1802.04942"
@@ -167,8 +172,9 @@ class StructuredVAE(Family):
     decoder: Any
 
     def __init__(self, config: StructuredVAEConfig, spec: Spec, networks: dict[str, Any]) -> None:
-        super().__init__(config, spec, networks)
-        self.posterior = nn.Linear(self.encoder.n_features, sum(config.discrete) + 2 * sum(config.continuous))
+        width = sum(config.discrete) + 2 * sum(config.continuous)
+        super().__init__(config, spec, networks, width)
+        self.posterior = nn.Linear(self.encoder.n_features, width)
 
     @classmethod
     def networks(cls, config: StructuredVAEConfig, spec: Spec) -> dict[str, Wanted]:
@@ -190,8 +196,11 @@ class StructuredVAE(Family):
 
     def q(self, x: Tensor, relaxation: float) -> Factorised:
         """q(z|x); relaxation 0 gives exact categorical codes."""
+        return self.posterior_of(self.posterior(self.encoder(x)), relaxation)
+
+    def posterior_of(self, statistics: Tensor, relaxation: float) -> Factorised:
+        """q(z|x) of what the encoder says of it, ``(B, Σ K + 2n)``: logits, then means and log-variances."""
         c = self.config
-        statistics = self.posterior(self.encoder(x))
         *logits, gaussian = statistics.split([*c.discrete, 2 * sum(c.continuous)], 1)
         categorical = tuple(Concrete(part.log_softmax(1), relaxation) for part in logits)
         return Factorised(categorical, DiagonalGaussian.from_statistics(gaussian))
@@ -211,7 +220,9 @@ class StructuredVAE(Family):
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         c, n = self.config, len(batch)
         relaxation = c.relaxation if self.training else 0.0
-        q, p = self.q(batch.x, relaxation), self.prior(n, relaxation)
+        statistics = self.posterior(self.encoder(batch.x))
+        self.remember(statistics)
+        q, p = self.posterior_of(statistics, relaxation), self.prior(n, relaxation)
         code = q.rsample()
         reconstruction = -self.likelihood.log_prob(self.decoder(self.visible(code)), batch.x).mean()
         # (B, 1, n_code) against the statistics (B, ·) of all examples: (B, B, U)
@@ -221,15 +232,23 @@ class StructuredVAE(Family):
         nelbo = reconstruction + sum(terms.values())
         yield "autoencoder", {"loss": loss, "nelbo": nelbo, "reconstruction": reconstruction} | terms
 
+    def codes_of(self, rows: Tensor) -> CodeMixture:
+        q = self.posterior_of(rows, 0.0)
+        gaussian = gaussian_codes(q.gaussian.mean, (0.5 * q.gaussian.log_var).exp())
+        return replace(gaussian, classes=tuple(part.log_alpha for part in q.categorical))
+
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        code = self.visible(self.prior(n, 0.0).rsample())
-        code[:, sum(self.config.discrete) :] *= self.sampling.temperature
         if label is not None:
             k = self.classes()
             label = label.to(self.device)
             if label.shape != (n,) or not bool(((label >= 0) & (label < k)).all()):
                 raise BadInput(f"label must hold {n} whole numbers from 0 to {k - 1}.")
-            code[:, :k] = F.one_hot(label, k).to(code.dtype)
+        code = self.draw_codes(n, label)
+        if code is None:
+            code = self.visible(self.prior(n, 0.0).rsample())
+            code[:, sum(self.config.discrete) :] *= self.sampling.temperature
+            if label is not None:
+                code[:, :k] = F.one_hot(label, k).to(code.dtype)
         return self.decode(code)
 
     def classes(self) -> int:

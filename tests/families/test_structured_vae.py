@@ -17,7 +17,6 @@ from torch.distributions import RelaxedOneHotCategorical
 import musegen
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
-from musegen.contracts.family import Sampling
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.structured_vae import (
@@ -358,7 +357,7 @@ def test_codes_of_samples_and_of_data() -> None:
     with torch.no_grad():
         assert vae.sample(4, label=label).shape == (4, 6)
         vae.sample(4000)
-        vae.sampling = Sampling(temperature=0.0)
+        vae.sampling = vae.Sampling(temperature=0.0)
         vae.sample(50)
         code = vae.encode(binary(30))
     assert torch.equal(seen[0][:, :3], nn.functional.one_hot(label, 3).float())
