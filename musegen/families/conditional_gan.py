@@ -20,8 +20,8 @@ The game is that of ``gan``, with its options. ``wasserstein-gp`` (1704.00028) h
 instead of spectral normalisation of the domain's discriminator.
 
 Deviations: Adam's rate is 1e-3 where 1802.05637 has 2e-4 (as here with wasserstein-gp): with that a discriminator of normalised
-layers is too slow for small networks, and each class keeps one shape. ``embedding`` is normalised as one matrix. When nobody says what is given, ``sample`` takes one of ``examples``, a
-few given parts of training data that the model keeps.
+layers is too slow for small networks, and each class keeps one shape. ``embedding`` is normalised as one matrix. When nobody
+says what is given, ``sample`` takes one of ``examples``, a few given parts of training data that the model keeps.
 """
 
 from __future__ import annotations

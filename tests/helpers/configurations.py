@@ -32,8 +32,11 @@ ON_EVERY_DOMAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "ada-dann": ("ada", {"ramp_steps": 6, "discriminator_widths": [16]}),
     "ada-adda": ("ada", {"method": "adda", "pretraining_steps": 5, "discriminator_widths": [16]}),
     "semisupervised_vae-m1": ("semisupervised_vae", {"model": "m1", "feature_dim": 4, "hidden": 8, **SEMI}),
-    "semisupervised_vae-m2": ("semisupervised_vae", {"model": "m2", "latent_dim": 4, **SEMI}),
-    "semisupervised_vae": ("semisupervised_vae", {"latent_dim": 3, "feature_dim": 4, "hidden": 8, **SEMI}),
+    "semisupervised_vae-m2": ("semisupervised_vae", {"model": "m2", "latent_dim": 4, "initial_sigma": 0.01, **SEMI}),
+    "semisupervised_vae": (
+        "semisupervised_vae",
+        {"latent_dim": 3, "feature_dim": 4, "hidden": 8, "weight_prior": 1.0, "least_spread": 0.1, **SEMI},
+    ),
     "aae": ("aae", {"latent_dim": 4, "discriminator_widths": [16, 16]}),
     "aae-gaussian": (
         "aae",
