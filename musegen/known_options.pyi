@@ -40,9 +40,13 @@ class Options(RunOptions, total=False):
     beta: float
     beta1: float | None
     binarisation: str
+    capacities: Sequence[float]
+    capacity_steps: int
+    capacity_weight: float
     cells: str
     centre: float | None
     channels: int
+    class_information: float
     classes: Sequence[str]
     code_dim: int
     code_space: bool
@@ -81,6 +85,7 @@ class Options(RunOptions, total=False):
     highest_pitch: int
     hop: int
     importance_samples: int
+    initial_sigma: float
     interval: int
     kind: str
     labelled: int
@@ -94,6 +99,7 @@ class Options(RunOptions, total=False):
     latent_dim: int
     layers: Sequence[int] | int
     lead_in: int
+    least_spread: float
     levels: Sequence[float] | int | None
     location: bool
     loss: str
@@ -155,4 +161,6 @@ class Options(RunOptions, total=False):
     velocities: bool
     warmup_steps: int
     weight: float
+    weight_prior: float
+    weights: Sequence[float]
     widths: Sequence[int]

@@ -11,9 +11,9 @@
 * ``m1`` (section 2): a VAE's features z₁ of all examples for ``pretraining_steps``, then a classifier q(y|z₁) on the labelled ones.
 * ``m1+m2``: the same features, then M2 with z₁ in place of x, its p(z₁|y, z) a Gaussian; perceptrons of ``hidden`` units.
 
-As in the authors' program, M2's weights may begin as draws of N(0, ``initial_sigma``²) and have a prior N(0, 1), whose −log p(θ) / N
-is a part of J with the weight ``weight_prior``; and M1's features whose posterior means have a standard deviation below
-``least_spread`` when M2 begins, and carry nothing, are left out of M2: for them p(z₁) stays N(0, 1).
+As in the authors' program, M2's weights may begin as draws of N(0, ``initial_sigma``²) and have a prior N(0, 1), whose
+−log p(θ) / N is a part of J with the weight ``weight_prior``; and M1's features whose posterior means have a standard deviation
+below ``least_spread`` when M2 begins, and carry nothing, are left out of M2: for them p(z₁) stays N(0, 1).
 
 Labels come in the auxiliary data ``labelled``, a balanced subset of ``labelled`` training examples; those of the batch are not read
 in training. Reported in validation: ``error`` of q(y|x), the monitor, so that the labels of the validation part choose the
