@@ -55,6 +55,7 @@ class Options(RunOptions, total=False):
     condition: str
     conditional: bool
     continuous: Sequence[int]
+    continuous_sigma: float
     critic_boost: int
     critic_steps: int
     dense: int

@@ -21,7 +21,6 @@ annealing; D is a perceptron of ``discriminator_widths`` without batch normalisa
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.adversarial import discriminator_loss, generator_loss
+from musegen.networks.layers import own_statistics
 from musegen.networks.mlp import MLPDiscriminator
 from musegen.options import option
 
@@ -66,20 +66,6 @@ class _Reversal(torch.autograd.Function):
 def reverse_gradient(x: Tensor, weight: float) -> Tensor:
     """R_λ: x forward, −λ times the gradient backward (1505.07818, eqs. 16–17)."""
     return _Reversal.apply(x, weight)
-
-
-@contextlib.contextmanager
-def own_statistics(network: nn.Module) -> Iterator[None]:
-    """A scope in which batch normalisation uses the statistics of its batch, also in evaluation, and remembers none."""
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(layer.training, layer.track_running_stats) for layer in layers]
-    for layer in layers:
-        layer.training, layer.track_running_stats = True, False
-    try:
-        yield
-    finally:
-        for layer, (training, track) in zip(layers, before, strict=True):
-            layer.training, layer.track_running_stats = training, track
 
 
 class ADA(Family):

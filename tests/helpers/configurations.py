@@ -44,7 +44,10 @@ ON_EVERY_DOMAIN: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "vae_gan": ("vae_gan", {"latent_dim": 4}),
     "vae_gan-minimax": ("vae_gan", {"latent_dim": 4, "loss": "minimax", "discriminator_norm": "spectral"}),
-    "infogan": ("infogan", {"latent_dim": 4, "n_classes": 3, "n_continuous": 1}),
+    "infogan": (
+        "infogan",
+        {"latent_dim": 4, "n_classes": 3, "n_continuous": 1, "trunk_learns_code": False, "continuous_sigma": 0},
+    ),
     "infogan-categorical": (
         "infogan",
         {"latent_dim": 4, "n_continuous": 0, "discriminator_norm": "spectral", "trunk_learns_code": True},
