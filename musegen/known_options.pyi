@@ -54,6 +54,7 @@ class Options(RunOptions, total=False):
     components: int
     condition: str
     conditional: bool
+    consistency: float
     continuous: Sequence[int]
     continuous_sigma: float
     critic_boost: int
@@ -67,6 +68,7 @@ class Options(RunOptions, total=False):
     diversity: float
     draws: int
     dropout: float
+    entropy: float
     estimator: str
     feature_dim: int
     features: int
@@ -130,6 +132,7 @@ class Options(RunOptions, total=False):
     prior_sigma: float
     programs: Mapping[str, int | str]
     q_update: str
+    radius: float
     ramp_steps: int
     reach: int
     real_smoothing: float

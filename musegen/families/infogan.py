@@ -24,8 +24,8 @@ In training each batch of D, real or generated, is normalised by its own statist
 and uses when D is asked to classify, are those of real examples alone.
 
 The authors' sizes for MNIST are ``networks`` = dcgan with 64 ``channels`` and 1,024 ``dense`` units in batches of 128, the rates
-those of ``players``. Deviations: z ~ N(0, I) instead of uniform; ``recognition`` has no batch normalisation, because it would have seen
-nothing but generated examples when it is asked to classify real ones.
+those of ``players``. Deviations: z ~ N(0, I) instead of uniform; ``recognition`` has no batch normalisation, because it would
+have seen nothing but generated examples when it is asked to classify real ones.
 
 ``classify`` is log Q(c₁|x): clusters without names, which a few labels, or the majority label, may name. ``sample``'s
 ``label`` fixes c₁.
