@@ -158,7 +158,7 @@ class Figures:
             of_parts = torch.tensor([names[part] in chosen for part in part_of.tolist()])
             hidden = of_parts[:, None] & region  # (C, T)
             around = self._nats(family, x, nothing | ~hidden)
-            n_notes = float(x[:, of_parts][:, 1::2, first:last].sum())  # onsets
+            n_notes = max(1.0, float(x[:, of_parts][:, 1::2, first:last].sum()))  # onsets
             nats = {
                 "around": float(around[:, hidden].sum()) / n_notes,
                 "past alone": float(past[:, hidden].sum()) / n_notes,

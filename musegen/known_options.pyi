@@ -41,16 +41,23 @@ class Options(RunOptions, total=False):
     beta: float
     beta1: float | None
     binarisation: str
+    capacities: Sequence[float]
+    capacity_steps: int
+    capacity_weight: float
     cells: str
     centre: float | None
     channels: int
+    class_information: float
     classes: Sequence[str]
     code_dim: int
     code_space: bool
     colour: str
+    components: int
     condition: str
     conditional: bool
+    consistency: float
     continuous: Sequence[int]
+    continuous_sigma: float
     critic_boost: int
     critic_steps: int
     dense: int
@@ -62,6 +69,7 @@ class Options(RunOptions, total=False):
     diversity: float
     draws: int
     dropout: float
+    entropy: float
     estimator: str
     feature_dim: int
     features: int
@@ -81,6 +89,7 @@ class Options(RunOptions, total=False):
     highest_pitch: int
     hop: int
     importance_samples: int
+    initial_sigma: float
     interval: int
     kind: str
     labelled: int
@@ -94,6 +103,7 @@ class Options(RunOptions, total=False):
     latent_dim: int
     layers: Sequence[int] | int
     lead_in: int
+    least_spread: float
     levels: Sequence[float] | int | None
     location: bool
     loss: str
@@ -119,9 +129,11 @@ class Options(RunOptions, total=False):
     planes: str
     posterior: str
     pretraining_steps: int
+    prior: str
     prior_sigma: float
     programs: Mapping[str, int | str]
     q_update: str
+    radius: float
     ramp_steps: int
     reach: int
     real_smoothing: float
@@ -154,4 +166,6 @@ class Options(RunOptions, total=False):
     velocities: bool
     warmup_steps: int
     weight: float
+    weight_prior: float
+    weights: Sequence[float]
     widths: Sequence[int]

@@ -30,8 +30,10 @@ class EngineConfig:
         "share by which weights shrink in every step, times the learning rate (AdamW, Loshchilov & Hutter 2019)",
         ge=0,
     )
-    schedule: Literal["constant", "linear", "cosine"] = option(
-        "constant", "course of the learning rate, to 0 at the last step"
+    schedule: Literal["constant", "linear", "cosine", "inverse"] = option(
+        "constant",
+        "course of the learning rate: linear and cosine go to 0 at the last step, inverse to 0.17 of it, as (1 + 10 p)^-0.75 at "
+        "the share p of the steps (Ganin et al. 2016)",
     )
     lr_warmup_steps: int = option(0, "steps over which the learning rate rises from 0", ge=0)
     clip_norm: float | None = option(None, "largest gradient norm of a player; longer gradients are scaled down", gt=0)

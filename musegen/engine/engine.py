@@ -174,10 +174,14 @@ class Engine:
         state = self.family.state_dict()
         # Singular vectors of spectral normalisation are unit vectors, which their mean is not: those of now stay near enough.
         left = (*SINGULAR_VECTORS, *self.family.never_averaged)
-        smooth = [n for n, t in state.items() if t.is_floating_point() and not n.endswith(left)]
+        anew = tuple(f"{network}." for network in self.family.begun_anew)
+        smooth = [
+            n for n, t in state.items() if t.is_floating_point() and not n.endswith(left) and not n.startswith(anew)
+        ]
         torch._foreach_lerp_([self.average[n] for n in smooth], [state[n] for n in smooth], 1 - decay)
         for name in state.keys() - set(smooth):
             self.average[name].copy_(state[name])
+        self.family.begun_anew = ()
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Family]:

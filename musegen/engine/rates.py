@@ -48,5 +48,7 @@ def learning_rate_factor(config: EngineConfig, step: int) -> float:
             return warm * max(0.0, 1 - progress)
         case "cosine":
             return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        case "inverse":
+            return warm * (1 + 10 * progress) ** -0.75
         case _:
             return warm

@@ -17,6 +17,8 @@ are: low reconstruction error with q(z) far from p(z) makes bad ones.
 ``latent_dim`` 8, ``prior_sigma`` 5, the deterministic encoder and two hidden layers of 1200 are those of the paper's
 likelihood experiments on MNIST. D has no batch normalisation: it would compare batches of codes, not codes.
 
+Samples come of p(z), or from where the codes of training examples are (``prior``, see ``musegen.families.remembered``).
+
 Deviations: Adam for the paper's SGD with momentum; leaky ReLU in D for its ReLU, and no dropout; the domain's encoder
 and decoder. Reconstruction goes through the domain's likelihood, squared error in the paper. Left out: the "universal
 approximator" posterior with noise at the encoder's input, and the label-informed variants of section 2.3 onwards.
@@ -33,13 +35,15 @@ from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.adversarial import discriminator_loss, generator_loss
+from musegen.families.remembered import Remembering, gaussian_codes, memory_option
 from musegen.networks.mlp import MLPDiscriminator
 from musegen.options import option
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
+from musegen.probability.mixture import CodeMixture
 from musegen.probability.whole_batch import batch_mean
 
 __all__ = ["AAE"]
@@ -52,6 +56,7 @@ class AAEConfig:
     posterior: Literal["deterministic", "gaussian"] = option("deterministic", "q(z|x): a point, or N(μ(x), σ²(x))")
     loss: Literal["minimax", "non-saturating"] = option("non-saturating", "what the encoder minimises against D")
     discriminator_widths: list[int] = option([1200, 1200], "widths of the hidden layers of the latent discriminator")
+    memory: int = memory_option()
 
     def __post_init__(self) -> None:
         if not self.discriminator_widths or min(self.discriminator_widths) < 1:
@@ -59,7 +64,7 @@ class AAEConfig:
             raise BadInput(f"discriminator_widths={widths} is invalid: use positive numbers, such as [1200, 1200].")
 
 
-class AAE(Family):
+class AAE(Remembering):
     name = "aae"
     title = "Adversarial autoencoder"
     paper = "Makhzani, Shlens, Jaitly, Goodfellow & Frey 2015, arXiv 1511.05644"
@@ -70,10 +75,11 @@ class AAE(Family):
     decoder: Any
 
     def __init__(self, config: AAEConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
-        super().__init__(config, spec, networks)
         n = config.latent_dim
+        width = n if config.posterior == "deterministic" else 2 * n
+        super().__init__(config, spec, networks, width)
         self.prior = StandardNormal(n, config.prior_sigma)
-        self.posterior = nn.Linear(self.encoder.n_features, n if config.posterior == "deterministic" else 2 * n)
+        self.posterior = nn.Linear(self.encoder.n_features, width)
         self.discriminator = MLPDiscriminator((n,), config.discriminator_widths, "none")
 
     @classmethod
@@ -107,7 +113,9 @@ class AAE(Family):
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         x, loss = batch.x, self.config.loss
-        params = self.decoder(self.draw(x))
+        statistics = self.posterior(self.encoder(x))
+        self.remember(statistics)
+        params = self.decoder(self.drawn(statistics))
         yield "autoencoder", {"loss": -self.likelihood.log_prob(params, x).mean()}
 
         with torch.no_grad():
@@ -124,13 +132,23 @@ class AAE(Family):
 
     def draw(self, x: Tensor) -> Tensor:
         """z ~ q(z|x), differentiable: ``(B, *S)`` → ``(B, n)``."""
-        statistics = self.posterior(self.encoder(x))  # (B, n) or (B, 2n)
+        return self.drawn(self.posterior(self.encoder(x)))
+
+    def drawn(self, statistics: Tensor) -> Tensor:
+        """z of what the encoder says of it, ``(B, n)`` or ``(B, 2n)`` → ``(B, n)``."""
         if self.config.posterior == "deterministic":
             return statistics
         return DiagonalGaussian.from_statistics(statistics).rsample()
 
+    def codes_of(self, rows: Tensor) -> CodeMixture:
+        if self.config.posterior == "deterministic":
+            return gaussian_codes(rows, torch.zeros_like(rows))
+        q = DiagonalGaussian.from_statistics(rows)
+        return gaussian_codes(q.mean, (0.5 * q.log_var).exp())
+
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
+        z = self.draw_codes(n)
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature) if z is None else z)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(self.encoder(x))[:, : self.config.latent_dim]  # the means, where variances follow

@@ -13,6 +13,16 @@ discriminator D cannot tell apart carry a classifier from one to the other. Node
                discriminator:  −log D(f_s(x_s)) − log(1 − D(f_t(x_t)))
                target_encoder: −log D(f_t(x_t))
 
+Other papers of this line add terms to dann, which these options declare:
+
+* ``conditional``: D sees the products f_i · C(k|f) of features and class probabilities in place of f, so that it compares the
+  domains class by class (CDAN, Long et al. 2018, 1705.10667, eq. 4); no gradient passes through these probabilities.
+* ``entropy``: weight of E H(C(y|f(x_t))): boundaries move away from target examples (VADA, Shu et al. 2018, 1802.08735, eq. 4).
+* ``consistency``: weight of E max_{‖r‖ ≤ ε} KL(C(y|f(x)) ‖ C(y|f(x + r))), the mean over source and target, ε = ``radius``, by one
+  power iteration (VADA, eqs. 5–6; Miyato et al. 2018, 1704.03976). Without it boundaries may pass between neighbours all the same.
+
+DANN's learning rate falls as the run option ``schedule`` = inverse says (section 5.2.2).
+
 Labels of the target are never read in training, nor to choose a checkpoint; ``target_error`` is reported where validation has them.
 ``classify`` and ``encode`` are for target data (dann has one encoder for both, whose batch normalisation keeps the target's
 statistics: with those of both mixed it would see neither as in training). Deviations: Adam instead of momentum with
@@ -21,7 +31,6 @@ annealing; D is a perceptron of ``discriminator_widths`` without batch normalisa
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +46,7 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.adversarial import discriminator_loss, generator_loss
+from musegen.networks.layers import own_statistics
 from musegen.networks.mlp import MLPDiscriminator
 from musegen.options import option
 
@@ -50,6 +60,17 @@ class ADAConfig:
     ramp_steps: int = option(5000, "steps over which λ grows from 0", ge=1, unit="steps")
     pretraining_steps: int = option(2000, "steps of adda on the source alone", ge=1, unit="steps")
     discriminator_widths: list[int] = option([500, 500], "hidden layers of the discriminator of features")
+    conditional: bool = option(False, "D of dann sees features times class probabilities (CDAN)")
+    entropy: float = option(0.0, "weight of the entropy of the target's classes in dann (VADA has 0.01)", ge=0)
+    consistency: float = option(
+        0.0, "weight of what a small change of x does to its classes in dann (VADA has 1 and 0.01)", ge=0
+    )
+    radius: float = option(3.5, "length of that change, as a distance of examples", gt=0)
+
+    def __post_init__(self) -> None:
+        for name in ("conditional", "entropy", "consistency"):
+            if self.method == "adda" and getattr(self, name):
+                raise BadInput(f"{name}={getattr(self, name)} is a term of method=dann: leave it out with method=adda.")
 
 
 class _Reversal(torch.autograd.Function):
@@ -68,18 +89,14 @@ def reverse_gradient(x: Tensor, weight: float) -> Tensor:
     return _Reversal.apply(x, weight)
 
 
-@contextlib.contextmanager
-def own_statistics(network: nn.Module) -> Iterator[None]:
-    """A scope in which batch normalisation uses the statistics of its batch, also in evaluation, and remembers none."""
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(layer.training, layer.track_running_stats) for layer in layers]
-    for layer in layers:
-        layer.training, layer.track_running_stats = True, False
-    try:
-        yield
-    finally:
-        for layer, (training, track) in zip(layers, before, strict=True):
-            layer.training, layer.track_running_stats = training, track
+NEARBY = 1e-2
+"""Length of the first change of the power method, as a share of the radius."""
+
+
+def _of_length(r: Tensor, length: float) -> Tensor:
+    """Each example's r ``(B, *S)`` scaled to a length."""
+    norms = torch.linalg.vector_norm(r.flatten(1), dim=1).clamp_min(1e-12)
+    return length * r / norms.view(-1, *(1 for _ in r.shape[1:]))
 
 
 class ADA(Family):
@@ -96,7 +113,8 @@ class ADA(Family):
         super().__init__(config, spec, networks)
         n = self.encoder.n_features
         self.classifier = nn.Linear(n, len(spec.classes))
-        self.discriminator = MLPDiscriminator((n,), config.discriminator_widths, "none")
+        seen = n * len(spec.classes) if config.conditional else n
+        self.discriminator = MLPDiscriminator((seen,), config.discriminator_widths, "none")
 
     @classmethod
     def networks(cls, config: ADAConfig, spec: Spec) -> dict[str, Wanted]:
@@ -149,14 +167,46 @@ class ADA(Family):
         return self.dann(batch, target) if self.config.method == "dann" else self.adda(batch, target)
 
     def dann(self, source: Batch, target: Batch) -> Iterator[tuple[str, Losses]]:
+        c = self.config
         with own_statistics(self.encoder):
             of_source = self.encoder(source.x)
         features = [of_source, self.encoder(target.x)]
-        reversed_ = [reverse_gradient(f, self.reversal_weight) for f in features]
+        reversed_ = [reverse_gradient(self.compared(f), self.reversal_weight) for f in features]
         (_, real), (_, fake) = (self.discriminator(f) for f in reversed_)
         confusion = discriminator_loss("non-saturating", real, fake).mean()
-        cross_entropy, errors = self.classification(self.classifier(features[0]), source, target)
-        yield "adaptation", {"loss": cross_entropy + confusion, "class": cross_entropy, "domain": confusion} | errors
+        logits = [self.classifier(f) for f in features]
+        cross_entropy, errors = self.classification(logits[0], source, target)
+        losses = {"loss": cross_entropy + confusion, "class": cross_entropy, "domain": confusion} | errors
+        if c.entropy:
+            log_p = logits[1].log_softmax(1)
+            losses["entropy"] = -(log_p.exp() * log_p).sum(1).mean()
+            losses["loss"] = losses["loss"] + c.entropy * losses["entropy"]
+        if c.consistency and self.training:
+            changes = [self.change(x, own) for x, own in zip((source.x, target.x), logits, strict=True)]
+            losses["consistency"] = torch.stack(changes).mean()
+            losses["loss"] = losses["loss"] + c.consistency * losses["consistency"]
+        yield "adaptation", losses
+
+    def compared(self, features: Tensor) -> Tensor:
+        """What D sees of features ``(B, n)``: these, or their products with class probabilities, ``(B, n · K)``."""
+        if not self.config.conditional:
+            return features
+        p = self.classifier(features).softmax(1).detach()
+        return (features[:, :, None] * p[:, None, :]).flatten(1)  # (B, n, 1) · (B, 1, K) -> (B, n · K)
+
+    def change(self, x: Tensor, logits: Tensor) -> Tensor:
+        """KL(C(y|x) ‖ C(y|x + r)), nats, the mean of examples; r is the change of length ``radius`` that moves the classes most."""
+        log_p = logits.detach().log_softmax(1)
+
+        def divergence(r: Tensor) -> Tensor:
+            with own_statistics(self.encoder):
+                log_q = self.classifier(self.encoder(x + r)).log_softmax(1)
+            return (log_p.exp() * (log_p - log_q)).sum(1).mean()
+
+        # One step of the power method: the gradient at a small random change (1704.03976, section 3.3).
+        small = _of_length(torch.randn_like(x), NEARBY * self.config.radius).requires_grad_()
+        (direction,) = torch.autograd.grad(divergence(small), small)
+        return divergence(_of_length(direction, self.config.radius))
 
     def adda(self, source: Batch, target: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
@@ -166,6 +216,7 @@ class ADA(Family):
             return
         if self.training and self.step == c.pretraining_steps:
             self.target_encoder.load_state_dict(self.encoder.state_dict())
+            self.begun_anew = ("target_encoder",)
         with torch.no_grad():
             f_source, f_target = self.encoder(source.x), self.target_encoder(target.x)
             cross_entropy, errors = self.classification(self.classifier(f_source), source, target)

@@ -8,23 +8,29 @@ Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647):
 in nats, summed over the cells of x, mean over the batch. θ is ``decoder``, φ is ``encoder`` and ``code``. With linear
 networks and a Gaussian likelihood of fixed σ the decoder spans the principal subspace of the data (Baldi & Hornik 1989).
 
-There is no p(z): the family encodes and reconstructs but does not sample. Deviation from Hinton & Salakhutdinov: no
-layer-wise pretraining, which Adam and today's initialisations made unnecessary.
+There is no p(z). Samples are drawn from where the codes of training examples are: of a Gaussian mixture fitted to them (Ghosh et
+al. 2020, 1903.12436), or, with ``prior`` = aggregate, these very codes (``musegen.families.remembered``).
+
+Deviation from Hinton & Salakhutdinov: no layer-wise pretraining, which Adam and today's initialisations made unnecessary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
+from musegen.errors import BadInput
+from musegen.families.remembered import CodeSampling, Remembering, gaussian_codes, memory_option
 from musegen.options import option
+from musegen.probability.mixture import CodeMixture
 
 __all__ = ["AE"]
 
@@ -32,21 +38,30 @@ __all__ = ["AE"]
 @dataclass(frozen=True)
 class AEConfig:
     latent_dim: int = option(32, "dimensions of the code z", ge=1)
+    memory: int = memory_option()
 
 
-class AE(Family):
+@dataclass(frozen=True)
+class AESampling(CodeSampling):
+    prior: Literal["aggregate", "mixture"] = option(
+        "mixture", "where codes are drawn from: codes of training examples, or a Gaussian mixture fitted to these"
+    )
+
+
+class AE(Remembering):
     name = "ae"
     title = "Autoencoder"
     paper = "Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647"
     objective = "L = −log p(x | z),  z = e(x)"
     Config = AEConfig
-    capabilities = Capabilities(sample=False, encode=True, decode=True, reconstruct=True)
+    Sampling = AESampling
+    capabilities = Capabilities(encode=True, decode=True, reconstruct=True)
     monitor = "loss"
     encoder: Any
     decoder: Any
 
     def __init__(self, config: AEConfig, spec: Spec, networks: dict[str, Any]) -> None:
-        super().__init__(config, spec, networks)
+        super().__init__(config, spec, networks, config.latent_dim)
         self.code = nn.Linear(self.encoder.n_features, config.latent_dim)
 
     @classmethod
@@ -68,8 +83,18 @@ class AE(Family):
         return {"autoencoder": Player(("encoder", "code", "decoder"))}
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        params = self.decoder(self.encode(batch.x))
-        yield "autoencoder", {"loss": -self.likelihood.log_prob(params, batch.x).mean()}
+        z = self.encode(batch.x)
+        self.remember(z)
+        yield "autoencoder", {"loss": -self.likelihood.log_prob(self.decoder(z), batch.x).mean()}
+
+    def codes_of(self, rows: Tensor) -> CodeMixture:
+        return gaussian_codes(rows, torch.zeros_like(rows))
+
+    def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        z = self.draw_codes(n)
+        if z is None:
+            raise BadInput("This autoencoder has no codes to sample from: train it for a step or more.")
+        return self.decode(z)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.code(self.encoder(x))

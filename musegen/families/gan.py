@@ -15,7 +15,8 @@ x̂ is uniform on the line between a real and a generated example. A gradient pe
 ``wasserstein-gp`` asks for a discriminator without batch normalisation (1704.00028, section 4). The others take spectral
 normalisation (Miyato et al. 2018, 1802.05957) unless told otherwise: batch normalisation of real and of generated examples
 apart hides from a perceptron how their means differ. DCGAN (Radford et al. 2016, 1511.06434) is this family with the domain's
-``dcgan`` networks and ``discriminator_norm`` = batch; Adam(2e-4, β₁ = 0.5) is theirs, (0, 0.9) is WGAN-GP's.
+``dcgan`` networks and ``discriminator_norm`` = batch; Adam(2e-4, β₁ = 0.5) is theirs, (0, 0.9) is WGAN-GP's. Against a
+discriminator with batch normalisation the generator has 1e-3, as InfoGAN's (1606.03657, appendix C.1).
 
 MuseGAN (Dong et al. 2018, 1709.06298) is this family with the domain's MuseGAN networks (``musegan-composer``,
 ``-jamming``, ``-hybrid``), ``loss`` = wasserstein-gp,
@@ -106,9 +107,10 @@ class GAN(Adversarial):
         c = self.config
         first, second = (0.0, 0.9) if c.loss == "wasserstein-gp" else (0.5, 0.999)
         betas = (first if c.beta1 is None else c.beta1, second)
+        rate = 1e-3 if c.norm == "batch" else 2e-4
         return {
             "discriminator": Player(("discriminator",), learning_rate=2e-4, betas=betas),
-            "generator": Player(("generator",), learning_rate=2e-4, betas=betas),
+            "generator": Player(("generator",), learning_rate=rate, betas=betas),
         }
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:

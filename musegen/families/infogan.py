@@ -12,16 +12,20 @@ with equality where Q is the posterior, and the game is
 All in nats. V is the game of ``gan`` with G's non-saturating loss, as in the authors' program. The code is
 c = (c₁, c₂): c₁ is one of ``n_classes`` K, uniform, so H(c₁) = log K, and Q(c₁|x) a softmax; c₂ are ``n_continuous``
 uniform numbers on [−1, 1], so H(c₂) = n log 2, and Q(c₂|x) a factored Gaussian (section 6). A perfect Q reaches log K
-on c₁. λ is ``lambda_categorical`` (1 in the paper) and ``lambda_continuous``, smaller because differential
-entropies have no ceiling. Q is ``recognition``, a layer of 128 units and an output layer on D's features (appendix C).
+on c₁. λ is ``lambda_categorical`` and ``lambda_continuous``. Q is ``recognition``, a layer of 128 units and an output layer on D's
+features (appendix C). σ of Q(c₂|x) is ``continuous_sigma``: 1 in the authors' program for MNIST, so that −log Q is a squared
+error, and λ may be 1 for both codes; learnt, with 0, its differential entropy has no ceiling, and λ is better 0.1.
 
-Who moves: D, then G and ``recognition`` together. D and Q share all layers below their heads, and eq. 6 does not say who
-moves these. Here D alone does, by its own game; with ``trunk_learns_code`` D's step also maximises λ L_I, as in the
-authors' program, so that the features keep what Q reads (``recognition`` rests in that step).
+Who moves: D and Q share all layers below their heads, and eq. 6 does not say who moves these. As in the authors' program, D's step
+moves them and Q, and maximises λ L_I besides its own game; then G alone moves. Without ``trunk_learns_code`` D moves the shared
+layers by its own game alone, and Q moves with G.
 
-Deviations: z ~ N(0, I) instead of uniform; ``recognition`` moves with G instead of with D, and has no batch
-normalisation, because it would have seen nothing but generated examples when it is asked to classify real ones; σ of
-Q(c₂|x) is learnt, where the authors' program for MNIST fixes it at 1.
+In training each batch of D, real or generated, is normalised by its own statistics. The ones that batch normalisation remembers,
+and uses when D is asked to classify, are those of real examples alone.
+
+The authors' sizes for MNIST are ``networks`` = dcgan with 64 ``channels`` and 1,024 ``dense`` units in batches of 128, the rates
+those of ``players``. Deviations: z ~ N(0, I) instead of uniform; ``recognition`` has no batch normalisation, because it would
+have seen nothing but generated examples when it is asked to classify real ones.
 
 ``classify`` is log Q(c₁|x): clusters without names, which a few labels, or the majority label, may name. ``sample``'s
 ``label`` fixes c₁.
@@ -44,6 +48,7 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.adversarial import discriminator_loss, generator_loss
+from musegen.networks.layers import own_statistics
 from musegen.options import option
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
 
@@ -56,8 +61,11 @@ class InfoGANConfig:
     n_classes: int = option(10, "K of the categorical code", ge=2)
     n_continuous: int = option(2, "uniform continuous codes", ge=0)
     lambda_categorical: float = option(1.0, "λ of the categorical code's information", ge=0)
-    lambda_continuous: float = option(0.1, "λ of the continuous codes' information", ge=0)
-    trunk_learns_code: bool = option(False, "the discriminator's step also maximises λ L_I")
+    lambda_continuous: float = option(1.0, "λ of the continuous codes' information", ge=0)
+    continuous_sigma: float = option(1.0, "σ of Q(c₂|x); 0: learnt", ge=0)
+    trunk_learns_code: bool = option(
+        True, "Q moves with the discriminator, whose step also maximises λ L_I, instead of with the generator"
+    )
     discriminator_norm: Literal["batch", "spectral", "none"] = option("batch", "normalisation in the discriminator")
 
     @property
@@ -89,7 +97,7 @@ class InfoGAN(Family):
     def __init__(self, config: InfoGANConfig, spec: Spec, networks: dict[str, Any]) -> None:
         super().__init__(config, spec, networks)
         self.prior = StandardNormal(config.latent_dim)
-        n_statistics = config.n_classes + 2 * config.n_continuous
+        n_statistics = config.n_classes + (1 if config.continuous_sigma else 2) * config.n_continuous
         self.recognition = nn.Sequential(
             nn.Linear(self.discriminator.n_features, 128), nn.LeakyReLU(0.2), nn.Linear(128, n_statistics)
         )
@@ -119,25 +127,36 @@ class InfoGAN(Family):
 
     @property
     def players(self) -> dict[str, Player]:
+        judges, makers = ("discriminator",), ("generator",)
+        if self.config.trunk_learns_code:
+            judges += ("recognition",)
+        else:
+            makers += ("recognition",)
         return {
-            "discriminator": Player(("discriminator",), learning_rate=2e-4, betas=(0.5, 0.999)),
-            "generator": Player(("generator", "recognition"), learning_rate=1e-3, betas=(0.5, 0.999)),
+            "discriminator": Player(judges, learning_rate=2e-4, betas=(0.5, 0.999)),
+            "generator": Player(makers, learning_rate=1e-3, betas=(0.5, 0.999)),
         }
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         code = self.draw(len(batch))
         with torch.no_grad():
             fake = self.decode(code)
-        (_, real_logit), (features, fake_logit) = self.discriminator(batch.x), self.discriminator(fake)
+        (_, real_logit), (features, fake_logit) = self.discriminator(batch.x), self.judge_generated(fake)
         loss = discriminator_loss("non-saturating", real_logit, fake_logit).mean()
         if self.config.trunk_learns_code:
             loss = loss - self.information(features, code)[0]
         yield "discriminator", {"loss": loss, "real_logit": real_logit.mean(), "fake_logit": fake_logit.mean()}
 
         code = self.draw(len(batch))
-        features, logit = self.discriminator(self.decode(code))
+        features, logit = self.judge_generated(self.decode(code))
         weighted, terms = self.information(features, code)
         yield "generator", {"loss": generator_loss("non-saturating", logit).mean() - weighted} | terms
+
+    def judge_generated(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logit of generated examples, whose statistics D does not remember."""
+        with own_statistics(self.discriminator):
+            features, logit = self.discriminator(x)
+        return features, logit
 
     def draw(self, n: int, temperature: float = 1.0, label: Tensor | None = None) -> Tensor:
         """(z, one-hot c₁, c₂) from the prior, ``(n, n_code)``; ``label`` (n,) fixes c₁."""
@@ -159,9 +178,11 @@ class InfoGAN(Family):
 
     def q(self, features: Tensor) -> tuple[Tensor, DiagonalGaussian]:
         """Q(c|x) of D's features: logits of c₁ ``(B, K)``, and the Gaussian of c₂, ``(B, n_continuous)``."""
-        k = self.config.n_classes
-        logits, statistics = self.recognition(features).tensor_split([k], 1)  # (B, K + 2 n_c) -> (B, K), (B, 2 n_c)
-        return logits, DiagonalGaussian.from_statistics(statistics)
+        c = self.config
+        logits, statistics = self.recognition(features).tensor_split([c.n_classes], 1)
+        if not c.continuous_sigma:
+            return logits, DiagonalGaussian.from_statistics(statistics)  # (B, 2 n_c)
+        return logits, DiagonalGaussian(statistics, torch.full_like(statistics, 2 * math.log(c.continuous_sigma)))
 
     def information(self, features: Tensor, code: Tensor) -> tuple[Tensor, Losses]:
         """λ L_I, and L_I of each kind of code, nats, means over the batch."""

@@ -16,6 +16,16 @@ within, as β-TCVAE's β (6 on dSprites) does with groups of one variable. It is
 most log N nats, and once style alone tells them apart, the dependence between class and style is I(c; x), so that the weight
 falls on the class. θ is ``decoder``; φ is ``encoder`` and ``posterior``.
 
+Each group g has its share KL_g = E log q(z_g|x) − log p(z_g) in these terms, which add up to Σ_g KL_g. Options change it:
+
+* ``weights`` w_g: (w_g − 1) KL_g is added to the loss.
+* ``capacities`` C_g: γ |KL_g − C_g| takes the place of KL_g (Dupont 2018, 1804.00104, eq. 7; γ is ``capacity_weight``).
+* ``class_information`` F: γ max(0, F − I(c; x)) is added for each categorical code c, with I(c; x) = H(E q(c|x)) − E H(q(c|x)) of
+  the batch, reported as ``class_information``. A capacity on KL(q(c|x) ‖ p(c)) is met as well by a code of few classes that are the
+  same for all x; I(c; x) near log K needs all of them, each for its share of the data. Left to the ELBO, c stays empty.
+
+C and F grow from 0 over ``capacity_steps``.
+
 log q of z, z_g and z_gd are estimated on the minibatch, for example i of B with z_i ~ q(z|x_i), as
 
     q(z_i) ≈ 1/N q(z_i|x_i) + (N − 1) / (N (B − 1)) Σ_{j≠i} q(z_i|x_j)
@@ -29,16 +39,17 @@ Training draws categorical codes from the Concrete distribution at temperature `
 two). Evaluation draws one-hot codes with exact probabilities: ``nelbo`` then bounds −log p(x) of the model that ``sample``
 draws from, as ``log_prob`` does. A code ``(B, n)`` is one-hot or relaxed c first, then z; ``encode`` takes the most
 probable classes and the mean of z. ``classify`` is log q(c_1|x): clusters without names. ``sample``'s ``label`` fixes c_1.
+Samples come of p(z), or from where the codes of training examples are (``prior``, see ``musegen.families.remembered``), of those
+of the class where c_1 is fixed.
 
-Deviations: p(z) factorises over all variables, so the dependence terms of 1804.02086 lose their parts in p; its weights are
-one per term, the same for discrete and continuous groups.
+Deviation: p(z) factorises over all variables, so the dependence terms of 1804.02086 lose their parts in p.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,13 +58,15 @@ from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
+from musegen.families.remembered import Remembering, gaussian_codes, memory_option
 from musegen.options import option
 from musegen.probability.bounds import log_mean_of_draws
 from musegen.probability.latent import Concrete, DiagonalGaussian
-from musegen.probability.whole_batch import gathered
+from musegen.probability.mixture import CodeMixture
+from musegen.probability.whole_batch import batch_mean, gathered
 
 __all__ = ["Factorised", "StructuredVAE", "decomposed_kl", "stratified_log_weights"]
 
@@ -67,6 +80,16 @@ class StructuredVAEConfig:
     group_correlation: float = option(1.0, "weight of the dependence within groups", ge=0)
     dimension_kl: float = option(1.0, "weight of the KL of single codes to their prior", ge=0)
     relaxation: float = option(2 / 3, "temperature λ of relaxed categorical codes in training", gt=0)
+    weights: list[float] = option([], "weight of each group's KL to its prior, categorical codes first; none given: 1")
+    capacities: list[float] = option(
+        [], "KL that each group is held to, categorical codes first; none given: their KL is as the ELBO has it"
+    )
+    class_information: float = option(
+        0.0, "least I(c; x) of each categorical code c, nats; log 10 is all that 10 classes can hold", ge=0
+    )
+    capacity_steps: int = option(1500, "steps over which capacities and class_information grow from 0", ge=1)
+    capacity_weight: float = option(30.0, "weight of what is amiss with capacities and class_information", ge=0)
+    memory: int = memory_option()
 
     def __post_init__(self) -> None:
         if any(k < 2 for k in self.discrete) or any(n < 1 for n in self.continuous):
@@ -75,6 +98,15 @@ class StructuredVAEConfig:
             )
         if not self.discrete and not self.continuous:
             raise BadInput("There are no codes: give at least one entry in discrete or continuous.")
+        for name, values in (("weights", self.weights), ("capacities", self.capacities)):
+            if values and (len(values) != len(self.groups) or min(values) < 0):
+                raise BadInput(f"{name}={values} is invalid: give {len(self.groups)} numbers from 0 on, one per group.")
+        for k in self.discrete:
+            if self.class_information >= math.log(k):
+                raise BadInput(
+                    f"class_information={self.class_information:g} is invalid: a code of {k} classes holds less than "
+                    f"{math.log(k):.4f} nats."
+                )
 
     @property
     def groups(self) -> list[int]:
@@ -150,7 +182,7 @@ def decomposed_kl(log_q: Tensor, log_p: Tensor, groups: Sequence[int], n_example
     }
 
 
-class StructuredVAE(Family):
+class StructuredVAE(Remembering):
     name = "structured_vae"
     title = "Structured variational autoencoder"
     paper = "Esmaeili et al. 2019, arXiv 1804.02086; Chen et al. 2018, arXiv 1802.04942"
@@ -167,8 +199,9 @@ class StructuredVAE(Family):
     decoder: Any
 
     def __init__(self, config: StructuredVAEConfig, spec: Spec, networks: dict[str, Any]) -> None:
-        super().__init__(config, spec, networks)
-        self.posterior = nn.Linear(self.encoder.n_features, sum(config.discrete) + 2 * sum(config.continuous))
+        width = sum(config.discrete) + 2 * sum(config.continuous)
+        super().__init__(config, spec, networks, width)
+        self.posterior = nn.Linear(self.encoder.n_features, width)
 
     @classmethod
     def networks(cls, config: StructuredVAEConfig, spec: Spec) -> dict[str, Wanted]:
@@ -190,8 +223,11 @@ class StructuredVAE(Family):
 
     def q(self, x: Tensor, relaxation: float) -> Factorised:
         """q(z|x); relaxation 0 gives exact categorical codes."""
+        return self.posterior_of(self.posterior(self.encoder(x)), relaxation)
+
+    def posterior_of(self, statistics: Tensor, relaxation: float) -> Factorised:
+        """q(z|x) of what the encoder says of it, ``(B, Σ K + 2n)``: logits, then means and log-variances."""
         c = self.config
-        statistics = self.posterior(self.encoder(x))
         *logits, gaussian = statistics.split([*c.discrete, 2 * sum(c.continuous)], 1)
         categorical = tuple(Concrete(part.log_softmax(1), relaxation) for part in logits)
         return Factorised(categorical, DiagonalGaussian.from_statistics(gaussian))
@@ -211,25 +247,69 @@ class StructuredVAE(Family):
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
         c, n = self.config, len(batch)
         relaxation = c.relaxation if self.training else 0.0
-        q, p = self.q(batch.x, relaxation), self.prior(n, relaxation)
+        statistics = self.posterior(self.encoder(batch.x))
+        self.remember(statistics)
+        q, p = self.posterior_of(statistics, relaxation), self.prior(n, relaxation)
         code = q.rsample()
         reconstruction = -self.likelihood.log_prob(self.decoder(self.visible(code)), batch.x).mean()
         # (B, 1, n_code) against the statistics (B, ·) of all examples: (B, B, U)
         kl = decomposed_kl(q.gathered().log_prob(code[:, None]), p.log_prob(code), c.groups, self.n_examples)
         terms = {name: value.mean() for name, value in kl.items()}
         loss = reconstruction + sum(getattr(c, name) * value for name, value in terms.items())
+        loss = loss + self.of_groups(q, p, code)
         nelbo = reconstruction + sum(terms.values())
+        terms |= {"class_information": self.class_information(q)} if c.discrete else {}
+        if c.class_information:
+            floor = self.grown * c.class_information
+            loss = loss + c.capacity_weight * sum(F.relu(floor - i) for i in self.informations(q))
         yield "autoencoder", {"loss": loss, "nelbo": nelbo, "reconstruction": reconstruction} | terms
 
+    @property
+    def grown(self) -> float:
+        """Share of the capacities that holds at this step; all of it in evaluation."""
+        return min(1.0, (self.step + 1) / self.config.capacity_steps) if self.training else 1.0
+
+    def of_groups(self, q: Factorised, p: Factorised, code: Tensor) -> Tensor:
+        """What weights and capacities of the groups add to the loss, nats, a scalar."""
+        c, zero = self.config, code.new_zeros(())
+        if not (c.weights or c.capacities):
+            return zero
+        single = (q.log_prob(code) - p.log_prob(code)).split(c.groups, 1)
+        kl = torch.stack([batch_mean(part.sum(1)) for part in single])  # (G,)
+        added = (torch.tensor(c.weights, device=kl.device) - 1) @ kl if c.weights else zero
+        if c.capacities:
+            wanted = self.grown * torch.tensor(c.capacities, device=kl.device)
+            added = added + (c.capacity_weight * (kl - wanted).abs() - kl).sum()
+        return added
+
+    @staticmethod
+    def informations(q: Factorised) -> list[Tensor]:
+        """I(c; x) = H(E q(c|x)) − E H(q(c|x)) of each categorical code over the batch, nats."""
+        entropies = (torch.special.entr(part.log_alpha.exp()).sum(1) for part in q.categorical)
+        means = (batch_mean(part.log_alpha.exp()) for part in q.categorical)
+        return [torch.special.entr(m).sum() - batch_mean(h) for m, h in zip(means, entropies, strict=True)]
+
+    def class_information(self, q: Factorised) -> Tensor:
+        """The smallest I(c; x), nats."""
+        return torch.stack(self.informations(q)).min()
+
+    def codes_of(self, rows: Tensor) -> CodeMixture:
+        q = self.posterior_of(rows, 0.0)
+        gaussian = gaussian_codes(q.gaussian.mean, (0.5 * q.gaussian.log_var).exp())
+        return replace(gaussian, classes=tuple(part.log_alpha for part in q.categorical))
+
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        code = self.visible(self.prior(n, 0.0).rsample())
-        code[:, sum(self.config.discrete) :] *= self.sampling.temperature
         if label is not None:
             k = self.classes()
             label = label.to(self.device)
             if label.shape != (n,) or not bool(((label >= 0) & (label < k)).all()):
                 raise BadInput(f"label must hold {n} whole numbers from 0 to {k - 1}.")
-            code[:, :k] = F.one_hot(label, k).to(code.dtype)
+        code = self.draw_codes(n, label)
+        if code is None:
+            code = self.visible(self.prior(n, 0.0).rsample())
+            code[:, sum(self.config.discrete) :] *= self.sampling.temperature
+            if label is not None:
+                code[:, :k] = F.one_hot(label, k).to(code.dtype)
         return self.decode(code)
 
     def classes(self) -> int:

@@ -19,6 +19,8 @@ with p(z) = N(0, I) and q(z|x) = N(μ(x), diag σ²(x)); the KL has a closed for
   input-dependent part and variance normalisation, which would bias the scale); for K > 1 VIMCO's leave-one-out
   baseline (Mnih & Rezende 2016, 1602.06725, eq. 10).
 
+Samples come of p(z), or from where the codes of training examples are (``prior``, see ``musegen.families.remembered``).
+
 Reported: ``elbo`` (or L_K) at β = 1, its terms ``reconstruction`` = −E log p(x|z) and ``kl``.
 """
 
@@ -34,12 +36,14 @@ from torch import Tensor, nn
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Decoder, Encoder, Spec, Wanted
-from musegen.contracts.family import Capabilities, Family, Losses, Player
+from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
+from musegen.families.remembered import Remembering, gaussian_codes, memory_option
 from musegen.options import option
 from musegen.probability.bounds import log_mean_exp, log_mean_of_draws
 from musegen.probability.latent import DiagonalGaussian, StandardNormal
+from musegen.probability.mixture import CodeMixture
 from musegen.probability.whole_batch import batch_mean
 
 __all__ = ["VAE", "GaussianCode", "free_bits_kl", "vimco_signal"]
@@ -53,6 +57,7 @@ class VAEConfig:
     free_bits: float = option(0.0, "KL per latent dimension that costs nothing", ge=0, unit="nats")
     importance_samples: int = option(1, "K of the importance-weighted bound; 1 is the ELBO", ge=1)
     estimator: Literal["pathwise", "score-function"] = option("pathwise", "gradient estimator of the encoder")
+    memory: int = memory_option()
 
     def __post_init__(self) -> None:
         if self.importance_samples > 1 and (self.beta != 1 or self.warmup_steps or self.free_bits):
@@ -78,14 +83,14 @@ def vimco_signal(log_w: Tensor) -> Tensor:
     return log_mean_exp(log_w) - (replaced.logsumexp(1) - math.log(k))
 
 
-class GaussianCode(Family):
+class GaussianCode(Remembering):
     """What a VAE and those built on it share: the code z ~ N(0, I), q(z|x) = N(μ, σ²) and p(x|z)."""
 
     encoder: Any
     decoder: Any
 
     def __init__(self, config: Any, spec: Spec, networks: dict[str, Any]) -> None:
-        super().__init__(config, spec, networks)
+        super().__init__(config, spec, networks, 2 * config.latent_dim)
         self.prior = StandardNormal(config.latent_dim)
         self.posterior = nn.Linear(self.encoder.n_features, 2 * config.latent_dim)
 
@@ -93,8 +98,17 @@ class GaussianCode(Family):
         """q(z|x)."""
         return DiagonalGaussian.from_statistics(self.posterior(self.encoder(x)))
 
+    def codes_of(self, rows: Tensor) -> CodeMixture:
+        mean, log_var = rows.chunk(2, 1)
+        return gaussian_codes(mean, (0.5 * log_var).exp())
+
+    def remember_posterior(self, q: DiagonalGaussian) -> None:
+        """Keep q(z|x) of a training batch."""
+        self.remember(torch.cat([q.mean, q.log_var], 1))
+
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature))
+        z = self.draw_codes(n)
+        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature) if z is None else z)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean
@@ -153,6 +167,7 @@ class VAE(GaussianCode):
     def elbo_losses(self, x: Tensor) -> Losses:
         """−ELBO_β and its terms."""
         q = self.q(x)
+        self.remember_posterior(q)
         z = q.rsample()
         score_function = self.config.estimator == "score-function"
         if score_function:
@@ -168,6 +183,7 @@ class VAE(GaussianCode):
     def iwae_losses(self, x: Tensor) -> Losses:
         """−L_K with either estimator."""
         q = self.q(x)
+        self.remember_posterior(q)
         z = q.rsample(self.config.importance_samples)  # (K, B, n)
         if self.config.estimator == "score-function":
             z = z.detach()

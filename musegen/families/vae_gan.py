@@ -41,6 +41,7 @@ from musegen.contracts.domain import Decoder, Discriminator, Encoder, Norm, Spec
 from musegen.contracts.family import Capabilities, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.families.adversarial import discriminator_loss, generator_loss
+from musegen.families.remembered import memory_option
 from musegen.families.vae import GaussianCode
 from musegen.options import option
 
@@ -53,6 +54,7 @@ class VAEGANConfig:
     gamma: float = option(0.01, "γ, weight of the feature loss against the GAN loss in the decoder", ge=0)
     loss: Literal["minimax", "non-saturating"] = option("non-saturating", "what the decoder minimises of the game")
     discriminator_norm: Norm = option("batch", "normalisation in the discriminator")
+    memory: int = memory_option()
 
 
 def feature_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -119,6 +121,7 @@ class VAEGAN(GaussianCode):
             target, _ = self.discriminator(x)  # Dis_l(x), which neither encoder nor decoder changes
 
         q = self.q(x)
+        self.remember_posterior(q)
         features, _ = self.discriminator(self.decode(q.rsample()))
         kl, feature = q.kl().sum(1).mean(), feature_loss(features, target).mean()
         yield "encoder", {"loss": kl + feature, "kl": kl, "feature": feature}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,7 +14,16 @@ from torch.nn.utils.parametrizations import spectral_norm
 if TYPE_CHECKING:
     from musegen.contracts.domain import Norm
 
-__all__ = ["Biases", "BinaryNeurons", "ConditionalBatchNorm", "Conditioned", "GivenDecoder", "batch_norm", "normalised"]
+__all__ = [
+    "Biases",
+    "BinaryNeurons",
+    "ConditionalBatchNorm",
+    "Conditioned",
+    "GivenDecoder",
+    "batch_norm",
+    "normalised",
+    "own_statistics",
+]
 
 
 def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False) -> list[nn.Module]:
@@ -28,6 +38,20 @@ def normalised(layer: nn.Module, norm: Norm, channels: int, first: bool = False)
         of_kind = {nn.Linear: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d}.get(type(layer), batch_norm)
         return [layer, of_kind(channels)]
     return [layer]
+
+
+@contextlib.contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """A scope in which batch normalisation uses the statistics of its batch, also in evaluation, and remembers none."""
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(layer.training, layer.track_running_stats) for layer in layers]
+    for layer in layers:
+        layer.training, layer.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for layer, (training, track) in zip(layers, before, strict=True):
+            layer.training, layer.track_running_stats = training, track
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -153,7 +153,7 @@ def test_tables_and_texts_on_a_terminal(tmp_path: Path) -> None:
     ("family", "options", "command"),
     [
         ("vae", [], "generate"),
-        ("ae", [], "reconstruct"),
+        ("ae", [], "generate"),
         ("ada", ["--set", "target=true"], "classify"),
         ("conditional_gan", ["--set", "condition=given", "--set", "given=true"], "generate"),
     ],

@@ -142,12 +142,13 @@ def test_clipping_bounds_the_norm_of_each_player() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 200), st.integers(0, 30), st.sampled_from(["constant", "linear", "cosine"]))
+@given(st.integers(0, 200), st.integers(0, 30), st.sampled_from(["constant", "linear", "cosine", "inverse"]))
 def test_learning_rate_schedules(step: int, warm: int, schedule: str) -> None:
     config = RunConfig(steps=200, schedule=schedule, lr_warmup_steps=warm)  # type: ignore[arg-type]
     expected = {
         "constant": 1.0,
         "linear": 1 - step / 200,
+        "inverse": 1 / (1 + step / 20) ** 0.75,
         "cosine": 0.5 * (1 + math.cos(math.pi * step / 200)),
     }[schedule] * (min(1.0, (step + 1) / warm) if warm else 1.0)
     assert learning_rate_factor(config, step) == pytest.approx(expected, abs=1e-12)

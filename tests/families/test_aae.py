@@ -15,7 +15,6 @@ from torch.distributions import Normal
 
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
-from musegen.contracts.family import Sampling
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.aae import AAE, AAEConfig
@@ -202,7 +201,7 @@ def test_samples_are_decoded_from_the_wide_prior() -> None:
     aae.decoder.register_forward_hook(lambda module, args, output: seen.append(args[0]))
     with torch.no_grad():
         assert aae.sample(20_000).shape == (20_000, 6)
-        aae.sampling = Sampling(temperature=0.5)
+        aae.sampling = aae.Sampling(temperature=0.5)
         aae.sample(20_000)
     assert float(seen[0].std()) == pytest.approx(5, rel=0.03)
     assert float(seen[1].std()) == pytest.approx(2.5, rel=0.03)

@@ -184,6 +184,69 @@ def test_adda_losses_by_hand_and_their_signs() -> None:
         assert sign * (gap() - before) > 1e-4
 
 
+def test_under_a_moving_average_the_target_begins_as_the_copy() -> None:
+    """Nothing is left in the average of the random encoder that the copy took the place of."""
+    ada = small_ada(method="adda", pretraining_steps=3)
+    engine = Engine(ada, RunConfig(steps=5, learning_rate=1e-9, ema=0.99))
+    for step in range(5):
+        engine.step([source_and_target()])
+        assert engine.average is not None
+        average, own = engine.average, ada.state_dict()
+        theirs = [name for name in own if name.startswith("target_encoder.")]
+        same = [torch.allclose(average[name], own[name.removeprefix("target_")], atol=1e-6) for name in theirs]
+        assert all(same) == (step >= 3)
+    assert ada.begun_anew == ()
+
+
+def test_the_terms_of_other_papers_by_hand() -> None:
+    """The entropy of the target's classes, and D of products of features and class probabilities."""
+    plain, ada = small_ada(ramp_steps=1), small_ada(ramp_steps=1, conditional=True, entropy=0.3)
+    for name in ("encoder", "classifier"):
+        ada.get_submodule(name).load_state_dict(plain.get_submodule(name).state_dict())
+    plain.step = ada.step = 3
+    batch = source_and_target()
+    ((_, losses),) = ada.updates(batch)
+    f_s, f_t = ada.encoder(batch.x), ada.encoder(batch.auxiliary["target"].x)
+    p_s, p_t = (ada.classifier(f).softmax(1) for f in (f_s, f_t))
+    a_s, a_t = (
+        ada.discriminator(torch.stack([torch.outer(a, b).flatten() for a, b in zip(f, p, strict=True)]))[1]
+        for f, p in ((f_s, p_s), (f_t, p_t))
+    )
+    domain = -(a_s.sigmoid().log() + (1 - a_t.sigmoid()).log()).mean()
+    entropy = torch.distributions.Categorical(p_t).entropy().mean()
+    torch.testing.assert_close(losses["domain"], domain, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(losses["entropy"], entropy)
+    torch.testing.assert_close(losses["loss"], losses["class"] + domain + 0.3 * entropy, atol=1e-5, rtol=1e-4)
+
+
+def test_the_change_that_classes_mind_most_is_across_the_boundary() -> None:
+    """Of linear logits ±w·x, KL(p ‖ p(x + r)) over ‖r‖ = ε is largest along w: the power method finds that direction."""
+    ada = small_ada(consistency=1.0, radius=0.5)
+    w = torch.tensor([3.0, 1.0])
+    ada.encoder = nn.Identity()
+    ada.classifier = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        ada.classifier.weight.copy_(torch.stack([w, -w]) / 2)
+    x = torch.tensor([[0.4, -0.2], [-1.0, 2.0], [0.1, 0.1]])
+    found = ada.change(x, ada.classifier(x))
+
+    def kl(r: Tensor) -> Tensor:
+        p, q = ((t @ w)[:, None] * torch.tensor([0.5, -0.5]) for t in (x, x + r))
+        return (p.softmax(1) * (p.log_softmax(1) - q.log_softmax(1))).sum(1)
+
+    along = 0.5 * w / w.norm()
+    angles = torch.linspace(0, 2 * math.pi, 361)
+    around = [kl(0.5 * torch.stack([a.cos(), a.sin()])) for a in angles]
+    largest, across = torch.stack(around).max(0).values.mean(), torch.minimum(kl(along), kl(-along)).mean()
+    assert float(across) - 1e-3 < float(found.detach()) < float(largest) + 1e-3
+    assert float(across) > 1.5 * float(torch.stack(around).mean())
+
+
+def test_terms_of_dann_are_refused_with_adda() -> None:
+    with pytest.raises(BadInput, match=r"consistency=1\.0 is a term of method=dann"):
+        ADAConfig(method="adda", consistency=1.0)
+
+
 @pytest.mark.parametrize("step", [0, 2, 9])
 @pytest.mark.parametrize("method", METHODS)
 def test_labels_of_the_target_are_not_read_in_training(method: str, step: int) -> None:

@@ -305,6 +305,50 @@ def test_the_features_are_those_of_a_vae() -> None:
     torch.testing.assert_close(losses["loss"], (q.kl().sum(1) - log_p).mean())
 
 
+@pytest.mark.parametrize("model", ["m2", "m1+m2"])
+def test_the_prior_of_the_weights_is_a_part_of_the_objective(model: str) -> None:
+    plain, held = small(model), small(model, weight_prior=2.0)
+    held.load_state_dict(plain.state_dict())
+    batch = batch_of()
+    for family in (plain, held):
+        family.step, family.n_examples = 9, 50
+    ((_, ours),), ((_, theirs),) = reported(held, batch), reported(plain, batch)
+    log_p = sum(float(torch.distributions.Normal(0.0, 1.0).log_prob(p.detach()).sum()) for p in plain.m2.parameters())
+    constant = sum(p.numel() for p in plain.m2.parameters()) * 0.5 * math.log(2 * math.pi)
+    assert float(ours["loss"] - theirs["loss"]) == pytest.approx(2 * (-log_p - constant) / 50, rel=1e-3)
+
+
+def test_weights_begin_near_zero_if_asked_to() -> None:
+    family = small("m2", width=200, hidden=200, initial_sigma=1e-3)
+    layers = [layer for layer in family.m2.modules() if isinstance(layer, nn.Linear)]
+    assert all(
+        float(layer.weight.std()) == pytest.approx(1e-3, rel=0.2) for layer in layers if layer.weight.numel() > 500
+    )
+    assert all(layer.bias is None or not layer.bias.any() for layer in layers)
+    assert float(small("m2").m2.classifier.weight.std()) > 0.05
+
+
+def test_features_that_carry_nothing_are_left_out_of_m2() -> None:
+    """The second feature's mean is the same for all x: M2 does not see it, and its density is that of N(0, 1)."""
+    family = small("m1+m2", least_spread=0.1)
+    with torch.no_grad():
+        family.posterior.weight[1] = 0
+        family.posterior.weight[0] *= 20
+    family.step = 2  # the first of M2's
+    reported(family, batch_of(64))
+    assert family.m2.kept.tolist() == [True, False]
+    v = torch.randn(5, 2)
+    other = v.clone()
+    other[:, 1] += 3
+    torch.testing.assert_close(family.m2.log_q(v), family.m2.log_q(other))
+    params, normal = family.m2.params(torch.zeros(5, dtype=torch.long), torch.zeros(5, 2)), StandardNormal(1)
+    difference = family.m2.log_likelihood(params, v) - family.m2.log_likelihood(params, other)
+    torch.testing.assert_close(difference, normal.log_prob(v[:, 1:]) - normal.log_prob(other[:, 1:]))
+    torch.manual_seed(0)
+    drawn = family.m2.draw(params[:1].expand(4000, -1, -1), 1.0)
+    assert float(drawn[:, 1].std()) == pytest.approx(1, abs=0.05)
+
+
 # Sampling
 
 

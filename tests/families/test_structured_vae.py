@@ -17,7 +17,6 @@ from torch.distributions import RelaxedOneHotCategorical
 import musegen
 from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
-from musegen.contracts.family import Sampling
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
 from musegen.families.structured_vae import (
@@ -358,7 +357,7 @@ def test_codes_of_samples_and_of_data() -> None:
     with torch.no_grad():
         assert vae.sample(4, label=label).shape == (4, 6)
         vae.sample(4000)
-        vae.sampling = Sampling(temperature=0.0)
+        vae.sampling = vae.Sampling(temperature=0.0)
         vae.sample(50)
         code = vae.encode(binary(30))
     assert torch.equal(seen[0][:, :3], nn.functional.one_hot(label, 3).float())
@@ -440,3 +439,74 @@ def test_it_finds_a_class_and_a_style() -> None:
     assert abs(found["autoencoder/total_correlation"]) < 0.1
     style = vae.encode(x)[:, 2].detach()
     assert abs(float(torch.corrcoef(torch.stack([style, x[:, 1]]))[0, 1])) > 0.99
+
+
+# Weights and capacities of groups
+
+
+def losses_of(vae: StructuredVAE, x: Tensor) -> dict[str, float]:
+    torch.manual_seed(3)
+    ((_, losses),) = vae.updates(batch_of(x))
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def test_weights_and_capacities_act_on_each_groups_kl() -> None:
+    plain, x = small(), binary(16)
+    torch.manual_seed(3)
+    q, p = plain.q(x, plain.config.relaxation), plain.prior(16, plain.config.relaxation)
+    single = q.log_prob(code := q.rsample()) - p.log_prob(code)
+    kl = [float(part.detach().sum(1).mean()) for part in single.split([1, 1, 2, 1], 1)]
+    before = losses_of(plain, x)["loss"]
+
+    weights = [2.0, 1.0, 0.5, 1.0]
+    weighed = small(weights=weights)
+    weighed.load_state_dict(plain.state_dict())
+    added = sum((w - 1) * k for w, k in zip(weights, kl, strict=True))
+    assert losses_of(weighed, x)["loss"] - before == pytest.approx(added, abs=1e-4)
+
+    capacities = [0.5, 0.0, 3.0, 1.0]
+    held = small(capacities=capacities, capacity_steps=10, capacity_weight=7.0)
+    held.load_state_dict(plain.state_dict())
+    held.step = 4  # half of them by now
+    added = sum(7 * abs(k - c / 2) - k for c, k in zip(capacities, kl, strict=True))
+    assert losses_of(held, x)["loss"] - before == pytest.approx(added, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 6), st.floats(0, 1))
+def test_the_information_of_classes_that_are_certain_with_some_probability(k: int, certain: float) -> None:
+    """Every class as often; an example is told its class with this probability, else nothing: I = certain · log K."""
+    rows = round(certain * 20)
+    sure = torch.eye(k).repeat(rows, 1)
+    unsure = torch.full((k * (20 - rows), k), 1 / k)
+    log_alpha = torch.cat([sure, unsure]).clamp_min(1e-30).log()
+    zeros = torch.zeros(len(log_alpha), 1)
+    q = Factorised((Concrete(log_alpha, 0.5),), DiagonalGaussian(zeros, zeros))
+    (found,) = StructuredVAE.informations(q)
+    assert float(found) == pytest.approx(rows / 20 * math.log(k), abs=1e-5)
+
+
+@pytest.mark.parametrize(("floor", "least", "most"), [(0.0, -0.01, 0.3), (0.6, 0.5, 0.7)])
+def test_a_floor_fills_the_class(floor: float, least: float, most: float) -> None:
+    torch.manual_seed(0)
+    patterns = torch.tensor([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])[torch.arange(256) % 2]
+    x = (patterns - (torch.rand(256, 6) < 0.05).float()).abs()
+    vae = small(discrete=[2], continuous=[2], class_information=floor, capacity_steps=100)
+    engine = Engine(vae, RunConfig(steps=200, learning_rate=5e-3))
+    for _ in range(200):
+        engine.step([batch_of(x[torch.randint(0, 256, (64,))])])
+    with engine.averaged() as family, torch.no_grad():
+        assert least < losses_of(family, x)["class_information"] < most  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": [1.0]}, "give 4 numbers"),
+        ({"capacities": [1.0, 1.0, -1.0, 0.0]}, "from 0 on"),
+        ({"class_information": 0.7}, "a code of 2 classes holds less than 0.6931 nats"),
+    ],
+)
+def test_what_groups_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        small(**options)

@@ -53,7 +53,7 @@ def test_a_rate_per_player(written: object) -> None:
         ({"learning_rate": "generator=fast"}, "input should be a valid number"),
         ({"learning_rate": "generator=nan"}, "input should be a finite number"),
         ({"ema": 1}, "less than 1"),
-        ({"schedule": "zigzag"}, "'constant', 'linear' or 'cosine'"),
+        ({"schedule": "zigzag"}, "'constant', 'linear', 'cosine' or 'inverse'"),
     ],
 )
 def test_bad_values_get_one_plain_sentence(values: dict[str, object], message: str) -> None:

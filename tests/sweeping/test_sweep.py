@@ -49,8 +49,19 @@ def test_every_run_is_there_once(tmp_path_factory: pytest.TempPathFactory, seeds
     wanted = {(f, n, seed) for f in ("vae", "ae") for n in sizes for seed in range(seeds)}
     assert {(p.family, p.options["latent_dim"], p.options["seed"]) for p in plans} == wanted
     assert all(p.options.get("beta") == (0.5 if p.family == "vae" else None) for p in plans)
-    assert [p.evaluate is None for p in plans] == [p.family == "ae" for p in plans]  # which has nothing to evaluate
+    assert all(p.evaluate is not None for p in plans)
     assert [p.options["seed"] for p in plans] == sorted(p.options["seed"] for p in plans)
+
+
+def test_a_family_that_neither_samples_nor_scores_is_not_evaluated(tmp_path: Path) -> None:
+    changes = {
+        "family": ["vae", "ada"],
+        "vary": {"seed": [0]},
+        "options": {"steps": 1, "target": "inverted"},
+        "for": None,
+    }
+    plans = read_sweep(written(tmp_path / "sweep.yaml", **changes))
+    assert [p.evaluate is None for p in plans] == [p.family == "ada" for p in plans]
 
 
 def test_names_are_safe_and_apart(tmp_path: Path) -> None:
