@@ -109,7 +109,7 @@ def test_nobody_is_shut_out(page: Page, client: Client, axe: str, view: str, wid
     choose(page, {"digits": "digits", "notes": "notes"}.get(view, "chorale"))
     if view == "runs":
         page.click("#show-runs")
-        page.until("document.querySelector('#samples img')")
+        page.until("document.querySelectorAll('#samples img').length")
     elif view != "empty":
         page.run("document.querySelector('#status').textContent = ''; document.querySelector('#generate').click()")
         said(page, "Done.")

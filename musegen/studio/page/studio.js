@@ -179,7 +179,8 @@ async function show(stay = false, heard = false) {
 function listen(score) {
   if (!score) {
     player.stop();
-    at("player").src = address(shown.id, "sound?format=wav");
+    if (shown.figure?.times.length) at("player").src = address(shown.id, "sound?format=wav");
+    else at("player").removeAttribute("src");
     return;
   }
   at("player").pause();
