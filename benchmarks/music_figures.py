@@ -6,8 +6,7 @@
 are those of 4/4 of the test split, or of the validation split if there is no test split.
 
 * measures: the mean of every measure of ``musegen evaluate`` over ``-n`` samples, seeds 0 to 3, beside as many windows of the
-  held-out and the training split, a first-order Markov chain of whole steps, and training rhythms with random pitches. Held
-  notes: the share of samples in which a note lasts four bars or more.
+  held-out and the training split, a first-order Markov chain of whole steps, and training rhythms with random pitches.
 * nats: −log p of held-out windows, nats a step, without a plan.
 * continue: a held-out window is given, as many bars follow. Density: the share in which the new bars have half to twice as many
   notes as the given ones. Key: the share in which both have the same best-fitting key; also with its relative key for the same
@@ -35,10 +34,10 @@ from torch import Tensor
 
 import musegen
 from musegen.contracts.missing import missing_rows
-from musegen.evaluation.distributions import Counts, Numbers, Values, overlap
+from musegen.evaluation.distributions import Counts, Values, overlap
 from musegen.families.rnn_nade import RNNNADE
 from musegen_pianoroll.measures.bars import Bars
-from musegen_pianoroll.measures.heard import HELD_BARS, Harmony
+from musegen_pianoroll.measures.heard import Harmony
 from musegen_pianoroll.store.windows import WindowDataset
 
 SEEDS = 4
@@ -109,8 +108,6 @@ class Figures:
             **chains,
         }
         by_column = {name: means(self.domain.measures(x)) for name, x in columns.items()}
-        for name, x in columns.items():
-            by_column[name][f"held for {HELD_BARS} bars"] = float((self._longest(x) >= HELD_BARS).double().mean())
         return {
             row: {name: column.get(row, float("nan")) for name, column in by_column.items()}
             for row in by_column["model"]
@@ -184,11 +181,6 @@ class Figures:
             return None
         own, other = self.domain.measures(self.samples), self.domain.measures(whole(self.held_out, self.n))
         return {name: overlap(own[name].counts, other[name].counts) for name in own if name.startswith("level")}
-
-    def _longest(self, x: Tensor) -> Tensor:
-        values = self.domain.measures(x)["longest note, bars/all"]
-        assert isinstance(values, Numbers)
-        return values.values.flatten().nan_to_num(0)
 
     def _heard(self, x: Tensor) -> tuple[Harmony, Tensor]:
         """Harmony, and notes of each sample ``(n,)``."""
