@@ -116,8 +116,8 @@ class Family(nn.Module, ABC):
         capabilities: what it can do; a model whose options leave it less may have its own.
         monitor: the validation metric whose minimum marks the best checkpoint; None where no loss measures quality.
         never_averaged: how names of tensors end that a moving average of the weights leaves as they are, such as a memory.
-        begun_anew: networks whose weights ``updates`` set in this step, as when one begins as a copy of another: their moving average
-            begins again.
+        begun_anew: networks whose weights ``updates`` set in this step, as when one begins as a copy of another: their moving
+            average begins again.
         draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
         n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
