@@ -120,6 +120,9 @@ class GAN(Adversarial):
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         return self.generate(n, temperature=self.sampling.temperature)
 
+    def draw_codes(self, n: int) -> Tensor:
+        return self.prior.sample(n, self.device, self.sampling.temperature)
+
     def encode(self, x: Tensor) -> Tensor:
         """The code that G shows most nearly as x, by optimisation: ``(B, *S)`` → ``(B, n)``; see ``musegen.families.inversion``."""
         return inverted(self.decode, x, self.config.latent_dim)

@@ -304,13 +304,16 @@ class StructuredVAE(Remembering):
             label = label.to(self.device)
             if label.shape != (n,) or not bool(((label >= 0) & (label < k)).all()):
                 raise BadInput(f"label must hold {n} whole numbers from 0 to {k - 1}.")
-        code = self.draw_codes(n, label)
+        return self.decode(self.draw_codes(n, label))
+
+    def draw_codes(self, n: int, label: Tensor | None = None) -> Tensor:
+        code = self.remembered_codes(n, label)
         if code is None:
             code = self.visible(self.prior(n, 0.0).rsample())
             code[:, sum(self.config.discrete) :] *= self.sampling.temperature
             if label is not None:
-                code[:, :k] = F.one_hot(label, k).to(code.dtype)
-        return self.decode(code)
+                code[:, : self.classes()] = F.one_hot(label, self.classes()).to(code.dtype)
+        return code
 
     def classes(self) -> int:
         """How many values the first categorical code has; refused where there is none."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Result, bad
 from torch import Tensor
 
 import musegen
@@ -51,4 +53,17 @@ def test_a_gan_walks_between_its_own_samples(tmp_path: Path) -> None:
     spread = float((x[0] - x[1]).square().mean())
     ends = float((path[[0, -1]] - x).square().mean())
     assert ends < 0.1 * spread
+    between_seeds = model.interpolate(3, 4, steps=3)
+    drawn = torch.cat([model.sample(1, seed=3), model.sample(1, seed=4)])
+    torch.testing.assert_close(between_seeds[[0, -1]], drawn)
     assert model.arithmetic(x[:1], x[:1], x[1:]).shape == x[:1].shape
+
+
+def test_the_command_walks_between_seeds(run: Callable[..., Result], tmp_path: Path) -> None:
+    short = ["--steps", 2, "--batch-size", 8, "--validate-every", 0, "--sample-every", 0, "--quiet"]
+    assert run("train", "gan", "toy", "--out", "run", *short).code == 0
+    result = run("interpolate", "run", "seed:3", "seed:4", "--steps", 3, "--out", "walk")
+    assert result.code == 0, result.err
+    assert len(list((tmp_path / "walk").glob("step_*.npy"))) == 3
+    bad(run("interpolate", "run", "seed:3", "x.npy", "--out", "none"), "give two files, or two seeds")
+    bad(run("interpolate", "run", "seed:x", "seed:1", "--out", "none"), "give two files, or two seeds")
