@@ -23,6 +23,8 @@ Each group g has its share KL_g = E log q(z_g|x) − log p(z_g) in these terms, 
 * ``class_information`` F: γ max(0, F − I(c; x)) is added for each categorical code c, with I(c; x) = H(E q(c|x)) − E H(q(c|x)) of
   the batch, reported as ``class_information``. A capacity on KL(q(c|x) ‖ p(c)) is met as well by a code of few classes that are the
   same for all x; I(c; x) near log K needs all of them, each for its share of the data. Left to the ELBO, c stays empty.
+  On MNIST (400-400 units, ``continuous`` = [4], 3,000 steps of 100, seed 0) F = 2.2 leaves 39 % of validation images outside the
+  majority class of their cluster, and 55 % with ``continuous`` = [10].
 
 C and F grow from 0 over ``capacity_steps``.
 
