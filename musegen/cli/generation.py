@@ -21,7 +21,7 @@ from musegen.cli.options import (
     at_least,
     unique,
 )
-from musegen.errors import BadInput, MusegenWarning
+from musegen.errors import BadInput, MusegenWarning, shown
 from musegen.walking import walk
 
 if TYPE_CHECKING:
@@ -118,13 +118,18 @@ def interpolate(
     source: SourceOptions = Source(),  # noqa: B008
     **options: ModelOption,
 ) -> None:
-    """Walk from one file to another, both whole, in equal steps of the code; the shorter one ends in silence."""
+    """Walk from one file to another, both whole, in equal steps of the code; the shorter one ends in silence. Or from one sample to
+    another: seed:3 seed:4 are the ones that musegen generate -n 1 --seed 3 and --seed 4 draw."""
     at_least(2, steps=steps)
     names = [f"step_{i:02d}" for i in range(steps)]
     folder.check(names)
     loaded = source.load(model, "interpolate", options)
     import torch  # after the model, whose loading says that it waits for torch
 
+    if seeds := _seeds(a, b):
+        walk = loaded.interpolate(*seeds, steps, spherical)
+        folder.write(loaded.domain, loaded.domain.pieces(walk), names)
+        return
     (first, last), writer = loaded.read_whole(a, b)
     parts = [loaded.interpolate(x, y, steps, spherical) for x, y in zip(first, last, strict=True)]
     walk = torch.stack(parts, 1)  # (steps, n, *S)
@@ -133,6 +138,20 @@ def interpolate(
     if len(pieces[0]) > 1:  # which cannot follow each other
         pieces = [writer.pieces(x[:1]) for x in walk]
     folder.write(writer, [piece for (piece,) in pieces], names)
+
+
+def _seeds(a: Path, b: Path) -> tuple[int, int] | None:
+    """The seeds of two ends that are ``seed:N``; None if both are files.
+
+    Raises:
+        BadInput: one is a seed and the other is not.
+    """
+    texts = [str(end).removeprefix("seed:") for end in (a, b) if str(end).startswith("seed:")]
+    if not texts:
+        return None
+    if len(texts) == 1 or not all(text.isdecimal() and len(text) < 19 for text in texts):
+        raise BadInput(f'"{shown(f"{a} {b}")}" is invalid: give two files, or two seeds such as seed:3 seed:4.')
+    return int(texts[0]), int(texts[1])
 
 
 def _say_what_was_kept(model: Model, originals: Tensor, rebuilt: Tensor) -> None:

@@ -214,6 +214,10 @@ class Family(nn.Module, ABC):
         """
         raise TypeError(f"{self.name} cannot sample")
 
+    def draw_codes(self, n: int) -> Tensor:
+        """The codes of n new samples, ``(n, latent)``, as ``sample`` draws them, of a family that decodes."""
+        raise TypeError(f"{self.name} has no codes to draw")
+
     def encode(self, x: Tensor) -> Tensor:
         """The code of x: ``(B, *S)`` → ``(B, n)``; the posterior's mean where there is a posterior."""
         raise TypeError(f"{self.name} has no encoder")

@@ -147,8 +147,11 @@ class AAE(Remembering):
         return gaussian_codes(q.mean, (0.5 * q.log_var).exp())
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        z = self.draw_codes(n)
-        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature) if z is None else z)
+        return self.decode(self.draw_codes(n))
+
+    def draw_codes(self, n: int) -> Tensor:
+        z = self.remembered_codes(n)
+        return self.prior.sample(n, self.device, self.sampling.temperature) if z is None else z
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(self.encoder(x))[:, : self.config.latent_dim]  # the means, where variances follow

@@ -91,10 +91,13 @@ class AE(Remembering):
         return gaussian_codes(rows, torch.zeros_like(rows))
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        z = self.draw_codes(n)
+        return self.decode(self.draw_codes(n))
+
+    def draw_codes(self, n: int) -> Tensor:
+        z = self.remembered_codes(n)
         if z is None:
             raise BadInput("This autoencoder has no codes to sample from: train it for a step or more.")
-        return self.decode(z)
+        return z
 
     def encode(self, x: Tensor) -> Tensor:
         return self.code(self.encoder(x))

@@ -28,6 +28,9 @@ differentiable. With ``neurons`` G ends in binary neurons instead (Dong & Yang 2
 appendix): what D sees, and what is sampled, is 0 or 1, and gradients pass straight through. Their two-stage training of
 a refiner after a pretrained G is left out. An epoch, for ``slope_annealing``, is N examples seen.
 
+There is no encoder. ``encode`` finds the code that G shows most nearly as x by optimisation (``musegen.families.inversion``), which
+interpolation and arithmetic need.
+
 Real and generated examples pass through the discriminator apart, so that batch statistics do not mix.
 Deviation: the discriminator's Adam settings are the generator's; Goodfellow et al. used momentum and maxout.
 ``real_smoothing`` softens real labels only (Salimans et al. 2016, 1606.03498, section 3.4).
@@ -45,6 +48,7 @@ from musegen.contracts.family import Capabilities, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
 from musegen.families.adversarial import Adversarial, GameConfig
+from musegen.families.inversion import inverted
 from musegen.options import option
 
 __all__ = ["GAN", "GANConfig"]
@@ -80,7 +84,7 @@ class GAN(Adversarial):
     paper = "Goodfellow et al. 2014, arXiv 1406.2661; Wasserstein with gradient penalty: arXiv 1704.00028"
     objective = "min_G max_D  E_x log D(x) + E_z log(1 − D(G(z)))   (and four other losses)"
     Config = GANConfig
-    capabilities = Capabilities(decode=True)
+    capabilities = Capabilities(encode=True, decode=True, reconstruct=True)
 
     @classmethod
     def networks(cls, config: GANConfig, spec: Spec) -> dict[str, Wanted]:
@@ -115,6 +119,13 @@ class GAN(Adversarial):
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         return self.generate(n, temperature=self.sampling.temperature)
+
+    def draw_codes(self, n: int) -> Tensor:
+        return self.prior.sample(n, self.device, self.sampling.temperature)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code that G shows most nearly as x, by optimisation: ``(B, *S)`` → ``(B, n)``; see ``musegen.families.inversion``."""
+        return inverted(self.decode, x, self.config.latent_dim)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.shown(self.generator(z), mode=True)

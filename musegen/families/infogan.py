@@ -127,14 +127,11 @@ class InfoGAN(Family):
 
     @property
     def players(self) -> dict[str, Player]:
-        judges, makers = ("discriminator",), ("generator",)
-        if self.config.trunk_learns_code:
-            judges += ("recognition",)
-        else:
-            makers += ("recognition",)
+        q = ("recognition",)
+        with_d, with_g = (q, ()) if self.config.trunk_learns_code else ((), q)
         return {
-            "discriminator": Player(judges, learning_rate=2e-4, betas=(0.5, 0.999)),
-            "generator": Player(makers, learning_rate=1e-3, betas=(0.5, 0.999)),
+            "discriminator": Player(("discriminator", *with_d), learning_rate=2e-4, betas=(0.5, 0.999)),
+            "generator": Player(("generator", *with_g), learning_rate=1e-3, betas=(0.5, 0.999)),
         }
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:

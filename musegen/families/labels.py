@@ -11,7 +11,7 @@ from torch import Tensor
 
 from musegen.errors import BadInput
 
-__all__ = ["class_vector", "summed_out"]
+__all__ = ["class_vector", "log_posterior", "summed_out"]
 
 
 def class_vector(label: Tensor | None, n_classes: int, device: torch.device) -> Tensor | None:
@@ -27,6 +27,14 @@ def summed_out(log_prob: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, n
     """log p(x) = log 1/K Σ_y p(x | y) of log p(x | y), nats, ``(B,)``; itself where the model takes no condition, and K is 0."""
     if not n_classes:
         return log_prob(x, None)
-    labels = torch.arange(n_classes, device=x.device)
-    given = [log_prob(x, label.expand(len(x))) for label in labels]
-    return torch.stack(given).logsumexp(0) - math.log(n_classes)  # (K, B) -> (B,)
+    return _of_each(log_prob, x, n_classes).logsumexp(0) - math.log(n_classes)  # (K, B) -> (B,)
+
+
+def log_posterior(log_prob: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, n_classes: int) -> Tensor:
+    """log p(y | x) ∝ log p(x | y) + log p(y) by Bayes' rule, every class as likely as another, nats, ``(B, K)``."""
+    return _of_each(log_prob, x, n_classes).log_softmax(0).T
+
+
+def _of_each(log_prob: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, n_classes: int) -> Tensor:
+    """log p(x | y) of every class, ``(K, B)``."""
+    return torch.stack([log_prob(x, label.expand(len(x))) for label in torch.arange(n_classes, device=x.device)])

@@ -14,7 +14,8 @@ factors. Options:
 * ``gated`` True: a vertical and a horizontal stack of p = ``channels`` maps, y = tanh(W_f ∗ x) ⊙ σ(W_g ∗ x), without a
   blind spot (1606.05328, eq. 2, figure 2).
 * ``conditional``: p(x | y) = Π_i p(x_i | x_<i, y), the label's one-hot vector h added within the gates as V·h (1606.05328,
-  eqs. 3 and 4). ``log_prob`` then sums it out, p(x) = 1/K Σ_y p(x | y): every class is as likely as another.
+  eqs. 3 and 4). ``log_prob`` then sums it out, p(x) = 1/K Σ_y p(x | y): every class is as likely as another; and ``classify``
+  is Bayes' rule, p(y | x) ∝ p(x | y). A low ``log_prob`` tells what fits no class.
 * ``location``: a learned bias per row and per column behind the first layer; a domain whose rows and columns mean
   something gains by it. It is eq. 5 of 1606.05328 with a constant map s = r_row + c_column.
 
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ from musegen.contracts.domain import Autoregressive, Spec, Wanted
 from musegen.contracts.family import Capabilities, Family, Losses, Player
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.errors import BadInput
-from musegen.families.labels import class_vector, summed_out
+from musegen.families.labels import class_vector, log_posterior, summed_out
 from musegen.options import option
 
 __all__ = ["PixelCNN", "bits_per_dim"]
@@ -69,7 +70,7 @@ class PixelCNN(Family):
     paper = "van den Oord et al. 2016, arXiv 1601.06759; gated and conditional: arXiv 1606.05328"
     objective = "max  log p(x) = Σ_i log p(x_i | x_<i)   (conditional: p(x_i | x_<i, y))"
     Config = PixelCNNConfig
-    capabilities = Capabilities(log_prob="exact", condition=True)
+    capabilities = Capabilities(log_prob="exact", classify=True, condition=True)
     monitor = "loss"
     draws = True
     autoregressive: Any
@@ -77,6 +78,7 @@ class PixelCNN(Family):
     def __init__(self, config: PixelCNNConfig, spec: Spec, networks: dict[str, nn.Module]) -> None:
         super().__init__(config, spec, networks)
         self.n_classes = len(spec.classes) if config.conditional else 0
+        self.capabilities = replace(self.capabilities, classify=bool(self.n_classes))
 
     @classmethod
     def networks(cls, config: PixelCNNConfig, spec: Spec) -> dict[str, Wanted]:
@@ -124,6 +126,10 @@ class PixelCNN(Family):
     def log_prob(self, x: Tensor, n_samples: int = 1) -> Tensor:
         """log p(x), nats, ``(B,)``: exact, so ``n_samples`` changes nothing."""
         return summed_out(self.log_prob_given, x, self.n_classes)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(y | x), nats, ``(B, K)``."""
+        return log_posterior(self.log_prob_given, x, self.n_classes)
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
         """n draws; without labels a conditional model draws them uniformly."""

@@ -76,7 +76,7 @@ class Memory(nn.Module):
 
 
 class Remembering(Family):
-    """A family that keeps codes; its config has ``memory``. It calls ``remember`` in training, and ``draw_codes`` to sample."""
+    """A family that keeps codes; its config has ``memory``. It calls ``remember`` in training, ``remembered_codes`` to sample."""
 
     Sampling: ClassVar[type[Sampling]] = CodeSampling
     never_averaged = ("memory.rows",)  # slots change their owners
@@ -96,7 +96,7 @@ class Remembering(Family):
         if self.training:
             self.memory.remember(gathered(rows.detach()))
 
-    def draw_codes(self, n: int, label: Tensor | None = None) -> Tensor | None:
+    def remembered_codes(self, n: int, label: Tensor | None = None) -> Tensor | None:
         """n codes from where ``sampling.prior`` says, as ``CodeMixture.sample`` gives them; None: from p(z), as also before there
         are any codes."""
         s, rows = self.sampling, self.memory.kept

@@ -19,7 +19,7 @@ grid of binary cells, so the family builds it itself. Options:
 * ``lags``, ``harmony``: what else this term sees: the steps so many bars back, where what returns stands already; and, where
   columns have classes (``Spec.octave``), how often each has sounded in the last bar and the last eight, so that a key is kept.
 * ``conditional``: p(x | y), the label's one-hot vector beside x_{t−1} and beside h_t; ``log_prob`` sums it out, every class
-  as likely as another.
+  as likely as another, and ``classify`` is Bayes' rule, p(y | x) ∝ p(x | y). A low ``log_prob`` tells what fits no class.
 
 **What is given.** The model is p(x_rest | x_G) for given cells G, which have no term in L and come back unchanged. The network
 knows x_G of all steps, later ones too: a second recurrent network runs over it backwards and stands beside h_t, the step's given
@@ -60,7 +60,7 @@ optimisation; the term that is the same at every column; given tracks. b starts 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,7 +73,7 @@ from musegen.contracts.family import Capabilities, Family, Losses, Player, Sampl
 from musegen.contracts.graph import Edge, Graph, Node
 from musegen.contracts.missing import MARK, missing_rows
 from musegen.errors import BadInput
-from musegen.families.labels import class_vector, summed_out
+from musegen.families.labels import class_vector, log_posterior, summed_out
 from musegen.families.masks import Masks, either, given_channels
 from musegen.families.strengths import Strengths
 from musegen.families.wishes import Wishes
@@ -134,7 +134,9 @@ class RNNNADE(Family):
     objective = "max  log p(x) = Σ_t Σ_d log p(x_{t,d} | x_{t,<d}, x_{<t})   (conditional: … , y)"
     Config = RNNNADEConfig
     Sampling = RNNNADESampling
-    capabilities = Capabilities(log_prob="exact", condition=True, given="any length", continue_=True, fill=True)
+    capabilities = Capabilities(
+        log_prob="exact", classify=True, condition=True, given="any length", continue_=True, fill=True
+    )
     monitor = "loss"
     draws = True
     sampling: RNNNADESampling
@@ -151,6 +153,7 @@ class RNNNADE(Family):
             self.capabilities = replace(self.capabilities, continue_=False)  # nobody knows what will be given
             self.register_buffer("examples", torch.zeros(N_EXAMPLES, *spec.shape, dtype=torch.uint8))
         self.n_classes = len(spec.classes) if config.conditional else 0
+        self.capabilities = replace(self.capabilities, classify=bool(self.n_classes))
         self.network = RecurrentNADE(
             shape,
             recurrent=config.recurrent,
@@ -315,9 +318,20 @@ class RNNNADE(Family):
 
     def _log_prob(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """log p of what is not given, cells and strengths, nats ``(B,)``."""
-        seen = None if mask is None else self.cells(mask)
-        log_p = summed_out(lambda x, label: self.step_log_prob(x, label, seen).sum(1), self.cells(x), self.n_classes)
+        log_p = summed_out(self._of_label(mask), self.cells(x), self.n_classes)
         return log_p if self.strengths is None else log_p + self.strengths.log_prob(x, mask)
+
+    def _of_label(self, mask: Tensor | None) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """log p(cells | y) of what is not given, nats ``(B,)``, as a function of cells and labels."""
+        seen = None if mask is None else self.cells(mask)
+        return lambda x, label: self.step_log_prob(x, label, seen).sum(1)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(y | x), nats, ``(B, K)``; of a model that is given tracks log p(y | x_G, x_rest), with p(y | x_G) = 1/K."""
+        x, missing = self.without_missing(x)
+        x, mask = self.without_plan(x, self.mask_of(x))
+        # Strengths have no label, and their part is the same for each.
+        return log_posterior(self._of_label(either(mask, missing)), self.cells(x), self.n_classes)
 
     @torch.no_grad()
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:

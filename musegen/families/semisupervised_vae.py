@@ -121,7 +121,7 @@ class M2(nn.Module):
         if self.kept is None:
             return self.likelihood.log_prob(params, v)
         alone = -0.5 * (v.square() + math.log(2 * math.pi))
-        return torch.where(self.kept, self.likelihood.cell_log_prob(params, v), alone).sum(1)  # type: ignore[attr-defined]
+        return torch.where(self.kept, self.likelihood.cell_log_prob(params, v), alone).sum(1)
 
     def draw(self, params: Tensor, temperature: float) -> Tensor:
         """v ~ p(v|y, z), ``(B, …)``."""

@@ -23,6 +23,8 @@ Each group g has its share KL_g = E log q(z_g|x) − log p(z_g) in these terms, 
 * ``class_information`` F: γ max(0, F − I(c; x)) is added for each categorical code c, with I(c; x) = H(E q(c|x)) − E H(q(c|x)) of
   the batch, reported as ``class_information``. A capacity on KL(q(c|x) ‖ p(c)) is met as well by a code of few classes that are the
   same for all x; I(c; x) near log K needs all of them, each for its share of the data. Left to the ELBO, c stays empty.
+  On MNIST (400-400 units, ``continuous`` = [4], 3,000 steps of 100, seed 0) F = 2.2 leaves 39 % of validation images outside the
+  majority class of their cluster, and 55 % with ``continuous`` = [10].
 
 C and F grow from 0 over ``capacity_steps``.
 
@@ -304,13 +306,16 @@ class StructuredVAE(Remembering):
             label = label.to(self.device)
             if label.shape != (n,) or not bool(((label >= 0) & (label < k)).all()):
                 raise BadInput(f"label must hold {n} whole numbers from 0 to {k - 1}.")
-        code = self.draw_codes(n, label)
+        return self.decode(self.draw_codes(n, label))
+
+    def draw_codes(self, n: int, label: Tensor | None = None) -> Tensor:
+        code = self.remembered_codes(n, label)
         if code is None:
             code = self.visible(self.prior(n, 0.0).rsample())
             code[:, sum(self.config.discrete) :] *= self.sampling.temperature
             if label is not None:
-                code[:, :k] = F.one_hot(label, k).to(code.dtype)
-        return self.decode(code)
+                code[:, : self.classes()] = F.one_hot(label, self.classes()).to(code.dtype)
+        return code
 
     def classes(self) -> int:
         """How many values the first categorical code has; refused where there is none."""

@@ -107,8 +107,11 @@ class GaussianCode(Remembering):
         self.remember(torch.cat([q.mean, q.log_var], 1))
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        z = self.draw_codes(n)
-        return self.decode(self.prior.sample(n, self.device, self.sampling.temperature) if z is None else z)
+        return self.decode(self.draw_codes(n))
+
+    def draw_codes(self, n: int) -> Tensor:
+        z = self.remembered_codes(n)
+        return self.prior.sample(n, self.device, self.sampling.temperature) if z is None else z
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean

@@ -405,16 +405,33 @@ class Model:
         self._require("reconstruct")
         return self._in_chunks(self.family.reconstruct, x)
 
-    def interpolate(self, a: Tensor, b: Tensor, steps: int = 8, spherical: bool = False) -> Tensor:
-        """From a to b, both ``(*S)``, in equal steps of the code: ``(steps, *S)``; the ends are their reconstructions.
+    def interpolate(self, a: Tensor | int, b: Tensor | int, steps: int = 8, spherical: bool = False) -> Tensor:
+        """From a to b in equal steps of the code: ``(steps, *S)``.
+
+        Args:
+            a, b: samples ``(*S)``, whose reconstructions the ends are; or seeds, for the code of ``sample(1, seed)``.
 
         Raises:
             BadInput: the family has no codes.
         """
-        z_a, z_b = self.encode(torch.stack([a, b]))
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            z_a, z_b = self.encode(torch.stack([a, b]))
+        else:
+            z_a, z_b = (
+                self.encode(end[None])[0] if isinstance(end, Tensor) else self._drawn_code(end) for end in (a, b)
+            )
         t = torch.linspace(0, 1, steps, dtype=z_a.dtype)
         z = slerp(z_a, z_b, t) if spherical else torch.lerp(z_a, z_b, t[:, None])
         return self.decode(z)
+
+    def _drawn_code(self, seed: int) -> Tensor:
+        """The code of ``sample(1, seed)``, ``(latent,)``."""
+        self._require("sample")
+        self._require("decode")
+        if type(self.family).draw_codes is Family.draw_codes:
+            raise BadInput(f'The family "{self.family.name}" draws no code that a seed stands for: give samples.')
+        with self.drawing(seed), AnyNumber():
+            return self.family.draw_codes(1)[0].float().cpu()
 
     def log_prob(self, x: Tensor, n_samples: int = 1, seed: int = 0) -> Tensor:
         """log p(x) in nats ``(n,)``, exact or a bound from ``n_samples`` draws per example.

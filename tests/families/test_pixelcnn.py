@@ -86,11 +86,16 @@ def test_a_conditional_model_learns_each_class_and_sums_labels_out() -> None:
         given = torch.stack([family.log_prob_given(x, torch.full((16,), y)) for y in (0, 1)])
         torch.testing.assert_close(given.logsumexp(1), torch.zeros(2), atol=1e-5, rtol=0)
         torch.testing.assert_close(family.log_prob(x).exp(), given.exp().mean(0))
+        by_bayes = given.exp() / given.exp().sum(0)  # p(y | x) = p(x | y) / Σ_y' p(x | y')
+        torch.testing.assert_close(family.classify(x).exp(), by_bayes.T)
+        assert family.classify(stripes).argmax(1).tolist() == label.tolist()
         # Drawn with a label: that class alone; without one: both, equally often.
         drawn = family.sample(400, label=torch.ones(400, dtype=torch.long))
         assert (drawn[:, :, 0] == drawn[:, :, 1]).all((1, 2)).float().mean() > 0.98
         rows = (family.sample(2000)[:, 0, 0].sum(1) != 1).float().mean()
     assert float(rows) == pytest.approx(0.5, abs=0.05)
+    assert family.capabilities.classify
+    assert not model((1, 2, 2)).capabilities.classify
 
 
 def test_conditions_that_cannot_be_met_are_refused() -> None:

@@ -164,9 +164,9 @@ def test_the_mixture_is_fitted_anew_when_codes_change(trained: dict[str, Model])
     far = family.memory.rows.clone()
     try:
         torch.manual_seed(0)
-        assert float(family.draw_codes(200).mean()) < 20
+        assert float(family.remembered_codes(200).mean()) < 20
         family.memory.rows[:, :2] += 50
-        assert float(family.draw_codes(200).mean()) == pytest.approx(50, abs=3)
+        assert float(family.remembered_codes(200).mean()) == pytest.approx(50, abs=3)
     finally:
         family.memory.rows.copy_(far)
         family.sampling = family.Sampling()

@@ -153,6 +153,12 @@ def test_a_label_decides_and_is_summed_out() -> None:
     assert torch.equal(family.sample(8, label=label), x)
     with torch.no_grad():
         torch.testing.assert_close(family.log_prob(x), torch.full((8,), -math.log(2)), atol=0.02, rtol=0)
+        grids = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).view(-1, 1, 2, 2)
+        given = torch.stack([family.step_log_prob(grids, torch.full((16,), y)).sum(1) for y in (0, 1)], 1)
+        torch.testing.assert_close(family.classify(grids), given.log_softmax(1))
+        assert family.classify(x).argmax(1).tolist() == label.tolist()
+    assert family.capabilities.classify
+    assert not model((1, 2, 2)).capabilities.classify
 
 
 def answers(n: int, rows: int) -> Tensor:
