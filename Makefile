@@ -59,6 +59,7 @@ bench: $(RUN)
 	$(BIN)/python benchmarks/batching.py
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/studio.py
 
 # Small faults, one at a time: do the tests notice? Takes an hour; what is done is kept in mutants.jsonl.
 mutants: $(TEST)

@@ -50,6 +50,28 @@ def test_from_its_first_line_to_its_end(tmp_path: Path, popen: Callable[..., sub
     assert (tmp_path / "saved/piece/01 mine.mid").is_file()
 
 
+def test_a_killed_studio_loses_nothing_that_was_saved(
+    tmp_path: Path, popen: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = popen(
+        [sys.executable, "-m", "musegen", "studio", "--port", "0", "--no-browser", "--out", "saved"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    found = re.fullmatch(r"The studio's address is (\S+), and its token (\S+)\n", process.stdout.readline())
+    assert found
+    client = Client(found[1], found[2])
+    (id_,) = client.pieces("/api/generate", {"model": "chorale", "bars": 1})
+    content = client.ask("GET", f"/api/pieces/{id_}/file").body
+    saved = client.ask("POST", "/api/save", {"pieces": [id_], "audio": "ogg"}).json
+    process.kill()
+    process.wait(60)
+    assert sorted(path.name for path in (tmp_path / "saved/piece").iterdir()) == sorted(["album.json", *saved["files"]])
+    assert (tmp_path / "saved/piece/01 chorale.mid").read_bytes() == content
+
+
 def test_what_it_cannot_do(run: Callable[..., Result]) -> None:
     bad(run("studio", "--port", 70_000), "--port 70000 is invalid")
     bad(run("studio", "none"), "There is no model none")

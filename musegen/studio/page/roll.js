@@ -27,7 +27,7 @@ export class Roll {
     this.waiting = false;
     this.fitted = true; // and stays so when the window changes
     box.addEventListener("scroll", () => this.draw());
-    new ResizeObserver(() => this.resize()).observe(box);
+    new ResizeObserver(() => (this.score && this.fitted ? this.fit() : this.resize())).observe(box);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     box.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
@@ -110,7 +110,7 @@ export class Roll {
     if (!this.score) return;
     const tick = (place.x - KEYS + this.box.scrollLeft) / this.perTick, pitch = (place.y - TOP + this.box.scrollTop) / this.row;
     const { fitting } = this;
-    if (across !== 1) this.fitted = false;
+    this.fitted = false;
     this.perTick = Math.min(Math.max(this.perTick * across, fitting), Math.max(fitting, 400 / this.score.ticks_per_beat));
     this.row = Math.min(Math.max(this.row * down, (this.height - TOP) / 128), 40);
     this.resize();

@@ -140,3 +140,11 @@ def test_an_edited_piece_is_saved_as_it_is(tmp_path: Path) -> None:
     assert edited.save(tmp_path / "a.mid").read_bytes() == edited.midi.content()
     assert edited.figure().layers[0].name == "Voice 1"
     assert edited.bars == [0]
+
+
+def test_a_note_ends_before_the_next_of_its_pitch_begins() -> None:
+    """Many players end the new note otherwise."""
+    edited = file_with([]).edited([], [[0, 0, 480, 60, 90], [0, 480, 960, 60, 80]])
+    assert edited.midi is not None
+    kinds = [event[0] & 0xF0 for tick, event in edited.midi.tracks[1] if tick == 480]
+    assert kinds == [0x80, 0xB0, 0x90]
