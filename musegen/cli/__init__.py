@@ -21,6 +21,7 @@ from musegen.cli import (  # noqa: F401  (they add their commands)
     generation,
     given,
     plugin,
+    reproducing,
     studio,
     sweeping,
     training,

@@ -23,6 +23,7 @@ __all__ = [
     "class_entropy",
     "confidence",
     "confident_share",
+    "digit_features",
     "digit_probabilities",
 ]
 
@@ -73,6 +74,13 @@ def digit_probabilities(x: Tensor) -> Tensor:
         return x.new_zeros(0, 10, dtype=torch.float32)
     network = _trained(x.device)
     return torch.cat([network(part.float()).softmax(1) for part in x.split(CHUNK)])
+
+
+@torch.no_grad()
+def digit_features(x: Tensor) -> Tensor:
+    """What the last layer sees, for distances between sets of digits: pictures ``(n, 1, 28, 28)`` → ``(n, 128)``."""
+    network = _trained(x.device)[:-1]
+    return torch.cat([network(part.float()) for part in x.split(CHUNK)])
 
 
 def confidence(probabilities: Tensor, threshold: float = CONFIDENT) -> float:

@@ -1,0 +1,173 @@
+"""What rows of tables are measured by. Each measure gives ``value``, in the unit of the row, and what stands ``beside`` it.
+
+Whatever is chosen (σ, names of clusters) is chosen on validation examples. A measure's ``split`` is where its value comes from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from musegen.contracts.dataset import Batch
+from musegen.errors import BadInput
+from musegen.evaluation.factors import mutual_information_gap
+from musegen.evaluation.features import frechet_distance, neighbourhoods
+from musegen.evaluation.likelihoods import prior_log_prob
+from musegen.evaluation.parzen import SAMPLES, best_sigma, parzen_log_prob
+from musegen.models.model import Model
+from musegen.reproduce.made import factors
+
+__all__ = ["MEASURES", "Measure"]
+
+Score = dict[str, Any]
+ALL = 10_000
+"""Test examples of MNIST."""
+CHOSEN_ON = 1000
+"""Validation examples that σ is chosen on."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A function of a model and a split, and those of its arguments that say how much is drawn."""
+
+    function: Callable[..., Score]
+    sizes: tuple[str, ...]
+
+    def __call__(self, model: Model, split: str, **arguments: Any) -> Score:
+        return self.function(model, split, **arguments)
+
+
+def _examples(model: Model, n: int, split: str) -> Batch:
+    batch = model.examples(n, split)
+    assert batch is not None  # a run knows its data
+    return batch
+
+
+def _sampled(model: Model, n: int) -> Tensor:
+    return torch.cat([model.sample(min(500, n - i), seed=i) for i in range(0, n, 500)])
+
+
+def log_prob(model: Model, split: str, n: int = ALL, k: int = 100, prior: int = 0) -> Score:
+    """Mean log p of examples, nats: exact, or a bound from k draws; beside it, from ``prior`` draws of the prior."""
+    x = _examples(model, n, split).x
+    values = model.log_prob(x, 1 if model.family.capabilities.log_prob == "exact" else k).double()
+    beside = {"standard error": float(values.std()) / math.sqrt(len(values))}
+    if prior:
+        drawn = iter(range(prior))
+        own = prior_log_prob(lambda s: model.sample(s, seed=next(drawn)), x[:1000], prior)
+        beside[f"from {prior:,} draws of the prior (1,000 images)"] = float(own.double().mean())
+    return {"value": float(values.mean()), "beside": beside}
+
+
+def parzen(model: Model, split: str, n: int = ALL, samples: int = SAMPLES) -> Score:
+    """Kernel density log-likelihood, nats; beside it, the same with as many training examples."""
+    x, validation = _examples(model, n, split).x, _examples(model, min(n, CHOSEN_ON), "valid").x
+
+    def scored(centres: Tensor) -> tuple[float, float]:
+        sigma = best_sigma(validation, centres)
+        return float(parzen_log_prob(x, centres, [sigma]).double().mean()), sigma
+
+    value, sigma = scored(_sampled(model, samples))
+    real, own = scored(_examples(model, samples, "train").x)
+    return {"value": value, "beside": {"σ": sigma, "training examples": real, "their σ": own}}
+
+
+def class_error(model: Model, split: str, n: int = ALL) -> Score:
+    """Share of wrong classes."""
+    batch = _examples(model, n, split)
+    return {"value": _wrong(model.classify(batch.x).argmax(1), _labels(batch))}
+
+
+def target_accuracy(model: Model, split: str, n: int = ALL) -> Score:
+    """Share of right classes of the second data set; beside it, of the first."""
+    target = _examples(model, n, "target_test" if split == "test" else "target_valid")
+    own = _examples(model, min(n, 2000), "valid")
+    right = [1 - _wrong(model.classify(batch.x).argmax(1), _labels(batch)) for batch in (target, own)]
+    return {"value": right[0], "beside": {"source (validation)": right[1]}}
+
+
+def cluster_error(model: Model, split: str, n: int = ALL) -> Score:
+    """Share of wrong classes if each cluster has the name of the class that most of its validation examples have."""
+    batch, valid = _examples(model, n, split), _examples(model, n, "valid")
+    predicted, found, label = (
+        model.classify(batch.x).argmax(1),
+        model.classify(valid.x).argmax(1),
+        _labels(valid),
+    )
+    name = torch.full((int(torch.cat([predicted, found]).max()) + 1,), -1)  # a cluster without examples is always wrong
+    for cluster in found.unique().tolist():
+        name[cluster] = label[found == cluster].mode().values
+    return {"value": _wrong(name[predicted], _labels(batch)), "beside": {"clusters": float(len(found.unique()))}}
+
+
+def _labels(batch: Batch) -> Tensor:
+    assert batch.label is not None
+    return batch.label
+
+
+def _wrong(predicted: Tensor, label: Tensor) -> float:
+    return float((predicted != label).double().mean())
+
+
+def frechet(model: Model, split: str, n: int = ALL, samples: int = ALL) -> Score:
+    """Fréchet distance on the features of the project's digit network; beside it, of training examples; and neighbourhoods."""
+    from musegen_image.classifier import digit_features  # of a plugin, which may be missing
+
+    real = digit_features(_examples(model, n, split).x)
+    drawn, training = digit_features(_sampled(model, samples)), digit_features(_examples(model, samples, "train").x)
+    beside = {"training examples": frechet_distance(training, real), **neighbourhoods(drawn, real)}
+    return {"value": frechet_distance(drawn, real), "beside": beside}
+
+
+def mig(model: Model, split: str) -> Score:
+    """Mutual information gap of the codes of all pictures of which the factors are known."""
+    pictures, values = factors()
+    codes = model.encode(torch.from_numpy(pictures).float())
+    return {"value": mutual_information_gap(codes, torch.from_numpy(values))}
+
+
+def nats_per_frame(model: Model, split: str, n: int = ALL) -> Score:
+    """−log p of frames 2 to the last, averaged over all frames of whole pieces that follow one another, nats."""
+    x = _examples(model, n, split).x
+    log_p = torch.cat([model.family.step_log_prob(part).detach() for part in x.to(model.family.device).split(64)])  # type: ignore[operator]
+    return {"value": float(-log_p[:, 1:].double().mean())}
+
+
+def musegan_figure(model: Model, split: str, which: str, n: int = 2048, samples: int = 512) -> Score:
+    """One of the figures of MuseGAN's Table 1, in %, mean over tracks; beside it, of real bars of the split.
+
+    Args:
+        which: EB, UPC, QN or DP.
+    """
+    drawn, real = _sampled(model, samples), _examples(model, n, split).x
+    found = model.domain.metrics(drawn, real)
+    names = [name for name in found if name.startswith(f"MuseGAN {which}/") and name.endswith("/mean")]
+    if not names:
+        raise BadInput("MuseGAN's figures need bars of 96 steps and pitches 24 to 107: set steps_per_beat=24.")
+    reference = [found[f"{name.removesuffix('mean')}reference"] for name in names]
+    scale = 1.0 if which == "UPC" else 100.0
+    mean, real_mean = (scale * _mean(values) for values in ([found[name] for name in names], reference))
+    return {"value": abs(mean - real_mean), "beside": {"samples": mean, "real bars": real_mean}}
+
+
+def _mean(values: list[float]) -> float:
+    defined = [value for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+MEASURES = {
+    "log_prob": Measure(log_prob, ("n", "k", "prior")),
+    "parzen": Measure(parzen, ("n", "samples")),
+    "class_error": Measure(class_error, ("n",)),
+    "target_accuracy": Measure(target_accuracy, ("n",)),
+    "cluster_error": Measure(cluster_error, ("n",)),
+    "frechet": Measure(frechet, ("n", "samples")),
+    "mig": Measure(mig, ()),
+    "nats_per_frame": Measure(nats_per_frame, ("n",)),
+    "musegan_figure": Measure(musegan_figure, ("n", "samples")),
+}
