@@ -109,7 +109,7 @@ class Figures:
         }
         by_column = {name: means(self.domain.measures(x)) for name, x in columns.items()}
         return {
-            row: {name: column.get(row, float("nan")) for name, column in by_column.items()}
+            row: {name: column.get(row) for name, column in by_column.items()}
             for row in by_column["model"]
         }
 
@@ -194,7 +194,8 @@ class Figures:
 
 
 def means(values: Mapping[str, Values]) -> dict[str, float]:
-    return {name: float(v.defined.mean()) for name, v in values.items() if not isinstance(v, Counts)}
+    """The mean of each measure that is a number, where it is defined."""
+    return {name: float(v.defined.mean()) for name, v in values.items() if not isinstance(v, Counts) and len(v.defined)}
 
 
 def whole(dataset: WindowDataset, n: int) -> Tensor:

@@ -145,7 +145,7 @@ def of_class(domain: AudioDomain, judge: nn.Module, x: Tensor, k: int, heard: Te
     config, spectral = domain.config, domain.spectral
     with tempfile.TemporaryDirectory() as folder:
         paths = piece.save(domain.pieces(x), Path(folder), [f"{i:03d}" for i in range(len(x))])
-        clips = np.concatenate([read_clips(path, config.sample_rate_hz, spectral.n_samples) for path in paths])
+        clips = np.concatenate([read_clips(path, config.sample_rate_hz, spectral.n_samples).x for path in paths])
     sound = torch.from_numpy(clips.astype(np.float32) / 32767)
     again = spectral.analyse(sound)
     lowest = list(FAMILIES.values())[k][1]
