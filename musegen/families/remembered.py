@@ -100,10 +100,11 @@ class Remembering(Family):
         """n codes from where ``sampling.prior`` says, as ``CodeMixture.sample`` gives them; None: from p(z), as also before there
         are any codes."""
         s, rows = self.sampling, self.memory.kept
-        if s.prior == "standard" or not len(rows):
+        prior = getattr(s, "prior", "standard")  # a family built on this one may have other options of drawing
+        if prior == "standard" or not len(rows):
             return None
         codes = self.codes_of(rows)
-        if s.prior == "mixture":
+        if prior == "mixture":
             # A fit takes a second, and models are sampled in parts: until the codes change, it is kept.
             state = (s.components, self.memory.rows.data_ptr(), self.memory.rows._version)
             if self._fitted is None or self._fitted[0] != state:
