@@ -131,13 +131,6 @@ def mig(model: Model, split: str) -> Score:
     return {"value": mutual_information_gap(codes, torch.from_numpy(values))}
 
 
-def nats_per_frame(model: Model, split: str, n: int = ALL) -> Score:
-    """−log p of frames 2 to the last, averaged over all frames of whole pieces that follow one another, nats."""
-    x = _examples(model, n, split).x
-    log_p = torch.cat([model.family.step_log_prob(part).detach() for part in x.to(model.family.device).split(64)])  # type: ignore[operator]
-    return {"value": float(-log_p[:, 1:].double().mean())}
-
-
 def musegan_figure(model: Model, split: str, which: str, n: int = 2048, samples: int = 512) -> Score:
     """One of the figures of MuseGAN's Table 1, in %, mean over tracks; beside it, of real bars of the split.
 
@@ -168,6 +161,5 @@ MEASURES = {
     "cluster_error": Measure(cluster_error, ("n",)),
     "frechet": Measure(frechet, ("n", "samples")),
     "mig": Measure(mig, ()),
-    "nats_per_frame": Measure(nats_per_frame, ("n",)),
     "musegan_figure": Measure(musegan_figure, ("n", "samples")),
 }

@@ -106,7 +106,13 @@ def markdown(rows: Sequence[Row], results: Results) -> Iterator[str]:
     for row, line in zip(rows, listed(rows, results), strict=True):
         if row.table != table:
             table = row.table
-            yield from ("", f"### {table}", "", "| row | paper | ours | budget | why they differ |", "|---|---|---|---|---|")
+            yield from (
+                "",
+                f"### {table}",
+                "",
+                "| row | paper | ours | budget | why they differ |",
+                "|---|---|---|---|---|",
+            )
         paper = "–" if row.paper is None else f"{figure(row.paper)} {row.unit}"
         yield f"| {row.title} | {paper} ({row.source}) | {_ours(line)} | {_budget(row, _of(row, results))} | {row.differs} |"
 
