@@ -1,5 +1,6 @@
-"""Write docs/families.md, docs/limits.md, the tables of docs/results.md, docs/graphs/*.svg, and musegen/known_options.pyi, from the code and the
-results of musegen reproduce: python docs/generate.py [--check].
+"""Write what of the documents comes from the code: python docs/generate.py [--check].
+
+These are docs/families.md, docs/limits.md, docs/graphs/*.svg, musegen/known_options.pyi, and the papers' tables in docs/results.md.
 
 --check writes nothing and fails if what is there is not what the code says.
 """

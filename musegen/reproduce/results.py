@@ -1,7 +1,7 @@
 """What was measured, as JSON: read, added to, and shown beside the papers' figures. Nothing here imports torch.
 
-A file of results is a list of objects, one per table, row and budget: ``seeds`` holds a score per seed, ``machine``, ``versions`` and
-``date`` say where they come from. Only test figures are in it, never those of the budget smoke.
+A file of results is a list of objects, one per table, row and budget: ``seeds`` holds a score per seed, ``machine``, ``versions``
+and ``date`` say where they come from. Only test figures are in it, never those of the budget smoke.
 """
 
 from __future__ import annotations
