@@ -1,4 +1,4 @@
-"""Data that are made on the fly: pictures of known factors."""
+"""Data that are made on the fly: pictures of known factors, and arrays of polyphonic music."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from musegen.files import write_atomically
+from musegen.reproduce.polyphonic import convert, random_pieces, read_pieces
 
 __all__ = ["FACTORS", "factors", "make"]
 
@@ -31,12 +32,21 @@ def factors() -> tuple[np.ndarray, np.ndarray]:
     return np.choose(value[:, 0, None, None], [square, disc, cross])[:, None].astype(np.uint8), value
 
 
-def make(kind: str, folder: Path) -> Path:
-    """The ``.npz`` file of a kind of data, factors, made if it is not there."""
-    path = folder / f"{kind}.npz"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+def make(kind: str, folder: Path, data: Path | None = None) -> Path:
+    """The ``.npz`` file of a kind of data, made if it is not there.
+
+    Args:
+        kind: ``factors``, ``random-pieces``, or ``pieces``, of a MATLAB file of polyphonic music.
+        data: that file.
+    """
+    path = folder / f"{kind if data is None else data.stem}.npz"
+    if path.is_file():
+        return path
+    if kind == "factors":
         content = io.BytesIO()
         np.savez_compressed(content, x=factors()[0])
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
+    else:
+        convert(random_pieces() if data is None else read_pieces(data), path)
     return path

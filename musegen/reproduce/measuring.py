@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from musegen.evaluation.likelihoods import prior_log_prob
 from musegen.evaluation.parzen import SAMPLES, best_sigma, parzen_log_prob
 from musegen.models.model import Model
 from musegen.reproduce.made import factors
+from musegen.reproduce.polyphonic import pieces_of
 
 __all__ = ["MEASURES", "Measure"]
 
@@ -131,6 +133,19 @@ def mig(model: Model, split: str) -> Score:
     return {"value": mutual_information_gap(codes, torch.from_numpy(values))}
 
 
+def nats_per_frame(model: Model, split: str, n: int = ALL) -> Score:
+    """−log p of frames 2 to the last of the first n whole pieces, each given all earlier ones, averaged over frames, nats."""
+    assert model.run is not None
+    pieces = pieces_of(Path(str(model.run.config().data)), split)[:n]
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for piece in pieces:
+            x = torch.from_numpy(piece).float().to(model.family.device)[None, None]  # (1, 1, frames, 88)
+            log_p = model.family.step_log_prob(x)[0, 1:]  # type: ignore[operator]
+            total, count = total - float(log_p.double().sum()), count + len(log_p)
+    return {"value": total / count}
+
+
 def musegan_figure(model: Model, split: str, which: str, n: int = 2048, samples: int = 512) -> Score:
     """One of the figures of MuseGAN's Table 1, in %, mean over tracks; beside it, of real bars of the split.
 
@@ -161,5 +176,6 @@ MEASURES = {
     "cluster_error": Measure(cluster_error, ("n",)),
     "frechet": Measure(frechet, ("n", "samples")),
     "mig": Measure(mig, ()),
+    "nats_per_frame": Measure(nats_per_frame, ("n",)),
     "musegan_figure": Measure(musegan_figure, ("n", "samples")),
 }

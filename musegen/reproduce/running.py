@@ -86,6 +86,8 @@ def planned(row: Row, budget: str, seed: int, out: Path, data: Path | None) -> P
         source = None
     elif source is not None:
         source = _in_folder(f"{{data}}/{source}", row, data)
+        if source.endswith(".mat"):
+            source = str(make("pieces", out / "data", Path(source)))
     name = f"{row.name}-{budget}-seed={seed}"
     return Planned(name, out / row.table / name, row.family, row.domain, source, options, None)
 

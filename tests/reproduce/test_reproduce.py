@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from commands import Result, bad
+from scipy.io import savemat
 
 from musegen.errors import BadInput
 from musegen.reproduce import results
 from musegen.reproduce.once import score_once
+from musegen.reproduce.polyphonic import SPLITS, convert, pieces_of, random_pieces, stretches
 from musegen.reproduce.rows import BUDGETS, Row, all_rows, chosen
 from musegen.reproduce.running import planned, reproduce
 from musegen.running.resolved import resolve
@@ -27,6 +31,10 @@ ROWS = all_rows()
 def test_every_row_can_be_run(row: Row, tmp_path: Path) -> None:
     (tmp_path / "binarized_mnist").mkdir()
     (tmp_path / "usps").mkdir()
+    (tmp_path / "polyphonic").mkdir()
+    for name in ("JSB_Chorales", "Nottingham"):
+        data = {f"{split}data": np.array([[np.zeros((3, 88)), np.ones((2, 88))]], object) for split in SPLITS}
+        savemat(tmp_path / "polyphonic" / f"{name}.mat", data)
     for budget in BUDGETS:
         plan = planned(row, budget, 0, tmp_path / "out", tmp_path)
         resolve(plan.family, plan.domain, plan.options)
@@ -116,6 +124,20 @@ def test_wrong_use_is_said_in_a_line(run: Callable[..., Result], words: list[str
     odd = tmp_path / "odd.json"
     odd.write_text('{"a": 1}')
     bad(run("reproduce", *(word.replace("{odd}", str(odd)) for word in words), "--out", str(tmp_path)), said)
+
+
+def test_pieces_come_back_whole_and_stretches_hold_every_frame(tmp_path: Path) -> None:
+    pieces = random_pieces()
+    convert(pieces, tmp_path / "p.npz")
+    for split in SPLITS:
+        assert all((a == b).all() for a, b in zip(pieces[split], pieces_of(tmp_path / "p.npz", split), strict=True))
+    windows = stretches([pieces["train"][1]], 0)  # 70 frames: from 0, and from 32
+    assert (windows[0, 0] == pieces["train"][1][:64]).all()
+    assert (windows[1, 0, :38] == pieces["train"][1][32:]).all()
+    assert not windows[1, 0, 38:].any()
+    moved = stretches([pieces["train"][1]], 2)[:5, 0]
+    assert (moved[0, :, 2:] == pieces["train"][1][:64, :-2]).all()
+    assert torch.from_numpy(moved[2]).equal(torch.from_numpy(windows[0, 0]))
 
 
 @pytest.mark.slow
