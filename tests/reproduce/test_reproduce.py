@@ -17,11 +17,13 @@ from commands import Result, bad
 from scipy.io import savemat
 
 from musegen.errors import BadInput
+from musegen.models.loading import load
 from musegen.reproduce import results
+from musegen.reproduce.measuring import MEASURES
 from musegen.reproduce.once import score_once
 from musegen.reproduce.polyphonic import SPLITS, convert, pieces_of, random_pieces, stretches
 from musegen.reproduce.rows import BUDGETS, Row, all_rows, chosen
-from musegen.reproduce.running import planned, reproduce
+from musegen.reproduce.running import SMOKE_EXAMPLES, planned, reproduce
 from musegen.running.resolved import resolve
 
 ROWS = all_rows()
@@ -124,6 +126,16 @@ def test_wrong_use_is_said_in_a_line(run: Callable[..., Result], words: list[str
     odd = tmp_path / "odd.json"
     odd.write_text('{"a": 1}')
     bad(run("reproduce", *(word.replace("{odd}", str(odd)) for word in words), "--out", str(tmp_path)), said)
+
+
+def test_evaluate_measures_as_tables_do_and_says_what_does_not_fit(run: Callable[..., Result], tmp_path: Path) -> None:
+    row = chosen("gae-likelihood", "vae-1")
+    (score,) = reproduce(row, "smoke", tmp_path, quiet=True)
+    trained = str(tmp_path / "gae-likelihood" / "vae-1-smoke-seed=0")
+    for name, said in (("parsen", "Did you mean"), ("mig", "pictures of factors"), ("target_accuracy", "second data")):
+        bad(run("evaluate", trained, "--measure", name), said)
+    bad(run("evaluate", trained, "--measure", "class_error"), "classify")
+    assert score["value"] == MEASURES["log_prob"](load(trained), "valid", n=SMOKE_EXAMPLES, k=SMOKE_EXAMPLES)["value"]
 
 
 def test_pieces_come_back_whole_and_stretches_hold_every_frame(tmp_path: Path) -> None:
