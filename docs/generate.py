@@ -1,5 +1,6 @@
-"""Write docs/families.md, docs/limits.md, docs/graphs/*.svg, and musegen/known_options.pyi, from the code: python docs/generate.py
-[--check].
+"""Write what of the documents comes from the code: python docs/generate.py [--check].
+
+These are docs/families.md, docs/limits.md, docs/graphs/*.svg, musegen/known_options.pyi, and the papers' tables in docs/results.md.
 
 --check writes nothing and fails if what is there is not what the code says.
 """
@@ -20,6 +21,8 @@ from musegen.contracts.family import Sampling
 from musegen.families import FAMILIES
 from musegen.options import describe
 from musegen.plugins import registry
+from musegen.reproduce.results import markdown, shipped
+from musegen.reproduce.rows import all_rows
 from musegen.running.config import RunConfig
 
 DOCS = Path(__file__).parent
@@ -76,7 +79,18 @@ def files() -> Iterator[tuple[Path, str]]:
         lines += ["", "```text", inspect.cleandoc(module.__doc__).replace("``", "`"), "```"]
     yield DOCS / "families.md", "\n".join(lines) + "\n"
     yield DOCS / "limits.md", "\n".join(limits()) + "\n"
+    yield DOCS / "results.md", results()
     yield DOCS.parent / "musegen" / "known_options.pyi", "\n".join(known_options()) + "\n"
+
+
+BEGIN, END = "<!-- tables: generated -->", "<!-- end of the tables -->"
+
+
+def results() -> str:
+    """docs/results.md with the papers' tables as they are now; the rest of the page is written by hand."""
+    text = (DOCS / "results.md").read_text("utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    return "\n".join([before + BEGIN, *markdown(all_rows(), shipped()), "", END]) + after
 
 
 def known_options() -> Iterator[str]:

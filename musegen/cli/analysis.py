@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from musegen.cli.app import LOOK, app
 from musegen.cli.options import Draws, Files, Flag, Json, ModelName, ModelOption, Source, SourceOptions, at_least
 from musegen.cli.output import as_json, check_free, print_table, print_text, save_picture
-from musegen.errors import BadInput
+from musegen.errors import BadInput, did_you_mean, shown
 from musegen.files import write_file
 
 if TYPE_CHECKING:
@@ -159,6 +159,13 @@ def evaluate(
     k: Draws = 16,
     split: Annotated[str | None, Parameter(help="Held-out data: test (where there is one) or valid.")] = None,
     data: Reference = None,
+    measure: Annotated[
+        str | None,
+        Parameter(
+            help="One measure of the papers' tables instead, such as parzen (see docs/measures.md); of validation examples unless "
+            "--split test."
+        ),
+    ] = None,
     seed: int = 0,
     out: Annotated[Path | None, Parameter(help="Write the figures into this file as well (JSON).")] = None,
     source: SourceOptions = Source(),  # noqa: B008
@@ -175,7 +182,11 @@ def evaluate(
         raise BadInput(f'--split "{split}" is invalid: use test or valid.')
     if out is not None:
         check_free(out, overwrite)
-    found = evaluate(source.load(model, "evaluate", options), n, k, seed, split, data)
+    loaded = source.load(model, "evaluate", options)
+    if measure is not None:
+        print_table([_measured(loaded, measure, split or "valid")], json)
+        return
+    found = evaluate(loaded, n, k, seed, split, data)
     content = as_json(found.as_dict())
     if out is not None:
         write_file(out, content.encode())
@@ -183,6 +194,20 @@ def evaluate(
         print(content)
     else:
         _print_evaluation(found)
+
+
+def _measured(model: Model, name: str, split: str) -> dict[str, object]:
+    """One of the measures of the papers' tables, and what stands beside it."""
+    from musegen.reproduce.measuring import MEASURES
+
+    if name not in MEASURES:
+        raise BadInput(
+            f'There is no measure "{shown(name)}".{did_you_mean(name, MEASURES)} There are {", ".join(MEASURES)}.'
+        )
+    if model.run is None:
+        raise BadInput("--measure needs the data of a run: give the run folder.")
+    score = MEASURES[name](model, split)
+    return {"measure": name, "split": split, "value": score["value"], **score.get("beside", {})}
 
 
 def _print_evaluation(found: Evaluation) -> None:

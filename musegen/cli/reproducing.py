@@ -28,9 +28,7 @@ def reproduce(
     data: Annotated[
         Path | None, Parameter(help="The folder of data sets that do not ship with musegen, such as binarized_mnist.")
     ] = None,
-    results: Annotated[
-        Path | None, Parameter(help="The file of results (default: results.json in --out).")
-    ] = None,
+    results: Annotated[Path | None, Parameter(help="The file of results (default: results.json in --out).")] = None,
     valid: Annotated[
         bool, Parameter(negative="", help="Measure on validation examples, and keep no result: for tuning.")
     ] = False,
@@ -38,7 +36,8 @@ def reproduce(
         bool, Parameter(negative="", help="Measure on the test examples once more, after something has changed.")
     ] = False,
     list_: Annotated[
-        bool, Parameter(name="--list", negative="", help="List all rows, the papers' figures, and those that were measured.")
+        bool,
+        Parameter(name="--list", negative="", help="List all rows, the papers' figures, and those that were measured."),
     ] = False,
     json: Json = False,
     quiet: Flag = False,
@@ -67,11 +66,24 @@ def reproduce(
     from musegen.reproduce.running import reproduce as run
 
     scores = []
-    for score in run(rows, budget, user_path(out), seeds, data and user_path(data), results and user_path(results), valid, test_again, quiet):
+    for score in run(
+        rows,
+        budget,
+        user_path(out),
+        seeds,
+        data and user_path(data),
+        results and user_path(results),
+        valid,
+        test_again,
+        quiet,
+    ):
         scores.append(score)
         if not json:
             beside = "".join(f"; {name} {kept.figure(value)}" for name, value in score.get("beside", {}).items())
-            print(f"{score['table']} {score['row']}, seed {score['seed']}, {score['split']}: {kept.figure(score['value'])}{beside}", flush=True)
+            print(
+                f"{score['table']} {score['row']}, seed {score['seed']}, {score['split']}: {kept.figure(score['value'])}{beside}",
+                flush=True,
+            )
     if json:
         print_table(scores, True)
 
@@ -85,4 +97,9 @@ def _shown(line: dict[str, object]) -> dict[str, object]:
     spread = "" if line["spread"] is None else f" ± {of(line['spread'])}"
     reached = {True: "yes", False: "no", None: "–"}[line["reached"]]  # type: ignore[index]
     shown = {"table": line["table"], "row": line["row"], "title": line["title"], "paper": of(line["paper"])}
-    return shown | {"ours": of(line["ours"]) + spread, "unit": line["unit"], "budget": of(line["budget"]), "reached": reached}
+    return shown | {
+        "ours": of(line["ours"]) + spread,
+        "unit": line["unit"],
+        "budget": of(line["budget"]),
+        "reached": reached,
+    }

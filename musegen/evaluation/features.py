@@ -25,7 +25,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     12.0
     """
     a, b = a.double(), b.double()
-    s, t = torch.cov(a.T).atleast_2d(), torch.cov(b.T).atleast_2d()
+    s, t = (torch.atleast_2d(torch.cov(x.T)) for x in (a, b))
     # tr (ST)^½ is the sum of the singular values of S^½ T^½.
     cross = torch.linalg.svdvals(_root(s) @ _root(t)).sum()
     return max(0.0, float((a.mean(0) - b.mean(0)).square().sum() + s.trace() + t.trace() - 2 * cross))

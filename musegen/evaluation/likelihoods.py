@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -46,12 +47,13 @@ def annealed_log_prob(
 ) -> Tensor:
     """log p(x) by annealed importance sampling (Neal 2001; Wu et al. 2017, 1611.04273) with Hamiltonian moves, nats ``(C, n)``.
 
-    On average the forward chains' estimate is below log p(x), and the reverse chains' above it, so that both together bracket it (Grosse
-    et al. 2015, 1511.02543); log-mean-exp over the C chains is tighter than any of them.
+    On average the forward chains' estimate is below log p(x), and the reverse chains' above it, so that both together bracket it
+    (Grosse et al. 2015, 1511.02543); log-mean-exp over the C chains is tighter than any of them.
 
     Args:
         log_prior, log_likelihood: of codes ``(C, n, d)``: log p(z) and log p(x|z), nats ``(C, n)``; differentiable.
-        z: where chains begin, ``(C, n, d)``: draws of the prior; of reverse chains, draws of p(z|x), known where x was drawn with z.
+        z: where chains begin, ``(C, n, d)``: draws of the prior; of reverse chains, draws of p(z|x), known where x was drawn
+            with z.
         temperatures: β from 0 to 1, ascending, of p(z) p(x|z)^β.
         leaps: leapfrog steps of a move.
         step_size: of the first move; it is adapted to accept two thirds of them.
@@ -59,10 +61,14 @@ def annealed_log_prob(
     betas = list(temperatures) if not reverse else list(temperatures)[::-1]
     log_w = torch.zeros(z.shape[:-1], dtype=torch.float64)
     size = torch.full(z.shape[1:-1], step_size, dtype=z.dtype)  # of each x
-    for before, now in zip(betas, betas[1:], strict=False):
+    for before, now in pairwise(betas):
         with torch.no_grad():
             log_w += (now - before) * log_likelihood(z).double()
-        z, accepted = _move(lambda c, b=now: log_prior(c) + b * log_likelihood(c), z, size, leaps)
+
+        def at_now(code: Tensor, beta: float = now) -> Tensor:
+            return log_prior(code) + beta * log_likelihood(code)
+
+        z, accepted = _move(at_now, z, size, leaps)
         size = (size * torch.where(accepted > 0.65, 1.02, 0.98)).clamp(1e-4, 1.0)
     return -log_w if reverse else log_w
 

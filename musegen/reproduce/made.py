@@ -1,14 +1,14 @@
-"""Data that are made on the fly: of known factors, and of the shape of data that do not ship with musegen."""
+"""Data that are made on the fly: pictures of known factors, and arrays of polyphonic music."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from musegen.files import write_atomically
+from musegen.reproduce.polyphonic import convert, random_pieces, read_pieces
 
 __all__ = ["FACTORS", "factors", "make"]
 
@@ -25,32 +25,28 @@ def factors() -> tuple[np.ndarray, np.ndarray]:
     """
     value = np.stack(np.meshgrid(*map(np.arange, FACTORS), indexing="ij"), -1).reshape(-1, len(FACTORS))
     radius = (3 + value[:, 1])[:, None, None]
-    x, y = (np.arange(SIDE) - (SIDE - 11) / 2 + 5.5 - value[:, i, None] - 5 for i in (2, 3))  # from the centre
+    x, y = (np.arange(SIDE) - (SIDE - FACTORS[i]) // 2 - value[:, i, None] for i in (2, 3))  # from the centre, (N, 32)
     a, b = np.abs(y)[:, :, None], np.abs(x)[:, None, :]
     square, disc = (a <= radius) & (b <= radius), a**2 + b**2 <= radius**2
     cross = ((a <= radius / 3) & (b <= radius)) | ((b <= radius / 3) & (a <= radius))
     return np.choose(value[:, 0, None, None], [square, disc, cross])[:, None].astype(np.uint8), value
 
 
-def chords() -> dict[str, np.ndarray]:
-    """Forty random pieces per split of 16 frames, in the form of the data of Boulanger-Lewandowski et al. (2012)."""
-    rng = np.random.default_rng(0)
-    return {f"x_{split}": (rng.random((40, 1, 16, 88)) < 0.04).astype(np.uint8) for split in ("train", "valid", "test")}
+def make(kind: str, folder: Path, data: Path | None = None) -> Path:
+    """The ``.npz`` file of a kind of data, made if it is not there.
 
-
-def _factor_arrays() -> dict[str, np.ndarray]:
-    return {"x": factors()[0]}
-
-
-_KINDS: dict[str, Callable[[], dict[str, np.ndarray]]] = {"factors": _factor_arrays, "chords": chords}
-
-
-def make(kind: str, folder: Path) -> Path:
-    """The file of a kind of data, ``factors`` or ``chords``, made if it is not there."""
-    path = folder / f"{kind}.npz"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+    Args:
+        kind: ``factors``, ``random-pieces``, or ``pieces``, of a MATLAB file of polyphonic music.
+        data: that file.
+    """
+    path = folder / f"{kind if data is None else data.stem}.npz"
+    if path.is_file():
+        return path
+    if kind == "factors":
         content = io.BytesIO()
-        np.savez_compressed(content, **_KINDS[kind]())
+        np.savez_compressed(content, x=factors()[0])
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
+    else:
+        convert(random_pieces() if data is None else read_pieces(data), path)
     return path

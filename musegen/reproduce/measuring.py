@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from musegen.evaluation.likelihoods import prior_log_prob
 from musegen.evaluation.parzen import SAMPLES, best_sigma, parzen_log_prob
 from musegen.models.model import Model
 from musegen.reproduce.made import factors
+from musegen.reproduce.polyphonic import pieces_of
 
 __all__ = ["MEASURES", "Measure"]
 
@@ -85,6 +87,8 @@ def class_error(model: Model, split: str, n: int = ALL) -> Score:
 
 def target_accuracy(model: Model, split: str, n: int = ALL) -> Score:
     """Share of right classes of the second data set; beside it, of the first."""
+    if model.config.get("target", "none") == "none":
+        raise BadInput("target_accuracy needs a second data set: use a model that was trained with target=….")
     target = _examples(model, n, "target_test" if split == "test" else "target_valid")
     own = _examples(model, min(n, 2000), "valid")
     right = [1 - _wrong(model.classify(batch.x).argmax(1), _labels(batch)) for batch in (target, own)]
@@ -106,7 +110,8 @@ def cluster_error(model: Model, split: str, n: int = ALL) -> Score:
 
 
 def _labels(batch: Batch) -> Tensor:
-    assert batch.label is not None
+    if batch.label is None:
+        raise BadInput("This measure compares with classes, and the data have none: use data with classes.")
     return batch.label
 
 
@@ -118,6 +123,8 @@ def frechet(model: Model, split: str, n: int = ALL, samples: int = ALL) -> Score
     """Fréchet distance on the features of the project's digit network; beside it, of training examples; and neighbourhoods."""
     from musegen_image.classifier import digit_features  # of a plugin, which may be missing
 
+    if model.domain.spec.shape != (1, 28, 28):
+        raise BadInput("frechet knows digits of 28 × 28 pixels alone: use a model of MNIST.")
     real = digit_features(_examples(model, n, split).x)
     drawn, training = digit_features(_sampled(model, samples)), digit_features(_examples(model, samples, "train").x)
     beside = {"training examples": frechet_distance(training, real), **neighbourhoods(drawn, real)}
@@ -127,15 +134,24 @@ def frechet(model: Model, split: str, n: int = ALL, samples: int = ALL) -> Score
 def mig(model: Model, split: str) -> Score:
     """Mutual information gap of the codes of all pictures of which the factors are known."""
     pictures, values = factors()
+    if model.domain.spec.shape != pictures.shape[1:]:
+        raise BadInput("mig needs a model of the pictures of factors: musegen reproduce disentanglement makes one.")
     codes = model.encode(torch.from_numpy(pictures).float())
     return {"value": mutual_information_gap(codes, torch.from_numpy(values))}
 
 
 def nats_per_frame(model: Model, split: str, n: int = ALL) -> Score:
-    """−log p of frames 2 to the last, averaged over all frames of whole pieces that follow one another, nats."""
-    x = _examples(model, n, split).x
-    log_p = torch.cat([model.family.step_log_prob(part).detach() for part in x.to(model.family.device).split(64)])  # type: ignore[operator]
-    return {"value": float(-log_p[:, 1:].double().mean())}
+    """−log p of frames 2 to the last of the first n whole pieces, each given all earlier ones, averaged over frames, nats."""
+    if model.run is None or not hasattr(model.family, "step_log_prob"):
+        raise BadInput("nats_per_frame needs a run of rnn_nade: musegen reproduce polyphonic-likelihood makes one.")
+    pieces = pieces_of(Path(str(model.run.config().data)), split)[:n]
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for piece in pieces:
+            x = torch.from_numpy(piece).float().to(model.family.device)[None, None]  # (1, 1, frames, 88)
+            log_p = model.family.step_log_prob(x)[0, 1:]
+            total, count = total - float(log_p.double().sum()), count + len(log_p)
+    return {"value": total / count}
 
 
 def musegan_figure(model: Model, split: str, which: str, n: int = 2048, samples: int = 512) -> Score:

@@ -1,7 +1,7 @@
 """What was measured, as JSON: read, added to, and shown beside the papers' figures. Nothing here imports torch.
 
-A file of results is a list of objects, one per table, row and budget: ``seeds`` holds a score per seed, ``machine``, ``versions`` and
-``date`` say where they come from. Only test figures are in it, never those of the budget smoke.
+A file of results is a list of objects, one per table, row and budget: ``seeds`` holds a score per seed, ``machine``, ``versions``
+and ``date`` say where they come from. Only test figures are in it, never those of the budget smoke.
 """
 
 from __future__ import annotations
@@ -106,7 +106,13 @@ def markdown(rows: Sequence[Row], results: Results) -> Iterator[str]:
     for row, line in zip(rows, listed(rows, results), strict=True):
         if row.table != table:
             table = row.table
-            yield from ("", f"### {table}", "", "| row | paper | ours | budget | why they differ |", "|---|---|---|---|---|")
+            yield from (
+                "",
+                f"### {table}",
+                "",
+                "| row | paper | ours | budget | why they differ |",
+                "|---|---|---|---|---|",
+            )
         paper = "–" if row.paper is None else f"{figure(row.paper)} {row.unit}"
         yield f"| {row.title} | {paper} ({row.source}) | {_ours(line)} | {_budget(row, _of(row, results))} | {row.differs} |"
 

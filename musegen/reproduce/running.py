@@ -27,7 +27,7 @@ from musegen.sweeping.runner import go
 __all__ = ["planned", "reproduce"]
 
 SMOKE_EXAMPLES = 32
-"""Examples, samples and draws of a measure with the budget smoke, at most."""
+"""Examples, samples and draws of a measure with the budget smoke."""
 SMOKE = {"validate_every": 0, "checkpoint_every": 0, "sample_every": 0, "device": "cpu"}
 
 
@@ -82,8 +82,12 @@ def planned(row: Row, budget: str, seed: int, out: Path, data: Path | None) -> P
     options = {name: _in_folder(value, row, data) for name, value in options.items()}
     if source is not None and source.startswith("made:"):
         source = str(make(source.removeprefix("made:"), out / "data"))
-    elif source not in (None, "bundled"):
+    elif source == "bundled":
+        source = None
+    elif source is not None:
         source = _in_folder(f"{{data}}/{source}", row, data)
+        if source.endswith(".mat"):
+            source = str(make("pieces", out / "data", Path(source)))
     name = f"{row.name}-{budget}-seed={seed}"
     return Planned(name, out / row.table / name, row.family, row.domain, source, options, None)
 
@@ -110,7 +114,7 @@ def _score(row: Row, budget: str, plan: Planned, split: str, again: bool) -> dic
     arguments = dict(row.measure) | dict(row.budgets[budget].get("measure", {}))
     measure = MEASURES[arguments.pop("name")]
     if budget == "smoke":
-        arguments |= {name: SMOKE_EXAMPLES for name in ("n", "samples", "k") if name in measure.sizes}
+        arguments |= {name: SMOKE_EXAMPLES for name in measure.sizes if name != "prior" or name in arguments}
 
     def compute() -> dict[str, Any]:
         found = measure(model, split, **arguments)

@@ -79,7 +79,7 @@ def digit_probabilities(x: Tensor) -> Tensor:
 @torch.no_grad()
 def digit_features(x: Tensor) -> Tensor:
     """What the last layer sees, for distances between sets of digits: pictures ``(n, 1, 28, 28)`` → ``(n, 128)``."""
-    network = _trained(x.device)[:-1]
+    network = nn.Sequential(*list(_trained(x.device))[:-1])
     return torch.cat([network(part.float()) for part in x.split(CHUNK)])
 
 

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from musegen.contracts.dataset import Dataset, generator_for
-from musegen_image.classifier import class_entropy, confidence, digit_probabilities
+from musegen.evaluation.features import frechet_distance, neighbourhoods
+from musegen_image.classifier import class_entropy, confidence, digit_features, digit_probabilities
 
 __all__ = ["compare", "independent_pixels"]
 
+NEIGHBOURS = 5
 BASELINE_PICTURES = 2048
 """Training pictures that independent pixels are taken from."""
 
@@ -23,7 +25,8 @@ def compare(samples: Tensor, reference: Tensor) -> dict[str, float]:
         neighbours in a random pairing, which collapses to 0 when all samples are one.
 
         Of pictures of MNIST's shape also ``confident_samples`` and ``confident_reference``: share that shows a digit beyond
-        doubt; ``classes_entropy_samples``: entropy of the digits' frequencies, nats, log 10 where none is missing or rare.
+        doubt; ``classes_entropy_samples``: entropy of the digits' frequencies, nats, log 10 where none is missing or rare; and
+        ``digits_…``: Fréchet distance, precision, recall, density and coverage on the features of the classifier.
     """
     a, b = samples.flatten(1).float(), reference.flatten(1).float()
     figures = {
@@ -40,11 +43,16 @@ def compare(samples: Tensor, reference: Tensor) -> dict[str, float]:
 
 def _digits(samples: Tensor, reference: Tensor) -> dict[str, float]:
     p, q = digit_probabilities(samples), digit_probabilities(reference)
-    return {
+    figures = {
         "confident_samples": confidence(p),
         "confident_reference": confidence(q),
         "classes_entropy_samples": class_entropy(p),
     }
+    if min(len(samples), len(reference)) > NEIGHBOURS:
+        a, b = digit_features(samples), digit_features(reference)
+        found = {"frechet_distance": frechet_distance(a, b), **neighbourhoods(a, b, NEIGHBOURS)}
+        figures |= {f"digits_{name}": value for name, value in found.items()}
+    return figures
 
 
 def _diversity(x: Tensor) -> float:
