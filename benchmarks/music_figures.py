@@ -108,10 +108,7 @@ class Figures:
             **chains,
         }
         by_column = {name: means(self.domain.measures(x)) for name, x in columns.items()}
-        return {
-            row: {name: column.get(row) for name, column in by_column.items()}
-            for row in by_column["model"]
-        }
+        return {row: {name: column.get(row) for name, column in by_column.items()} for row in by_column["model"]}
 
     def nats(self) -> dict[str, float]:
         x = whole(self.held_out, self.n_pieces)
