@@ -142,14 +142,15 @@ def mig(model: Model, split: str) -> Score:
 
 def nats_per_frame(model: Model, split: str, n: int = ALL) -> Score:
     """−log p of frames 2 to the last of the first n whole pieces, each given all earlier ones, averaged over frames, nats."""
-    if model.run is None or not hasattr(model.family, "step_log_prob"):
+    step_log_prob: Any = getattr(model.family, "step_log_prob", None)
+    if model.run is None or step_log_prob is None:
         raise BadInput("nats_per_frame needs a run of rnn_nade: musegen reproduce polyphonic-likelihood makes one.")
     pieces = pieces_of(Path(str(model.run.config().data)), split)[:n]
     total, count = 0.0, 0
     with torch.no_grad():
         for piece in pieces:
             x = torch.from_numpy(piece).float().to(model.family.device)[None, None]  # (1, 1, frames, 88)
-            log_p = model.family.step_log_prob(x)[0, 1:]
+            log_p = step_log_prob(x)[0, 1:]
             total, count = total - float(log_p.double().sum()), count + len(log_p)
     return {"value": total / count}
 

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,28 @@ def planned(row: Row, budget: str, seed: int, out: Path, data: Path | None) -> P
         source = str(make(source.removeprefix("made:"), out / "data"))
     elif source == "bundled":
         source = None
+    elif source is not None and source.startswith("package:"):
+        source = str(_in_package(source.removeprefix("package:"), row))
     elif source is not None:
         source = _in_folder(f"{{data}}/{source}", row, data)
         if source.endswith(".mat"):
             source = str(make("pieces", out / "data", Path(source)))
     name = f"{row.name}-{budget}-seed={seed}"
     return Planned(name, out / row.table / name, row.family, row.domain, source, options, None)
+
+
+def _in_package(place: str, row: Row) -> Path:
+    """A folder of data within another package, ``NAME==VERSION/FOLDER``, which is not imported.
+
+    Raises:
+        BadInput: the package is not installed, or has no such folder.
+    """
+    wanted, _, folder = place.partition("/")
+    found = find_spec(wanted.partition("==")[0])
+    for parent in (found.submodule_search_locations or ()) if found else ():
+        if (Path(parent) / folder).is_dir():
+            return Path(parent) / folder
+    raise BadInput(f"The row {row.name} of {row.table} needs pictures that come with {wanted}: pip install {wanted}.")
 
 
 def _in_folder(value: Any, row: Row, data: Path | None) -> Any:
