@@ -196,7 +196,7 @@ class ADA(Family):
 
     def change(self, x: Tensor, logits: Tensor) -> Tensor:
         """KL(C(y|x) ‖ C(y|x + r)), nats, the mean of examples; r is the change of length ``radius`` that moves the classes most."""
-        log_p = logits.detach().log_softmax(1)
+        x, log_p = x.float(), logits.detach().log_softmax(1)  # half precision would round a small change away
 
         def divergence(r: Tensor) -> Tensor:
             with own_statistics(self.encoder):

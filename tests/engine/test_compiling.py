@@ -45,7 +45,7 @@ def steps(key: str, compile_: str) -> tuple[Engine, dict[str, float]]:
     opened, data = resolved.domain.open(resolved.domain_config, None, Path("unused"))
     torch.manual_seed(0)
     family = build(resolved.family, resolved.family_config, opened)
-    engine = Engine(family, RunConfig(batch_size=8, device="cpu", compile=compile_))  # type: ignore[arg-type]
+    engine = Engine(family, RunConfig(batch_size=8, learning_rate=2e-4, device="cpu", compile=compile_))  # type: ignore[arg-type]
     wanted = resolved.family.auxiliary(resolved.family_config, opened.spec)
     auxiliary = {n: auxiliary_dataset(resolved, data, want) for n, want in wanted.items()}
     batches = Batches(data.splits["train"], 8 * family.minibatches, 0, CPU, auxiliary)
