@@ -8,7 +8,7 @@ within: 0.05                     # share of the paper's figure by which ours may
 source: Kim, Kim & Hwang 2018 (slides)
 family: gae
 domain: image
-data: binarized_mnist            # in --data; made:factors: on the fly; package:NAME==VERSION/FOLDER; bundled or left out: what ships
+data: binarized_mnist            # in --data; made:factors: on the fly; package:NAME==VERSION/FOLDER; bundled, or none: what ships
 options: {latent_dim: 10}        # as for ``musegen train``; {data} stands for the folder of --data
 measure: {name: log_prob, k: 200}
 budgets:                         # options of each budget; data and measure may be said anew
