@@ -144,6 +144,7 @@ def test_a_family_that_does_not_say_that_it_differentiates_twice(
     bad(run("train", "gan", "toy", "--out", "run", *options), "differentiates a network twice", "use --compile none")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, which tests alone show
 def test_a_machine_that_cannot_compile(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError("there is no C++ compiler")
