@@ -24,15 +24,15 @@ NEVER = {
     "models": ("families", "evaluation", "testing", "cli"),
     "running": ("families", "evaluation", "testing", "cli"),
     "arrays": ("families", "engine", "models", "running", "testing", "cli"),
-    "studio": ("families", "engine", "running", "evaluation", "testing", "cli"),
+    "studio": ("families", "engine", "evaluation", "testing", "cli"),
     "sweeping": ("families", "testing", "cli"),
     "evaluation": ("families", "running", "testing", "cli"),
     "sound": ("contracts", "probability", "networks", "data", "engine", "models", "running", "plugins", "cli"),
 }
 """What the files of a folder of musegen/ do not import, wherever in them; for type checkers alone they may."""
 MUSIC = {"midi", "pitch", "pitches", "tempo", "tempos"}
-MUSICAL = ("sound", "testing")
-"""Folders of musegen/ that may name music: what plays a soundfont, and what tries files of strangers."""
+MUSICAL = ("sound", "testing", "studio", "contracts.score", "contracts.piece")
+"""What may name music in musegen/: what plays a soundfont, tries files of strangers, or edits the notes of a piece."""
 
 
 @cache

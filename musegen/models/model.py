@@ -142,7 +142,7 @@ class Model:
         >>> with model.configured(temperature=0.5):
         ...     inside = model.family.sampling.temperature
         >>> inside, model.family.sampling.temperature
-        (0.5, 1.0)
+        (0.5, 1.05)
         """
         before = self.family.sampling, self.domain, dict(self._asked)
         try:

@@ -99,7 +99,7 @@ CORE_COMMANDS = frozenset(
     {
         *("generate", "continue", "accompany", "infill", "regenerate", "reconstruct", "interpolate", "arithmetic"),
         *("album", "studio"),
-        *("train", "resume", "export", "sweep"),
+        *("train", "resume", "export", "sweep", "reproduce"),
         *("models", "traverse", "latent", "score", "classify", "evaluate", "compare"),
         *("data", "data info"),
         *("families", "domains", "explain", "plugins", "plugin", "plugin new", "plugin check"),

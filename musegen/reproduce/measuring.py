@@ -120,13 +120,12 @@ def _wrong(predicted: Tensor, label: Tensor) -> float:
 
 
 def frechet(model: Model, split: str, n: int = ALL, samples: int = ALL) -> Score:
-    """Fréchet distance on the features of the project's digit network; beside it, of training examples; and neighbourhoods."""
-    from musegen_image.classifier import digit_features  # of a plugin, which may be missing
-
-    if model.domain.spec.shape != (1, 28, 28):
+    """Fréchet distance on features of the domain's own network; beside it, of training examples; and neighbourhoods."""
+    features = getattr(model.domain, "features", None)
+    if features is None or model.domain.spec.shape != (1, 28, 28):
         raise BadInput("frechet knows digits of 28 × 28 pixels alone: use a model of MNIST.")
-    real = digit_features(_examples(model, n, split).x)
-    drawn, training = digit_features(_sampled(model, samples)), digit_features(_examples(model, samples, "train").x)
+    real = features(_examples(model, n, split).x)
+    drawn, training = features(_sampled(model, samples)), features(_examples(model, samples, "train").x)
     beside = {"training examples": frechet_distance(training, real), **neighbourhoods(drawn, real)}
     return {"value": frechet_distance(drawn, real), "beside": beside}
 
@@ -165,7 +164,7 @@ def musegan_figure(model: Model, split: str, which: str, n: int = 2048, samples:
     found = model.domain.metrics(drawn, real)
     names = [name for name in found if name.startswith(f"MuseGAN {which}/") and name.endswith("/mean")]
     if not names:
-        raise BadInput("MuseGAN's figures need bars of 96 steps and pitches 24 to 107: set steps_per_beat=24.")
+        raise BadInput("MuseGAN's figures need bars of 96 steps and its own range, 24 to 107: set steps_per_beat=24.")
     reference = [found[f"{name.removesuffix('mean')}reference"] for name in names]
     scale = 1.0 if which == "UPC" else 100.0
     mean, real_mean = (scale * _mean(values) for values in ([found[name] for name in names], reference))
