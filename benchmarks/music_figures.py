@@ -25,6 +25,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,10 @@ class Figures:
         self.held_out: WindowDataset = next(
             data.splits[name] for name in ("test", "valid") if len(data.splits.get(name, ()))
         )
-        self._samples: Tensor | None = None
 
-    @property
+    @cached_property
     def samples(self) -> Tensor:
-        if self._samples is None:
-            parts = [self.model.sample(self.n // SEEDS, seed=seed) for seed in range(SEEDS)]
-            self._samples = torch.cat(parts)
-        return self._samples
+        return torch.cat([self.model.sample(self.n // SEEDS, seed=seed) for seed in range(SEEDS)])
 
     def measures(self) -> dict[str, dict[str, float]]:
         chains = self.domain.baselines(self.train, self.n, seed=0)

@@ -119,6 +119,7 @@ class Family(nn.Module, ABC):
         begun_anew: networks whose weights ``updates`` set in this step, as when one begins as a copy of another: their moving
             average begins again.
         draws: ``sample`` gives draws of x, not expectations, so that a domain has no threshold to calibrate.
+        searches_codes: ``encode`` finds codes by optimisation, so that it is no network and cannot be exported.
         step: updates done so far, set by the engine before each step; schedules such as KL warm-up read it.
         n_examples: size N of the training split, set by training once the family is built; 1 elsewhere. Estimates of
             the data's average posterior from a minibatch read it.
@@ -148,6 +149,7 @@ class Family(nn.Module, ABC):
     never_averaged: ClassVar[tuple[str, ...]] = ()
     begun_anew: tuple[str, ...] = ()
     draws: bool = False
+    searches_codes: ClassVar[bool] = False
     sampling: Any
 
     def __init__(self, config: Any, spec: Spec, networks: dict[str, nn.Module]) -> None:

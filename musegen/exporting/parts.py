@@ -66,10 +66,7 @@ def parts_of(family: Family) -> dict[str, Part]:
     def add(name: str, function: Callable[..., Tensor], inputs: dict[str, Tensor], output: str, meaning: str) -> None:
         found[name] = Part(_Function(family, function).eval(), inputs, output, meaning)
 
-    searched = hasattr(family, "generator") and not hasattr(
-        family, "recognition"
-    )  # by optimisation, which is no network
-    encodes = can.encode and not searched
+    encodes = can.encode and not family.searches_codes
     code = family.encode(x) if encodes else None
     if encodes:
         add("encoder", family.encode, {"x": x}, "code", "The code of a sample: the mean of q(z|x) where there is one.")

@@ -85,6 +85,7 @@ class GAN(Adversarial):
     objective = "min_G max_D  E_x log D(x) + E_z log(1 − D(G(z)))   (and four other losses)"
     Config = GANConfig
     capabilities = Capabilities(encode=True, decode=True, reconstruct=True)
+    searches_codes = True
 
     @classmethod
     def networks(cls, config: GANConfig, spec: Spec) -> dict[str, Wanted]:

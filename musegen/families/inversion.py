@@ -20,7 +20,8 @@ SIGMA, STARTS, STEPS, RATE = 0.05, 16, 100, 0.1
 
 
 def inverted(generator: Callable[[Tensor], Tensor], x: Tensor, latent_dim: int) -> Tensor:
-    """z*(x) of examples ``(B, *S)``, ``(B, n)``; deterministic, and one example's code does not depend on the others.
+    """z*(x) of examples ``(B, *S)``, ``(B, n)``; deterministic, and one example's code does not depend on the
+    others, but for rounding, which the steps of Adam may amplify (in the fourth digit of a sample).
 
     Args:
         generator: G, codes ``(B, n)`` → samples ``(B, *S)``. It should be in evaluation mode.

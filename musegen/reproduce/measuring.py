@@ -17,7 +17,6 @@ from torch import Tensor
 from musegen.contracts.dataset import Batch
 from musegen.errors import BadInput
 from musegen.evaluation.factors import mutual_information_gap
-from musegen.evaluation.features import frechet_distance, neighbourhoods
 from musegen.evaluation.likelihoods import prior_log_prob
 from musegen.evaluation.parzen import SAMPLES, best_sigma, parzen_log_prob
 from musegen.models.model import Model
@@ -120,14 +119,16 @@ def _wrong(predicted: Tensor, label: Tensor) -> float:
 
 
 def frechet(model: Model, split: str, n: int = ALL, samples: int = ALL) -> Score:
-    """Fréchet distance on features of the domain's own network; beside it, of training examples; and neighbourhoods."""
-    features = getattr(model.domain, "features", None)
-    if features is None or model.domain.spec.shape != (1, 28, 28):
+    """Fréchet distance of digits, as ``musegen evaluate`` has it; beside it, of training examples; and neighbourhoods."""
+    real = _examples(model, n, split).x
+    found, own = (
+        model.domain.metrics(x, real) for x in (_sampled(model, samples), _examples(model, samples, "train").x)
+    )
+    if "digits_frechet_distance" not in found:
         raise BadInput("frechet knows digits of 28 × 28 pixels alone: use a model of MNIST.")
-    real = features(_examples(model, n, split).x)
-    drawn, training = features(_sampled(model, samples)), features(_examples(model, samples, "train").x)
-    beside = {"training examples": frechet_distance(training, real), **neighbourhoods(drawn, real)}
-    return {"value": frechet_distance(drawn, real), "beside": beside}
+    beside = {name.removeprefix("digits_"): value for name, value in found.items() if name.startswith("digits_")}
+    value = beside.pop("frechet_distance")
+    return {"value": value, "beside": {"training examples": own["digits_frechet_distance"], **beside}}
 
 
 def mig(model: Model, split: str) -> Score:

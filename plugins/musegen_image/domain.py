@@ -318,12 +318,6 @@ class ImageDomain(Domain):
     def sheet(self, pieces: Sequence[pictures.Picture], columns: int | None = None) -> Image:
         return pictures.grid(torch.stack([piece.x for piece in pieces]), columns)
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the last layer of the project's classifier sees of digits: ``(n, 1, 28, 28)`` → ``(n, 128)``."""
-        from musegen_image.classifier import digit_features
-
-        return digit_features(x)
-
     def metrics(self, samples: Tensor, reference: Tensor) -> dict[str, float]:
         return compare(samples, reference)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Page, browser
+from browser import CHROMIUM, Page
 from studio_client import Client, served
+from studio_pages import choose, opened, said
 
 from musegen.studio import api
 from musegen_pianoroll.reading.midi import read_scores
@@ -35,24 +36,9 @@ def client(out: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def page(client: Client, tmp_path: Path) -> Iterator[Page]:
-    with browser(tmp_path / "profile") as page:
-        page.open(f"http://{client.host}/?token={client.token}")
-        said(page, "Ready.")
+    with opened(client, tmp_path) as page:
         choose(page, "chorale")
         yield page
-        assert page.faults == []
-
-
-def said(page: Page, text: str) -> str:
-    """What the page says, once it begins with a text."""
-    return str(
-        page.until(f"(said = document.querySelector('#status')?.textContent ?? '').startsWith('{text}') && said")
-    )
-
-
-def choose(page: Page, model: str) -> None:
-    page.run(f"e = document.querySelector('#model'); e.value = '{model}'; e.dispatchEvent(new Event('change'))")
-    said(page, "Ready.")
 
 
 def fill(page: Page, **values: object) -> None:

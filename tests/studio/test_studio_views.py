@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, Page, browser
+from browser import CHROMIUM, Page
 from studio_client import Client, served
+from studio_pages import choose, opened, said
 
 import musegen
 
@@ -32,21 +33,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def page(client: Client, tmp_path: Path) -> Iterator[Page]:
-    with browser(tmp_path / "profile") as page:
-        page.open(f"http://{client.host}/?token={client.token}")
-        said(page, "Ready.")
+    with opened(client, tmp_path) as page:
         page.run("document.querySelector('#at-once').checked = false")
         yield page
-        assert page.faults == []
-
-
-def said(page: Page, text: str) -> None:
-    page.until(f"document.querySelector('#status').textContent.startsWith('{text}')")
-
-
-def choose(page: Page, model: str) -> None:
-    page.run(f"e = document.querySelector('#model'); e.value = '{model}'; e.dispatchEvent(new Event('change'))")
-    said(page, "Ready.")
 
 
 def shown(page: Page) -> int:
