@@ -2,7 +2,7 @@
 
 Each data set is a folder with its files, ``README.md`` (source, licence, how it was made) and ``SHA256SUMS``. The folder ``models``
 holds model files ``NAME.safetensors``, which carry a checksum of their own, and beside each a card ``NAME.md``, whose first
-line says what the model makes.
+paragraph says what the model makes.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ def shipped(name: str) -> Path:
 
 
 def summary(model: Path) -> str:
-    """What a model file's card says first; nothing where there is no card."""
+    """The first paragraph of a model file's card, on one line; nothing where there is no card."""
     card = model.with_suffix(".md")
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
-    return next((line.strip("# ").strip() for line in lines if line.strip("# ")), "")
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    paragraphs = (" ".join(part.strip("# \n").split()) for part in re.split(r"\n\s*\n", text))
+    return next(filter(None, paragraphs), "")
 
 
 def verify(name: str) -> None:

@@ -9,7 +9,7 @@ import torch
 
 import musegen
 from musegen.data.batches import Batches
-from musegen.data.bundled import bundled, models
+from musegen.data.bundled import bundled, models, summary
 
 MELODIES = ("bwv253.mid", "bwv254.mid", "bwv255.mid")
 
@@ -21,6 +21,14 @@ def test_each_has_a_card_and_together_they_are_small() -> None:
     for file in files.values():
         card = file.with_suffix(".md").read_text(encoding="utf-8")
         assert all(part in card for part in ("**Data.**", "**Training.**", "**Measures**", "**What it does badly.**"))
+        assert summary(file).endswith(".")  # a whole sentence, however the card breaks its lines
+
+
+def test_a_summary_is_the_first_paragraph(tmp_path: Path) -> None:
+    model = tmp_path / "song.safetensors"
+    assert summary(model) == ""
+    model.with_suffix(".md").write_text("\n# Songs, of any\n  length.\n\n**Data.** Many.\n")
+    assert summary(model) == "Songs, of any length."
 
 
 @pytest.mark.parametrize("name", ["band", "chorale", "pop"])
