@@ -43,6 +43,8 @@ COMMANDS = {
     "plugins": ["plugins"],
     "help": ["--help"],
 }
+QUICK = ("data build", "data info", "continue", "plugins", "help")
+"""Tried in `make test`; the others take seconds each."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,14 @@ def paths() -> str:
 @pytest.mark.parametrize(
     ("called", "name"),
     [
-        *(("python -m", name) for name in COMMANDS),
+        *(("python -m", name) for name in QUICK),
         ("script", "continue"),
-        *(pytest.param("script", name, marks=pytest.mark.slow) for name in COMMANDS if name != "continue"),
+        *(
+            pytest.param(called, name, marks=pytest.mark.slow)
+            for called, quick in (("python -m", QUICK), ("script", ("continue",)))
+            for name in COMMANDS
+            if name not in quick
+        ),
     ],
 )
 def test_nothing_beside_a_strangers_files_runs(called: str, name: str, hostile: Path, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_every_setting_is_measured_and_one_is_named() -> None:
     assert gpu_training.rnn_nade(Machine(), "float32", windows)["steps_per_s"] > 0  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_setting_that_learns_something_else_is_not_timed() -> None:
     setting = Setting("bf16", "default")
     losses = {"discriminator/loss": -3.0, "generator/loss": 0.1}

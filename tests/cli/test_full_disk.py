@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HELPER = Path(__file__).parents[1] / "helpers" / "full_disk.py"
 
 
+@pytest.mark.slow
 def test_every_command_that_writes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(HELPER), str(tmp_path / "disk")],

@@ -24,7 +24,7 @@ from musegen.running.placement import auxiliary_dataset
 from musegen.running.resolved import resolve
 
 CPU = torch.device("cpu")
-SOME = ("vae", "gan-wasserstein", "vae_gan", "gae-memory", "conditional_gan", "pixelcnn-gated", "aae-gaussian")
+SOME = ("vae", "gan-wasserstein", "gae-memory", "pixelcnn-gated")
 RUN: dict[str, Any] = {"batch_size": 8, "log_every": 2, "validate_every": 2, "validate_examples": 12, "ema": 0.9}
 RUN |= {"checkpoint_every": 0, "sample_every": 2, "samples": 2, "device": "cpu", "quiet": True}
 

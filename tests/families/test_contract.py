@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from configurations import DOMAINS, PAIRS, configured
+from configurations import DOMAINS, PAIRS, configured, is_quick
 from torch import Tensor
 from toy import ToyDomain
 
@@ -62,7 +62,10 @@ def logged(run: Run) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "steps_per_s"} for row in run.metrics()]
 
 
-@pytest.mark.parametrize(("family_key", "domain_key"), PAIRS)
+@pytest.mark.parametrize(
+    ("family_key", "domain_key"),
+    [pytest.param(*pair, marks=() if is_quick(*pair) else pytest.mark.slow) for pair in PAIRS],
+)
 def test_train_crash_resume_sample_save_load(
     family_key: str,
     domain_key: str,

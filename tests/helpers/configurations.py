@@ -189,6 +189,15 @@ PAIRS = [
 ] + FURTHER_PAIRS
 """What is trained: all of one by all of the other, and what a few pairs are enough for."""
 
+CHEAP = ("toy", "image-mlp", "array-conv")
+OTHERS = [domain for domain in DOMAINS if domain not in CHEAP]
+
+
+def is_quick(family: str, domain: str) -> bool:
+    """Whether a pair is tried in `make test`: every family on the cheap domains, and some on others. `make test-all` tries all."""
+    return domain in CHEAP or list(FAMILIES).index(family) % len(OTHERS) == OTHERS.index(domain)
+
+
 LABELS = {"pianoroll": {"labels": "mode"}}
 GIVEN: dict[str, dict[str, Any]] = {
     "toy": {"given": True},

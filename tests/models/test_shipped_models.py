@@ -53,6 +53,7 @@ def test_a_model_is_held_against_the_data_that_ship(tmp_path: Path) -> None:
     assert model.log_prob(x).mean() > 2 * model.log_prob(torch.rand_like(x).round()).mean()
 
 
+@pytest.mark.slow
 def test_two_melodies_get_two_harmonies_each_its_own(tmp_path: Path) -> None:
     """The melody comes back unchanged; the rest is another for another melody, and suits its own better than another's."""
     model = musegen.load("chorale")

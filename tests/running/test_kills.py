@@ -28,7 +28,10 @@ def killed(folder: Path, scenario: str, first: int, every: int) -> int:
     return int(found["kills"])
 
 
-@pytest.mark.parametrize(("scenario", "first", "every"), [("train", 3, 60), ("more", 4, 35), ("overwrite", 5, 70)])
+@pytest.mark.parametrize(
+    ("scenario", "first", "every"),
+    [("train", 3, 60), ("more", 4, 35), pytest.param("overwrite", 5, 70, marks=pytest.mark.slow)],
+)
 def test_some_kills(tmp_path: Path, scenario: str, first: int, every: int) -> None:
     assert killed(tmp_path, scenario, first, every) >= 3
 

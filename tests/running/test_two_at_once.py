@@ -30,7 +30,7 @@ def ends(folder: Path, scenario: str, trials: int) -> Counter[str]:
     return Counter(found["codes"])
 
 
-@pytest.mark.parametrize("scenario", ["train", "build"])
+@pytest.mark.parametrize("scenario", ["train", pytest.param("build", marks=pytest.mark.slow)])
 def test_some_trials(tmp_path: Path, scenario: str) -> None:
     assert ends(tmp_path, scenario, 1)["0 2"] >= 1
 

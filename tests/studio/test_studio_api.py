@@ -402,6 +402,7 @@ def test_random_bytes_stop_nothing(client: Client) -> None:
     assert client.pieces("/api/generate", SMALL)
 
 
+@pytest.mark.slow
 def test_twenty_clients_at_once(client: Client) -> None:
     found: list[object] = []
 

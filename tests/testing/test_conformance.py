@@ -687,7 +687,9 @@ REFUSE = {
 }
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith("pianoroll ") else ()) for name in GOOD]
+)
 def test_the_domains_at_hand_conform(name: str) -> None:
     outcomes = conformance(GOOD[name]())
     assert [f"{o.check}: {o.what}" for o in outcomes if o.status == "FAILED"] == []

@@ -97,7 +97,9 @@ def metre_of(path: Path, tracks: str) -> str:
 
 
 @pytest.mark.usefixtures("read_here")
-@pytest.mark.parametrize(("name", "tracks"), [("freedoom", "band"), ("chorales", "voices")])
+@pytest.mark.parametrize(
+    ("name", "tracks"), [("freedoom", "band"), pytest.param("chorales", "voices", marks=pytest.mark.slow)]
+)
 def test_every_event_of_every_bundled_file_comes_back(name: str, tracks: str) -> None:
     paths = sorted(bundled(name).glob("*.mid"))
     assert len(paths) > 60
