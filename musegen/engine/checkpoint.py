@@ -238,7 +238,7 @@ def save_model_file(
     """
     if half:
         weights = {name: w.half() if w.dtype == torch.float32 else w for name, w in weights.items()}
-    text = json.dumps(config, sort_keys=True)
+    text = json.dumps(config)  # in its own order, which a mapping of tracks is told by
     header = {"format": str(FORMAT), "config": text, "sha256": _model_digest(weights, text), "needs": list(needs)}
     write_file(path, _serialise(weights, {"musegen": json.dumps(header)}))
 

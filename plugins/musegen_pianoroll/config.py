@@ -142,7 +142,7 @@ class PianorollConfig(PianorollReading):
         tracks = self.tracks
         names = [track["name"] for track in self.track_list]
         if isinstance(tracks, dict) and set(names) == set(tracks):
-            tracks = {name: tracks[name] for name in names}  # a model file knows no order of what it maps
+            tracks = {name: tracks[name] for name in names}  # model files of earlier versions sorted them by name
         return Reading(
             tracks, self.steps_per_beat, self.pedal, self.file_metre, tuple(given), self.track or None, self.velocities
         )

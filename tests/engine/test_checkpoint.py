@@ -295,3 +295,11 @@ def test_a_checkpoint_counts_no_more_before_it_is_deleted(tmp_path: Path, monkey
     assert not (tmp_path / "step_00000001" / "manifest.json").exists()
     assert (tmp_path / "step_00000001" / "weights.safetensors").exists()
     assert [path.name for path in checkpoints(tmp_path)] == ["step_00000002", "step_00000003"]
+
+
+def test_a_model_file_keeps_the_order_of_its_options(tmp_path: Path) -> None:
+    """Tracks are told by their place in a mapping: sorted by name, a flute would read the part of a bass."""
+    config = {"tracks": {"Melody": {"program": 73}, "Bass": {"program": 32}}, "steps": 1}
+    save_model_file(tmp_path / "a.safetensors", {"w": torch.zeros(1)}, config)
+    _, found = load_model_file(tmp_path / "a.safetensors")
+    assert json.dumps(found) == json.dumps(config)

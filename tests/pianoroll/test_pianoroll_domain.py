@@ -540,6 +540,30 @@ def test_a_store_with_its_own_mapping_reads_files_by_it(tmp_path: Path) -> None:
     assert torch.equal(read[0], data.splits["train"].gather(torch.tensor([0]), torch.Generator()).x[0])
 
 
+@pytest.mark.parametrize("order", [("Beat", "Low"), ("Low", "Beat")])
+def test_data_of_a_model_have_its_tracks_in_its_order(order: tuple[str, str], tmp_path: Path) -> None:
+    """A file is read by the model's tracks whatever the order of its mapping; a store in another order would swap them."""
+    from musegen_pianoroll.reading.build import build_store
+
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    (songs / "a.mid").write_bytes(piece(4))
+    mapping = {"Beat": {"drums": True}, "Low": {"programs": ["32-39"]}}
+    build_store(songs, tmp_path / "store", tracks={name: mapping[name] for name in order})
+    trained, data = PianorollDomain.open(PianorollConfig(bars=1), tmp_path / "store", tmp_path / "a")
+    assert [track.name for track in trained.tracks] == list(order)
+
+    sorted_config = replace(trained.config, tracks=mapping)  # as model files were once written
+    again, read = PianorollDomain.open(sorted_config, songs, tmp_path / "b")
+    assert again.tracks == trained.tracks
+    first = torch.tensor([0])
+    assert torch.equal(*(d.splits["train"].gather(first, torch.Generator()).x for d in (data, read)))
+
+    build_store(songs, tmp_path / "other", tracks={name: mapping[name] for name in reversed(order)})
+    with pytest.raises(BadInput, match=f"has the tracks {order[1]}, {order[0]}, and the model has {order[0]}, {order[1]}: build"):
+        PianorollDomain.open(trained.config, tmp_path / "other", tmp_path / "c")
+
+
 def test_synthetic_data_look_like_data() -> None:
     domain = PianorollDomain(PianorollConfig(bars=1))
     data = domain.synthetic(20)

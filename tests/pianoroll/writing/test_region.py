@@ -192,7 +192,7 @@ def test_real_files_keep_everything_else() -> None:
 
 
 def test_the_order_of_tracks_is_that_of_the_data(tmp_path: Path) -> None:
-    """A model file holds a mapping sorted by name."""
+    """Model files of earlier versions hold a mapping sorted by name."""
     write(tmp_path / "a.mid", LINES)
     known = [{"name": "Lead", "program": 0, "is_drum": False}, {"name": "Bass", "program": 0, "is_drum": False}]
     x, _, _ = domain(tracks=dict(sorted(TRACKS.items())), track_list=known).read_region(tmp_path / "a.mid", [], (1, 1))
