@@ -66,8 +66,8 @@ class Recording:
 
 def voice_of_note(recording: Recording, key: int, velocity: int, n: int, rate_hz: int) -> np.ndarray:
     """One zone's sound before its envelope, ``(n,)``: interpolated linearly, then filtered."""
-    r, zone = recording, recording.zone
-    place = r.start + r.step(key, rate_hz) * np.arange(n)
+    r, zone, time_s = recording, recording.zone, np.arange(n) / rate_hz
+    place = r.start + _places(r.step(key, rate_hz), n, zone.bend(key, time_s))
     looped = zone[MODES] in (LOOPS, LEAVES_LOOP) and r.loop_end > r.loop_start
     if looped:  # whether it leaves the loop once it is let go makes no difference that lasts
         place = np.where(place < r.loop_end, place, r.loop_start + (place - r.loop_start) % (r.loop_end - r.loop_start))
@@ -81,9 +81,21 @@ def voice_of_note(recording: Recording, key: int, velocity: int, n: int, rate_hz
     sound = np.where(inside, low + (place - whole) * (high.astype(np.float64) - low), 0.0) / 32768
     sound = sound * zone.level(velocity)
     total = np.zeros(n)
-    for hz, share in zone.cutoffs(key, velocity, np.arange(n) / rate_hz):
+    for hz, share in zone.cutoffs(key, velocity, time_s):
         total += _low_pass(sound, hz, zone.quality, rate_hz) * (1 if share is None else share)
     return total
+
+
+def _places(step: float, n: int, bend: np.ndarray | None) -> np.ndarray:
+    """Where in a recording n frames lie, from 0 on ``(n,)``.
+
+    Args:
+        step: from one to the next, at a note's pitch.
+        bend: cents off it, ``(n,)``.
+    """
+    if bend is None:
+        return step * np.arange(n)
+    return np.append(0.0, np.cumsum(step * 2 ** (bend[:-1].astype(np.float64) / 1200)))[:n]
 
 
 def _low_pass(sound: np.ndarray, cutoff_hz: float, q: float, rate_hz: int) -> np.ndarray:
@@ -107,20 +119,26 @@ def shared_voice(recording: Recording, key: int, velocity: int, left: int, n: in
     Args:
         left: when the loop is left, in frames.
     """
-    zone, step = recording.zone, recording.step(key, rate_hz)
-    once, loop = _once_and_loop(recording, step * left)
+    zone, step, time_s = (
+        recording.zone,
+        recording.step(key, rate_hz),
+        np.arange(n, dtype=np.float32) / np.float32(rate_hz),
+    )
+    bend = zone.bend(key, time_s)
+    places = _places(step, n, bend)
+    once, loop = _once_and_loop(recording, places[min(left, n - 1)] if left < n else step * left)
     if not len(loop):
-        n = min(n, int((2 * len(once) - 1) / (2 * step)))
+        n = min(n, int(np.searchsorted(places, len(once) - 0.5)))
     total = np.zeros(n, np.float32)
-    parts = zone.cutoffs(key, velocity, np.arange(n, dtype=np.float32) / np.float32(rate_hz)) if n else []
+    parts = zone.cutoffs(key, velocity, time_s[:n], bend if bend is None else bend[:n]) if n else []
     # In cycles per sample of the recording.
     cutoffs = [hz / (step * rate_hz) if hz < rate_hz / 2 else math.inf for hz, _ in parts]
     filtered = _Filtered(once, loop, zone.quality, min(cutoffs, default=math.inf))
     for cutoff, (_, share) in zip(cutoffs, parts, strict=True):
         heard = np.flatnonzero(share) if share is not None else np.array([0, n - 1])
         first, last = int(heard[0]), int(heard[-1]) + 1
-        sound = filtered.at(cutoff, 2 * step * last + 2)
-        place = 2 * step * np.arange(first, last)
+        place = 2 * places[first:last]
+        sound = filtered.at(cutoff, place[-1] + 2 * step + 2)
         whole = place.astype(np.intp)
         low = sound[whole]
         played = low + (place - whole).astype(np.float32) * (sound[whole + 1] - low)

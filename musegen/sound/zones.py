@@ -20,6 +20,8 @@ OFFSETS = {"start": (0, 4), "end": (1, 12), "loop_start": (2, 45), "loop_end": (
 """Of addresses of a sample: generators in samples, and in 32,768 samples."""
 CUTOFF, RESONANCE, DELAY, ATTACK, HOLD, DECAY, SUSTAIN, RELEASE = 8, 9, 33, 34, 35, 36, 37, 38
 TO_CUTOFF, PAN = 11, 17
+WOBBLE_TO_PITCH, VIBRATO_TO_PITCH, MODULATION_TO_PITCH, WOBBLE_TO_CUTOFF, WOBBLE_TO_LEVEL = 5, 6, 7, 10, 13
+WOBBLE, VIBRATO = (21, 22), (23, 24)  # Low-frequency oscillators: delay and frequency.
 MODULATION_DELAY, MODULATION_ATTACK, MODULATION_HOLD, MODULATION_DECAY, MODULATION_SUSTAIN = 25, 26, 27, 28, 29
 MODULATION_HOLD_BY_KEY, MODULATION_DECAY_BY_KEY = 31, 32
 HOLD_BY_KEY, DECAY_BY_KEY, INSTRUMENT, KEYS, VELOCITIES, ATTENUATION = 39, 40, 41, 43, 44, 48
@@ -35,6 +37,8 @@ DEFAULTS = {
     MODULATION_ATTACK: -12000,
     MODULATION_HOLD: -12000,
     MODULATION_DECAY: -12000,
+    WOBBLE[0]: -12000,
+    VIBRATO[0]: -12000,
     SCALE: 100,
     ROOT: -1,
 }
@@ -43,6 +47,8 @@ NOT_ADDED = {*(n for pair in OFFSETS.values() for n in pair), KEYS, VELOCITIES, 
 FILTER_STEP = 900
 """Cents between filters that a moving one is made of; a moving cutoff lies between two of them."""
 LONGEST_CENTS = 8000
+SHORTEST_S = 2**-10
+"""Of an attack: −12,000 timecents. Without it, a drum begins with a click that the font's makers did not hear."""
 FULL_FALL_DB = 100.0
 """Decay and release times are those of a fall by so much."""
 Generators = dict[int, int]
@@ -87,23 +93,53 @@ class Zone:
         """Of the filter; 0 dB: a Butterworth filter."""
         return 10 ** ((max(self[RESONANCE], 0) / 10 - 3.01) / 20)
 
-    def cutoffs(self, key: int, velocity: int, time_s: np.ndarray) -> list[tuple[float, np.ndarray | None]]:
+    def bend(self, key: int, time_s: np.ndarray) -> np.ndarray | None:
+        """By how many cents a held note is off its pitch at each time ``(n,)``; None where it never is.
+
+        Both low-frequency oscillators and the modulation envelope move it (section 9.1.7).
+        """
+        if not (self[WOBBLE_TO_PITCH] or self[VIBRATO_TO_PITCH] or self[MODULATION_TO_PITCH]):
+            return None
+        cents = np.zeros(len(time_s), np.float32)
+        for lfo, amount in ((WOBBLE, self[WOBBLE_TO_PITCH]), (VIBRATO, self[VIBRATO_TO_PITCH])):
+            if amount:
+                cents += amount * self._oscillation(lfo, time_s)
+        if self[MODULATION_TO_PITCH]:
+            cents += self[MODULATION_TO_PITCH] * self._modulation(key, time_s)
+        return cents
+
+    def cutoffs(
+        self, key: int, velocity: int, time_s: np.ndarray, bend: np.ndarray | None = None
+    ) -> list[tuple[float, np.ndarray | None]]:
         """Where the filter's cutoff is over time: fixed ones in Hz, infinite for an open filter, and the share of each at each time
         ``(n,)``, float32, which are 1 together; None for one that is all.
 
-        The modulation envelope (section 9.1.7) moves the cutoff; between two fixed filters, three quarters of an octave apart, it
-        is a mixture of both. That the envelope falls once the note is let go is left out.
+        The modulation envelope and an oscillator (section 9.1.7) move the cutoff; between two fixed filters, three quarters of an
+        octave apart, it is a mixture of both.
+
+        Args:
+            bend: cents ``(n,)`` that what is filtered is raised by afterwards.
         """
-        base = self[CUTOFF] + self.velocity_to_cutoff * (1 - velocity / 127)
-        if not self[TO_CUTOFF]:
-            return [(_hertz(base), None)]
-        cents = base + self[TO_CUTOFF] * self._modulation(key, time_s)
+        cents: float | np.ndarray = self[CUTOFF] + self.velocity_to_cutoff * (1 - velocity / 127)
+        if self[TO_CUTOFF]:
+            cents = cents + self[TO_CUTOFF] * self._modulation(key, time_s)
+        if self[WOBBLE_TO_CUTOFF]:
+            cents = cents + self[WOBBLE_TO_CUTOFF] * self._oscillation(WOBBLE, time_s)
+        cents = np.minimum(cents, DEFAULTS[CUTOFF])
+        if bend is not None and np.min(cents) < DEFAULTS[CUTOFF]:
+            cents = np.where(cents < DEFAULTS[CUTOFF], cents - bend, cents)
+        if np.ptp(cents) < 1:
+            return [(_hertz(float(np.min(cents))), None)]
         place = np.minimum(cents, DEFAULTS[CUTOFF]) / FILTER_STEP
         first, last = (int(f(place_)) for f, place_ in ((math.floor, place.min()), (math.ceil, place.max())))
-        if np.ptp(place) < 1e-3:
-            return [(_hertz(float(cents[0])), None)]
         shares = [(k, np.clip(1 - np.abs(place - k), 0, 1).astype(np.float32)) for k in range(first, last + 1)]
         return [(_hertz(FILTER_STEP * k), share) for k, share in shares if share.any()]
+
+    def _oscillation(self, lfo: tuple[int, int], time_s: np.ndarray) -> np.ndarray:
+        """A triangle between −1 and 1 that begins at 0 and rises, once its delay is over (section 9.1.6)."""
+        delay, frequency = lfo
+        cycles = np.maximum(time_s - _seconds(self[delay]), 0) * 8.176 * 2 ** (self[frequency] / 1200)
+        return 1 - 4 * np.abs((cycles + 0.25) % 1 - 0.5)
 
     def _modulation(self, key: int, time_s: np.ndarray) -> np.ndarray:
         """The modulation envelope, 0 to 1, of a note that is held: it rises along a convex curve and falls along a line."""
@@ -121,17 +157,21 @@ class Zone:
         return max(_seconds(self[RELEASE]), 0.01)  # a shorter one would click
 
     def envelope(self, key: int, held_s: float, time_s: np.ndarray) -> np.ndarray:
-        """Volume over time ``(n,)``: delay, attack, hold, decay to the sustained level, and release from there (section 9.1.7)."""
-        delay, attack = _seconds(self[DELAY]), _seconds(self[ATTACK])
+        """Volume over time ``(n,)``: delay, attack, hold, decay to the sustained level, and release from there (section 9.1.7),
+        and what an oscillator adds to that."""
+        delay, attack = _seconds(self[DELAY]), max(_seconds(self[ATTACK]), SHORTEST_S)
         hold = _seconds(self[HOLD] + self[HOLD_BY_KEY] * (60 - key))
         decay = _seconds(self[DECAY] + self[DECAY_BY_KEY] * (60 - key))
         sustain_db = min(max(self[SUSTAIN] / 10, 0.0), FULL_FALL_DB)
 
         until = np.minimum(time_s, held_s)
-        rising = np.clip((until - delay) / max(attack, 1e-4), 0, 1)
+        rising = np.clip((until - delay) / attack, 0, 1)
         fallen_db = np.clip(FULL_FALL_DB * (until - delay - attack - hold) / max(decay, 1e-4), 0, sustain_db)
         fallen_db += FULL_FALL_DB * np.maximum(time_s - held_s, 0) / self.release_s
-        return rising * np.exp(fallen_db * (-math.log(10) / 20))
+        level = rising * np.exp(fallen_db * (-math.log(10) / 20))
+        if self[WOBBLE_TO_LEVEL]:
+            level *= 10 ** (self[WOBBLE_TO_LEVEL] / 200 * self._oscillation(WOBBLE, time_s))
+        return level
 
 
 def joined(inner: Generators, outer: Generators, inner_darker: int = 0, outer_darker: int = 0) -> Zone:

@@ -560,7 +560,9 @@ def test_data_of_a_model_have_its_tracks_in_its_order(order: tuple[str, str], tm
     assert torch.equal(*(d.splits["train"].gather(first, torch.Generator()).x for d in (data, read)))
 
     build_store(songs, tmp_path / "other", tracks={name: mapping[name] for name in reversed(order)})
-    with pytest.raises(BadInput, match=f"has the tracks {order[1]}, {order[0]}, and the model has {order[0]}, {order[1]}: build"):
+    with pytest.raises(
+        BadInput, match=f"has the tracks {order[1]}, {order[0]}, and the model has {order[0]}, {order[1]}: build"
+    ):
         PianorollDomain.open(trained.config, tmp_path / "other", tmp_path / "c")
 
 

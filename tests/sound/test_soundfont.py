@@ -113,6 +113,65 @@ def test_the_modulation_envelope_moves_the_filter(way: str, tmp_path: Path) -> N
         assert level_db(sound, at_s) == pytest.approx(expected, abs=1.3), at_s
 
 
+ONE_HZ = round(1200 * np.log2(1 / 8.176))
+
+
+def triangle(time_s: np.ndarray) -> np.ndarray:
+    """Of 1 Hz after half a second: 0, 1 a quarter of a second later, 0, −1, 0."""
+    return np.interp(np.maximum(time_s - 0.5, 0) % 1, [0, 0.25, 0.75, 1], [0, 1, -1, 0])
+
+
+@pytest.mark.parametrize("way", ["note", "piece"])
+@pytest.mark.parametrize("generators", [[(5, 150), (21, -1200), (22, ONE_HZ)], [(6, 150), (23, -1200), (24, ONE_HZ)]])
+def test_oscillators_move_the_pitch(generators: list[tuple[int, int]], way: str, tmp_path: Path) -> None:
+    font = soundfont(tmp_path / "a.sf2", [*generators, LOOPED])
+    sound = font.note(5, 60, 127, 3.0, 2.0, RATE) if way == "note" else np.sqrt(2) * piece(font, 60, 0.0, 3.0)[0]
+    hz = RATE / PERIOD * 2 ** (150 * triangle(np.arange(2 * RATE) / RATE) / 1200)
+    phase = 2 * np.pi * np.append(0, np.cumsum(hz / RATE))[:-1]
+    np.testing.assert_allclose(sound[100 : 2 * RATE], (16000 / 32768 * np.sin(phase))[100:], atol=0.01)
+
+
+@pytest.mark.parametrize("way", ["note", "piece"])
+def test_the_modulation_envelope_moves_the_pitch(way: str, tmp_path: Path) -> None:
+    """An octave higher for a second, then down along a line within another."""
+    font = soundfont(tmp_path / "a.sf2", [(7, 1200), (27, 0), (28, 0), (29, 1000), LOOPED])
+    sound = font.note(5, 60, 127, 4.0, 3.0, RATE) if way == "note" else np.sqrt(2) * piece(font, 60, 0.0, 4.0)[0]
+    for at_s, octaves in ((0.5, 1.0), (2.5, 0.0)):
+        part = sound[round(at_s * RATE) :][: 20 * PERIOD] * np.hanning(20 * PERIOD)
+        peak = np.abs(np.fft.rfft(part, 1 << 16)).argmax() * RATE / (1 << 16)
+        assert peak == pytest.approx(RATE / PERIOD * 2**octaves, rel=0.005)
+
+
+@pytest.mark.parametrize("way", ["note", "piece"])
+def test_an_oscillator_moves_level_and_filter(way: str, tmp_path: Path) -> None:
+    turn = [(21, -1200), (22, ONE_HZ)]
+    cents = round(1200 * np.log2(RATE / PERIOD / 8.176))
+    fonts = {"level": [(13, 60), (48, 200)], "filter": [(8, cents), (10, 1200)]}
+    for what, generators in fonts.items():
+        font = soundfont(tmp_path / f"{what}.sf2", [*generators, *turn, LOOPED])
+        sound = font.note(5, 60, 127, 4.0, 3.0, RATE) if way == "note" else np.sqrt(2) * piece(font, 60, 0.0, 4.0)[0]
+        for at_s in (0.25, 0.75, 1.0, 1.25, 2.0):
+            up = float(triangle(np.array(at_s)))
+            expected = -8 + 6 * up if what == "level" else -10 * np.log10(1 + 2 ** (-4 * up))
+            assert level_db(sound, at_s) == pytest.approx(expected, abs=1.3 if what == "filter" else 0.3), (what, at_s)
+
+
+def test_a_bent_note_keeps_its_filter(tmp_path: Path) -> None:
+    """Pieces filter a recording before it is played at its pitch, notes after that: they must agree all the same."""
+    font = soundfont(tmp_path / "a.sf2", [(8, 9000), (7, 1200), (27, -1200), (28, -1200), (29, 1000), LOOPED])
+    one, other = font.note(5, 60, 127, 4.0, 3.0, RATE), np.sqrt(2) * piece(font, 60, 0.0, 4.0)[0]
+    for at_s in (0.2, 0.7, 0.9, 2.0):
+        assert level_db(one, at_s) == pytest.approx(level_db(other, at_s), abs=0.7), at_s
+
+
+def test_a_note_takes_a_millisecond_to_begin(tmp_path: Path) -> None:
+    """The shortest attack of a soundfont is −12,000 timecents."""
+    font = soundfont(tmp_path / "a.sf2", [LOOPED])
+    expected = 16000 / 32768 * np.sin(2 * np.pi * np.arange(RATE) / PERIOD)
+    rising = np.minimum(np.arange(RATE) / RATE * 1024, 1)
+    np.testing.assert_allclose(play(font), expected * rising, atol=2e-4)
+
+
 def test_zones_answer_to_their_keys_and_velocities(tmp_path: Path) -> None:
     font = soundfont(tmp_path / "a.sf2", [(43, 50 | 70 << 8), (44, 30 | 100 << 8), LOOPED])
     heard = {
