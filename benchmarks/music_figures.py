@@ -10,7 +10,7 @@ are those of 4/4 of the test split, or of the validation split if there is no te
 * nats: −log p of held-out windows, nats a step, without a plan.
 * continue: a held-out window is given, as many bars follow. Density: the share in which the new bars have half to twice as many
   notes as the given ones. Key: the share in which both have the same best-fitting key; also with its relative key for the same
-  one. Beside it what the piece itself does in these bars, where it goes on.
+  one. Once as it likes, and once asked for the same key. Beside it what the piece itself does in these bars, where it goes on.
 * infill: nats a note of two bars in the middle of a window, of each track alone and of all tracks, with all that is around them,
   and with what comes before them alone.
 * copies: the longest run of bars that a sample shares with the training data, up to transposition.
@@ -114,9 +114,13 @@ class Figures:
 
     def continue_(self) -> dict[str, dict[str, float]]:
         given, after = consecutive(self.held_out, self.n_pieces)
-        drawn = torch.cat([self.model.continue_(x, x.shape[1], seed=i) for i, x in enumerate(given)])
+        ways: dict[str, dict[str, Any]] = {"model": {}, "model, key=same": {"key": "same"}}
+        drawn = {
+            way: torch.cat([self.model.continue_(x, x.shape[1], seed=i, **options) for i, x in enumerate(given)])
+            for way, options in ways.items()
+        }
         return {
-            "model": self._kept(given, drawn),
+            **{way: self._kept(given, x) for way, x in drawn.items()},
             "the piece itself": self._kept(given, after),
             "windows": {"n": len(given)},
         }

@@ -16,7 +16,8 @@ from musegen.errors import BadInput, did_you_mean, shown
 from musegen.options import option
 from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_of_text
 from musegen_pianoroll.config import PianorollConfig
-from musegen_pianoroll.measures.keys import find_keys
+from musegen_pianoroll.measures.chords import NAMES
+from musegen_pianoroll.measures.keys import MODES, find_keys, key_of
 from musegen_pianoroll.measures.voices import FIFTH, OCTAVE, parallels, top_notes
 from musegen_pianoroll.plan import chord_planes
 from musegen_pianoroll.store.format import StoreTrack
@@ -25,6 +26,7 @@ from musegen_pianoroll.store.metres import signature
 __all__ = ["PianorollAsking", "asked_of", "ending_of", "sections_of"]
 
 FRAME, ONSET = 0, 1
+SAME = "same"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class PianorollAsking:
         "", 'the chords to write, one to a bar, "Am F C G", or bars between strokes, "Am | F G"; they repeat'
     )
     key: str = option(
-        "", "the key: notes of its scale, and its tonic chord in the first and the last bar: C, Am, Eb major"
+        "",
+        "the key: notes of its scale, and its tonic chord in the first and the last bar: C, Am, Eb major; same: that of the given "
+        "notes",
     )
     density: dict[str, str] = option(
         {}, "how many notes begin in the bars of a track, none, low, medium or high: Bass=high,Drums=low"
@@ -73,11 +77,30 @@ def asked_of(asking: PianorollAsking, asked: Asked, config: PianorollConfig, tra
         BadInput: a track, a chord, a key, a level, a note or a rule that does not exist; chords of a model that knows none.
     """
     n_bars = -(-asked.n_rows // config.bar_steps)
+    if asking.key == SAME:
+        asking = replace(asking, key=_key_of_given(asked, config, tracks))
     asked = _with_metre(asking.metre, asked, config)
     asked = _with_plan(asking, asked, config, n_bars)
     levels = _levels(asking, config, tracks, n_bars)
     allowed = _allowed(asking, asked, config, tracks)
     return replace(asked, levels=levels, allowed=allowed, faults=_faults(_rules(asking), config, tracks))
+
+
+def _key_of_given(asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> str:
+    """The key that fits the given notes best, as text; drums have none.
+
+    Raises:
+        BadInput: no note is given.
+    """
+    frames = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
+    sounding = (asked.cells * asked.mask[..., None])[0, frames] > 0  # (tracks, rows, W)
+    counts = np.bincount(
+        np.arange(config.lowest_pitch, config.highest_pitch + 1) % 12, sounding.sum((0, 1)).numpy(), minlength=12
+    )
+    if not counts.any():
+        raise BadInput("key=same: no notes are given whose key could be kept. Name one, such as key=Am.")
+    tonic, mode = key_of(counts)
+    return f"{NAMES[tonic]} {MODES[mode]}"
 
 
 def _with_metre(metre: str, asked: Asked, config: PianorollConfig) -> Asked:

@@ -9,7 +9,7 @@ from torch import Tensor
 from musegen_pianoroll.measures.chords import best_path
 from musegen_pianoroll.store.store import Store
 
-__all__ = ["KEY_PROFILES", "correlations", "find_keys", "key_of", "piece_labels", "pitch_classes"]
+__all__ = ["KEY_PROFILES", "MODES", "correlations", "find_keys", "key_of", "piece_labels", "pitch_classes"]
 
 MODES = ("major", "minor")
 

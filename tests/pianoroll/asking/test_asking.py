@@ -64,6 +64,27 @@ def test_a_key_is_its_scale_and_its_chord_at_both_ends() -> None:
     assert both.mask[:, :2].all()
 
 
+@pytest.mark.parametrize(("tonic", "scale", "key"), [
+    (0, (0, 4, 7, 5, 9, 0, 7, 11, 2, 0, 4, 7), "C major"), (9, (0, 3, 7, 5, 8, 0, 7, 11, 2, 0, 3, 7), "A minor"),
+    (6, (0, 4, 7, 5, 9, 0, 7, 11, 2, 0, 4, 7), "F# major"),
+])  # fmt: skip
+def test_the_same_key_is_that_of_what_is_given(tonic: int, scale: tuple[int, ...], key: str) -> None:
+    """Drums, and what stands where nothing is given, say nothing about it."""
+    cells = torch.zeros(1, 8, 64, 84)
+    for step, above in enumerate(scale):
+        cells[0, PIANO, step, 24 + tonic + above] = 1
+    cells[0, DRUMS, :32, 7:13] = 1
+    cells[0, PIANO, 32:, (tonic + 1) % 12 :: 12] = 1
+    mask = torch.zeros(1, 8, 64, dtype=torch.bool)
+    mask[:, :, :32] = True
+    same, named = (DOMAIN.asked(PianorollAsking(key=k), Asked(cells, mask)) for k in ("same", key))
+    assert same.allowed is not None
+    assert named.allowed is not None
+    assert torch.equal(same.allowed, named.allowed)
+    assert torch.equal(same.cells, named.cells)
+    assert torch.equal(same.mask, named.mask)
+
+
 def test_levels_are_of_onsets_and_of_frames() -> None:
     found = asked(3, density={"Bass": "high"}, polyphony={"Piano": "low"})
     assert found.levels is not None
@@ -170,6 +191,7 @@ def test_an_ending_is_the_chord_of_the_key_before_it() -> None:
     [
         ({"chords": "Am X"}, '"X" is no chord'),
         ({"key": "X"}, "is no key"),
+        ({"key": "same"}, "key=same: no notes are given whose key could be kept"),
         ({"density": {"Flute": "high"}}, 'density: there is no track "Flute"'),
         ({"density": {"Bass": "huge"}}, 'density: "huge" is no level: use none, low, medium, high'),
         ({"ranges": {"Bass": "low"}}, 'ranges: "low" is no range'),
