@@ -35,6 +35,12 @@ const pencil = new Pencil(roll, {
   sought: (tick) => seek(between(roll.score.times, tick, 0, 1)),
   told: say,
   voice: () => number("voice"),
+  velocity: () => Math.max(1, Math.min(127, Math.round(number("velocity")) || 90)),
+  chosen(notes) {
+    if (!notes.length) return;
+    if (!notes.some((note) => note[4] === number("velocity"))) at("velocity").value = notes[0][4];
+    if (notes.length === 1) [at("voice").value, roll.lane.voice] = [notes[0][0], notes[0][0]];
+  },
 });
 const player = new Player({ state: playing, failed: fail });
 const figure = new Figure(at("figure"), (second) => (at("player").currentTime = second));
@@ -199,6 +205,7 @@ function shape(score) {
   pencil.step = number("grid");
   at("voice").replaceChildren(...score.voices.map(({ name }, i) => element("option", { value: i, textContent: name })));
   at("voice").value = score.voices[voice] ? voice : 0;
+  roll.lane.voice = number("voice");
   for (const id of ["first", "last"]) {
     at(id).max = score.bars.length;
     at(id).value = Math.min(number(id), score.bars.length);
@@ -321,13 +328,18 @@ at("volume").addEventListener("input", () => {
   player.volume = at("player").volume = number("volume");
   if (player.context) player.wake();
 });
+at("velocity").addEventListener("change", () => pencil.loud(number("velocity")));
+at("voice").addEventListener("change", () => {
+  roll.lane.voice = number("voice");
+  roll.draw();
+});
 at("grid").addEventListener("change", () => (pencil.step = number("grid")));
 for (const id of ["first", "last"]) at(id).addEventListener("input", mark);
 for (const id of ["marking", "editing"]) {
   at(id).addEventListener("change", () => {
     pencil.editing = at("editing").checked;
     at("edit").hidden = !pencil.editing;
-    at("roll").classList.toggle("editing", pencil.editing);
+    roll.loudness(pencil.editing);
   });
 }
 document.addEventListener("dragover", (event) => event.preventDefault());
