@@ -36,7 +36,21 @@ LONGEST_WAIT_S = 30.0
 LOOK_S = 0.02
 """Between two looks at a job that somebody waits for."""
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("studio", "api", "codes", "figure", "finger", "form", "lane", "pencil", "player", "roll", "runs", "tracks", "versions")
+SCRIPTS = (
+    "studio",
+    "api",
+    "codes",
+    "figure",
+    "finger",
+    "form",
+    "lane",
+    "pencil",
+    "player",
+    "roll",
+    "runs",
+    "tracks",
+    "versions",
+)
 FILES = {f"{name}.js": "text/javascript" for name in SCRIPTS} | {"studio.css": "text/css"}
 """Of the page, beside ``index.html``, by name."""
 POLICY = (

@@ -29,12 +29,14 @@ class Served:
     """A studio that has an address.
 
     Attributes:
+        desk: what it does, without a server.
         address: of it, ``http://127.0.0.1:8765``; with ``/?token=…`` behind it, of its page.
         token: that requests need.
         server: runs it: ``server.run(sockets=[socket])``.
     """
 
     def __init__(self, desk: Desk, host: str, port: int) -> None:
+        self.desk = desk
         self.token = secrets.token_urlsafe(18)
         self.socket = _bound(host, port)
         port = self.socket.getsockname()[1]

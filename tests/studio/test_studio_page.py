@@ -308,7 +308,7 @@ def test_a_finger_marks_edits_and_scrolls(page: Page, client: Client) -> None:
     for _ in range(4):
         page.click("#longer")
     before = page.run("document.querySelector('#roll').scrollLeft")
-    x, y = at(page, 4.5 * bar, 60)
+    _, y = at(page, 4.5 * bar, 60)
     page.touch((300, y), (240, y), (180, y), (120, y))  # without a rest it scrolls
     page.until(f"document.querySelector('#roll').scrollLeft > {before + 60}")
     assert page.run(marked) == "2,5"
