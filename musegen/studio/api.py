@@ -114,7 +114,10 @@ class _Api:
     async def models(self, request: Request) -> Response:
         shipped = bundled.models()
         rows = [
-            {"name": name, "about": bundled.summary(shipped[name]) if place == name and name in shipped else ""}
+            {
+                "name": name,
+                "about": bundled.summary(shipped[name]).replace("`", "") if place == name and name in shipped else "",
+            }
             for name, place in self.desk.models.places.items()
         ]
         return JSONResponse({"models": rows})
@@ -140,7 +143,7 @@ class _Api:
 
     async def save(self, request: Request) -> Response:
         values = await _values(request)
-        return JSONResponse(await run_sync(self.desk.save, values))
+        return JSONResponse(await _while_wanted(request, lambda wanted: self.desk.save(values, wanted)))
 
     async def job(self, request: Request) -> Response:
         job = self._job(request)

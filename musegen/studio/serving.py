@@ -16,7 +16,7 @@ from musegen.errors import BadInput, because_of
 from musegen.studio.api import application
 from musegen.studio.desk import Desk
 from musegen.studio.runs import Runs
-from musegen.studio.shelf import Models, Pieces
+from musegen.studio.shelf import Models, Pieces, read
 from musegen.studio.work import Work
 
 __all__ = ["Served", "studio"]
@@ -77,9 +77,10 @@ def studio(
         BadInput: the address cannot be had.
     """
     folder = Path(tempfile.mkdtemp(prefix="musegen-studio-"))
+    pieces = Pieces(folder, lambda model, file: read(models.get(model), file))
     try:
         with Work() as work:
-            yield Served(Desk(models, Pieces(folder), out, work, runs), host, port)
+            yield Served(Desk(models, pieces, out, work, runs), host, port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -43,13 +43,13 @@ export class Lane {
   }
 
   lines(pen, voice, from, to, top) {
-    const { roll } = this, zero = roll.x(0);
+    const { roll } = this, zero = roll.x(0), wide = Math.max(2, Math.min(7, (roll.perTick * roll.score.ticks_per_beat) / 5));
     for (const note of roll.visible(voice, from, to)) {
       const chosen = roll.selected.has(note), high = (note[4] / MOST) * (LANE - MARGIN), x = zero + note[1] * roll.perTick;
       pen.globalAlpha = voice === this.voice || chosen ? 1 : 0.2;
       pen.fillStyle = chosen ? roll.colour : roll.score.voices[voice].colour;
-      pen.fillRect(x, top + LANE - high, 3, high);
-      pen.fillRect(x, top + LANE - high, 7, 3);
+      pen.fillRect(x, top + LANE - high, 2, high);
+      pen.fillRect(x, top + LANE - high, wide, 3);
     }
   }
 }

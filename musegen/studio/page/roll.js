@@ -256,7 +256,7 @@ export class Roll {
   keyboard(pen, low, high) {
     const { height, row } = this;
     pen.clearRect(0, TOP, KEYS, height);
-    pen.font = `${Math.min(11, Math.max(8, row))}px system-ui`;
+    pen.font = `${Math.min(11, Math.max(10, row))}px system-ui`;
     pen.fillStyle = this.colour;
     for (let pitch = low; pitch <= high; pitch++) {
       const y = this.y(pitch);

@@ -90,7 +90,7 @@ function toggle() {
 // Work
 
 function watch(found) {
-  job = found;
+  job = { stop: () => ask("DELETE", `/api/jobs/${found.id}`).catch(fail) };
   const { what, done, total } = found.progress;
   at("progress").max = Math.max(total, 1);
   at("progress").value = done;
@@ -296,13 +296,22 @@ async function step(from, to) {
 }
 
 async function save() {
+  const stop = new AbortController();
   try {
     await edits;
-    const saved = await ask("POST", "/api/save", { pieces: [now.chosen], folder: at("folder").value });
+    job = { stop: () => stop.abort() };
+    busy = true;
+    usable();
+    at("progress").removeAttribute("value"); // nobody knows how far it is
+    say("Saving …");
+    const saved = await ask("POST", "/api/save", { pieces: [now.chosen], folder: at("folder").value }, stop.signal);
     say(`Saved in the folder ${saved.folder}: ${saved.files.join(", ")}.`);
   } catch (error) {
-    fail(error);
+    if (stop.signal.aborted) say("Nothing is saved: it was cancelled.");
+    else fail(error);
   }
+  busy = false;
+  usable();
 }
 
 const click = (id, call) => at(id).addEventListener("click", call);
@@ -311,7 +320,7 @@ click("generate", generate);
 click("anew", anew);
 click("continue", () => edits.then(() => make("/api/continue", { ...about(), bars: number("bars") })));
 click("accompany", () => edits.then(() => make("/api/accompany", { ...about(), tracks: ticked() })));
-click("cancel", () => job && ask("DELETE", `/api/jobs/${job.id}`).catch(fail));
+click("cancel", () => job?.stop());
 click("undo", () => step(past, future));
 click("redo", () => step(future, past));
 click("save", save);
