@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import threading
 import webbrowser
@@ -32,14 +33,21 @@ def studio(
         "runs"
     ),
     out: Annotated[Path, Parameter(help="Folder that it saves to.")] = Path("studio"),
+    osc: Annotated[
+        int | None,
+        Parameter(help="Also answer OSC messages, at this port of this machine; 0: any that is free."),
+    ] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Make pieces in the browser, hear them, and write parts of them anew; scripts can, too, see docs/studio.md."""
     for package in ("starlette", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise BadInput('The studio needs packages that are not installed: pip install "musegen[studio]".')
-    if not 0 <= port <= 65535:
-        raise BadInput(f"--port {port} is invalid: use 0 to 65535.")
+    if osc is not None and importlib.util.find_spec("pythonosc") is None:
+        raise BadInput('OSC needs a package that is not installed: pip install "musegen[osc]".')
+    for name, number in (("port", port), ("osc", osc or 0)):
+        if not 0 <= number <= 65535:
+            raise BadInput(f"--{name} {number} is invalid: use 0 to 65535.")
     from musegen.data import bundled
     from musegen.models.loading import locate
     from musegen.studio import serving
@@ -56,11 +64,17 @@ def studio(
     names = unique([*bundled.models(), *(Path(model).stem or model for model in models)])
     places = dict(zip(names, [*bundled.models(), *models], strict=True))
     given = [Path(model) for model in models if (Path(model) / "config.yaml").is_file()]
-    with serving.studio(Models(places, load), out, host, port, Runs(given, runs)) as served:
+    with contextlib.ExitStack() as scopes:
+        served = scopes.enter_context(serving.studio(Models(places, load), out, host, port, Runs(given, runs)))
         print(f"The studio's address is {served.address}, and its token {served.token}", flush=True)
         page = f"{served.address}/?token={served.token}"
         print(f"Its page: {page}", flush=True)
         print(plain(f"Models: {', '.join(names)}. It saves to {out}. Ctrl-C ends it."), flush=True)
+        if osc is not None:
+            from musegen.studio.osc import HOST, answering
+
+            osc = scopes.enter_context(answering(served.desk, served.token, osc))
+            print(f"OSC: messages to {HOST}, port {osc}, with the token as their first argument.", flush=True)
         if not no_browser:
             threading.Thread(
                 target=webbrowser.open, args=[page], daemon=True

@@ -78,6 +78,7 @@ from musegen.families.masks import Masks, either, given_channels
 from musegen.families.strengths import Strengths
 from musegen.families.wishes import Wishes
 from musegen.networks.nade import Given, Recurrent, RecurrentNADE
+from musegen.networks.threads import threads_for
 from musegen.options import option
 from musegen.probability.likelihood import Bernoulli
 
@@ -247,7 +248,8 @@ class RNNNADE(Family):
         """Drawn cells with their strengths; arguments as of ``Strengths.drawn``."""
         if self.strengths is None:
             return x
-        return self.strengths.drawn(x, given, mask, self.sampling.temperature, leading)
+        with threads_for(len(x)):
+            return self.strengths.drawn(x, given, mask, self.sampling.temperature, leading)
 
     def without_missing(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Samples in which rows that bars lack are empty, and a mask of these, bool ``(B, C, T)``; None where bars lack none."""
@@ -396,16 +398,17 @@ class RNNNADE(Family):
                 return given.cells
             first, last = free[0], free[-1] + 1
         known = given
-        for begin in range(0, first, PAST_STEPS):
-            assert known is not None
-            n_known = min(PAST_STEPS, first - begin)
-            _, memory = self.network.steps(known.cells[:, :, :n_known], memory, condition, known)
-            known = known.since(n_known)
-        allowed = None if asked is None or asked.allowed is None else asked.allowed[:, first:last]
-        faults = None if asked is None else asked.faults
-        drawn = self.network.draw(
-            last - first, memory, s.temperature, condition, known, s.top_p, leading, allowed, faults
-        )
+        with threads_for(n):
+            for begin in range(0, first, PAST_STEPS):
+                assert known is not None
+                n_known = min(PAST_STEPS, first - begin)
+                _, memory = self.network.steps(known.cells[:, :, :n_known], memory, condition, known)
+                known = known.since(n_known)
+            allowed = None if asked is None or asked.allowed is None else asked.allowed[:, first:last]
+            faults = None if asked is None else asked.faults
+            drawn = self.network.draw(
+                last - first, memory, s.temperature, condition, known, s.top_p, leading, allowed, faults
+            )
         return drawn if given is None else torch.cat([given.cells[:, :, :first], drawn, given.cells[:, :, last:]], 2)
 
     def _refined(self, x: Tensor, mask: Tensor, condition: Tensor | None, asked: Asked | None = None) -> Tensor:
@@ -425,10 +428,13 @@ class RNNNADE(Family):
         memory, s = self.network.start(len(past)), self.sampling
         lead_in = 0 if past.shape[2] else s.lead_in * self.spec.bar
         condition = self.condition(len(past), past.shape[2] + lead_in + n_steps, label)
-        for block in past.split(PAST_STEPS, 2) if past.shape[2] else ():
-            _, memory = self.network.steps(block, memory, condition)
         leading = 1 if past.shape[2] else PAIR
-        drawn = self.network.draw(lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p, leading=leading)
+        with threads_for(len(past)):
+            for block in past.split(PAST_STEPS, 2) if past.shape[2] else ():
+                _, memory = self.network.steps(block, memory, condition)
+            drawn = self.network.draw(
+                lead_in + n_steps, memory, s.temperature, condition, top_p=s.top_p, leading=leading
+            )
         mask = torch.ones_like(whole[..., 0], dtype=torch.bool)
         x = self._with_strengths(torch.cat([past, drawn], 2), whole, mask, leading)
         return x[:, :, past.shape[2] + lead_in :]

@@ -36,7 +36,21 @@ LONGEST_WAIT_S = 30.0
 LOOK_S = 0.02
 """Between two looks at a job that somebody waits for."""
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("studio", "api", "codes", "figure", "form", "pencil", "player", "roll", "runs", "tracks", "versions")
+SCRIPTS = (
+    "studio",
+    "api",
+    "codes",
+    "figure",
+    "finger",
+    "form",
+    "lane",
+    "pencil",
+    "player",
+    "roll",
+    "runs",
+    "tracks",
+    "versions",
+)
 FILES = {f"{name}.js": "text/javascript" for name in SCRIPTS} | {"studio.css": "text/css"}
 """Of the page, beside ``index.html``, by name."""
 POLICY = (
@@ -100,7 +114,10 @@ class _Api:
     async def models(self, request: Request) -> Response:
         shipped = bundled.models()
         rows = [
-            {"name": name, "about": bundled.summary(shipped[name]) if place == name and name in shipped else ""}
+            {
+                "name": name,
+                "about": bundled.summary(shipped[name]).replace("`", "") if place == name and name in shipped else "",
+            }
             for name, place in self.desk.models.places.items()
         ]
         return JSONResponse({"models": rows})
@@ -126,7 +143,7 @@ class _Api:
 
     async def save(self, request: Request) -> Response:
         values = await _values(request)
-        return JSONResponse(await run_sync(self.desk.save, values))
+        return JSONResponse(await _while_wanted(request, lambda wanted: self.desk.save(values, wanted)))
 
     async def job(self, request: Request) -> Response:
         job = self._job(request)

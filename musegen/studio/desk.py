@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from musegen.sound.files import FORMATS, encode_floats, write_sound
 from musegen.studio import requests
 from musegen.studio.codes import codes_of
 from musegen.studio.runs import Runs
-from musegen.studio.shelf import Kept, Models, Pieces, file_name
+from musegen.studio.shelf import Kept, Models, Pieces, file_name, read
 from musegen.studio.work import Job, Result, Work
 
 if TYPE_CHECKING:
@@ -97,15 +98,15 @@ class Desk:
         if not SUFFIX.fullmatch(path.suffix):
             raise BadInput(f"name={shown(asked.name)} is invalid: give the name of a file with its suffix.")
 
-        def read() -> Result:
+        def opened() -> Result:
             with self._notes() as notes:
                 file = self.pieces.place() / f"{file_name(path.stem)}{path.suffix.lower()}"
                 file.write_bytes(content)
-                piece = _read(self.models.get(asked.model), file)
+                piece = read(self.models.get(asked.model), file)
                 made = {"request": "open", **dataclasses.asdict(asked)}
                 return Result([self.pieces.add(piece, path.stem, made, file).id], notes)
 
-        return self.work.add("open", read)
+        return self.work.add("open", opened)
 
     @contextlib.contextmanager
     def _notes(self) -> Iterator[list[str]]:
@@ -174,28 +175,27 @@ class Desk:
                 write_sound(path, *heard)
         return path
 
-    def save(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def save(self, values: Mapping[str, Any], wanted: Wanted = always) -> dict[str, Any]:
         """Write pieces into a new folder in the studio's own; says which, and what is in it.
+
+        Args:
+            wanted: whether somebody still waits for it; if not, the folder goes again.
 
         Raises:
             BadInput: the request is invalid, or the folder cannot be written.
         """
-        from musegen.album import making, record
-
         asked = validate(requests.Save, values, 'the request "save"')
         kept = [self.pieces.get(id) for id in asked.pieces]
         if not kept:
             raise BadInput("There is nothing to save: name pieces.")
         folder = self._new_folder(file_name(asked.folder))
-        names = [file_name(f"{i:02d} {one.name}") for i, one in enumerate(kept, 1)]
-        samples, paths = [], []
-        for one, name in zip(kept, names, strict=True):
-            seed = one.made.get("seed")
-            some, files = making.saved([one.piece], folder, [name], asked.audio, _in_words(one.made), seed)
-            samples += some
-            paths += files
-        page = making.write(folder, record.added(folder, asked.folder, samples))
-        return {"folder": folder.name, "files": [path.name for path in [*paths, page]]}
+        try:
+            with _stopped_unless(wanted):
+                paths = _written(kept, folder, asked)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return {"folder": folder.name, "files": [path.name for path in paths]}
 
     def _new_folder(self, name: str) -> Path:
         """A folder that nothing had the name of."""
@@ -247,13 +247,17 @@ def _drawn(model: Model, asked: requests.Work | requests.Decode, given: Kept | N
     return writer.pieces(samples)
 
 
-def _read(model: Model, file: Path) -> Piece:
-    """A file as one piece, which keeps what it holds where its domain can."""
-    if model.domain.spec.bar:
-        x, writer = model.read_given(file)
-        return writer.pieces(x[None])[0]
-    samples, writer = model.read_whole(file)
-    return writer.pieces(samples[0])[0]
+def _written(kept: Sequence[Kept], folder: Path, asked: requests.Save) -> list[Path]:
+    """The files of pieces in a folder, and its page."""
+    from musegen.album import making, record
+
+    samples, paths = [], []
+    for i, one in enumerate(kept, 1):
+        name, seed = file_name(f"{i:02d} {one.name}"), one.made.get("seed")
+        some, files = making.saved([one.piece], folder, [name], asked.audio, _in_words(one.made), seed)
+        samples += some
+        paths += files
+    return [*paths, making.write(folder, record.added(folder, asked.folder, samples))]
 
 
 def _in_words(made: Mapping[str, Any]) -> str:

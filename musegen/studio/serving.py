@@ -16,7 +16,7 @@ from musegen.errors import BadInput, because_of
 from musegen.studio.api import application
 from musegen.studio.desk import Desk
 from musegen.studio.runs import Runs
-from musegen.studio.shelf import Models, Pieces
+from musegen.studio.shelf import Models, Pieces, read
 from musegen.studio.work import Work
 
 __all__ = ["Served", "studio"]
@@ -29,12 +29,14 @@ class Served:
     """A studio that has an address.
 
     Attributes:
+        desk: what it does, without a server.
         address: of it, ``http://127.0.0.1:8765``; with ``/?token=…`` behind it, of its page.
         token: that requests need.
         server: runs it: ``server.run(sockets=[socket])``.
     """
 
     def __init__(self, desk: Desk, host: str, port: int) -> None:
+        self.desk = desk
         self.token = secrets.token_urlsafe(18)
         self.socket = _bound(host, port)
         port = self.socket.getsockname()[1]
@@ -75,9 +77,10 @@ def studio(
         BadInput: the address cannot be had.
     """
     folder = Path(tempfile.mkdtemp(prefix="musegen-studio-"))
+    pieces = Pieces(folder, lambda model, file: read(models.get(model), file))
     try:
         with Work() as work:
-            yield Served(Desk(models, Pieces(folder), out, work, runs), host, port)
+            yield Served(Desk(models, pieces, out, work, runs), host, port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from musegen.contracts.piece import Piece
     from musegen.models.model import Model
 
-__all__ = ["Kept", "Models", "Pieces", "description", "file_name"]
+__all__ = ["Kept", "Models", "Pieces", "description", "file_name", "read"]
 
 
 class Models:
@@ -124,28 +124,39 @@ class Kept:
     Args:
         id: which nobody can guess.
         name: for people, and for files.
-        piece: itself.
         file: in its native format, or the one that was opened.
         made: the request that it came of.
+        read: the piece, from memory or again from its file.
     """
 
     id: str
     name: str
-    piece: Piece
     file: Path
     made: Mapping[str, Any]
+    read: Callable[[], Piece]
+
+    @property
+    def piece(self) -> Piece:
+        """Itself. It may have to be read, which takes a moment."""
+        return self.read()
 
 
 class Pieces:
-    """Pieces by id. Of more than ``most`` the oldest are forgotten, with their files.
+    """Pieces by id. Of more than ``most`` the oldest are forgotten, with their files; those that were used last are in memory.
 
     Args:
         folder: of this process alone.
+        reread: reads a piece from a file, for the model of that name.
+        most: that are kept; versions that somebody may go back to.
+        in_memory: of these.
     """
 
-    def __init__(self, folder: Path, most: int = 256) -> None:
-        self.folder, self.most = folder, most
+    def __init__(
+        self, folder: Path, reread: Callable[[str, Path], Piece], most: int = 8192, in_memory: int = 256
+    ) -> None:
+        self.folder, self._reread, self.most, self.in_memory = folder, reread, most, in_memory
         self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._pieces: OrderedDict[str, Piece] = OrderedDict()
         self._lock = threading.Lock()
 
     def place(self) -> Path:
@@ -163,13 +174,32 @@ class Pieces:
         id = secrets.token_urlsafe(9)
         if opened is None:
             opened = piece.save(self.place() / f"{file_name(name)}{piece.suffix}")
-        kept = Kept(id, name, piece, opened, dict(made))
+        file, own = opened, dict(made)
+        kept = Kept(id, name, file, own, lambda: self._piece(id, own["model"], file))
         with self._lock:
             self._kept[id] = kept
             while len(self._kept) > self.most:
-                _, old = self._kept.popitem(last=False)
+                gone, old = self._kept.popitem(last=False)
+                self._pieces.pop(gone, None)
                 shutil.rmtree(old.file.parent, ignore_errors=True)
+        self._remember(id, piece)
         return kept
+
+    def _piece(self, id: str, model: str, file: Path) -> Piece:
+        with self._lock:
+            if id in self._pieces:
+                self._pieces.move_to_end(id)
+                return self._pieces[id]
+        piece = self._reread(model, file)
+        self._remember(id, piece)
+        return piece
+
+    def _remember(self, id: str, piece: Piece) -> None:
+        with self._lock:
+            self._pieces[id] = piece
+            self._pieces.move_to_end(id)
+            while len(self._pieces) > self.in_memory:
+                self._pieces.popitem(last=False)
 
     def get(self, id: str) -> Kept:
         """A piece.
@@ -183,6 +213,15 @@ class Pieces:
                     f'There is no piece "{shown(id)}" in this studio, or not any more: save what you want to keep.'
                 )
             return self._kept[id]
+
+
+def read(model: Model, file: Path) -> Piece:
+    """A file as one piece, which keeps what it holds where its domain can."""
+    if model.domain.spec.bar:
+        x, writer = model.read_given(file)
+        return writer.pieces(x[None])[0]
+    samples, writer = model.read_whole(file)
+    return writer.pieces(samples[0])[0]
 
 
 def file_name(text: str) -> str:

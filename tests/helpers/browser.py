@@ -104,6 +104,14 @@ class Page:
             buttons = 0 if kind == "mouseReleased" else 1
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
+    def touch(self, *places: tuple[float, float], rest_s: float = 0.0) -> None:
+        """Put a finger down at the first place, let it rest, and lift it at the last."""
+        for kind, place in zip(["touchStart", *(["touchMove"] * (len(places) - 1))], places, strict=True):
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": place[0], "y": place[1]}])
+            if kind == "touchStart":
+                time.sleep(rest_s)
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def screenshot(self, path: Path) -> Path:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
         return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,16 @@ def test_a_summary_is_the_first_paragraph(tmp_path: Path) -> None:
     assert summary(model) == ""
     model.with_suffix(".md").write_text("\n# Songs, of any\n  length.\n\n**Data.** Many.\n")
     assert summary(model) == "Songs, of any length."
+
+
+def test_they_are_drawn_from_without_large_imports(tmp_path: Path) -> None:
+    """torch's compiler, which takes longer to import than a piece to draw, comes with operations on tensors without content."""
+    code = (
+        "import sys, musegen; model = musegen.load('pop', device='cpu'); model.pieces(model.sample(1, n_steps=16))[0].picture(); "
+        "print(sorted({'torch._dynamo', 'sympy', 'scipy', 'matplotlib', 'librosa', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("name", ["band", "chorale", "pop"])

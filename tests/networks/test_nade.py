@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from musegen.networks.nade import RecurrentNADE
 from musegen.networks.nade.harmony import Harmony
-from musegen.networks.nade.recurrent import initial_state, through
+from musegen.networks.nade.recurrent import Recurrent, initial_state, recurrent_network, through
 from musegen.networks.nade.relative import Relative
 from musegen.networks.nade.sparse_conv import SparseConv
 from musegen.networks.nade.terms import Block, Given
@@ -390,9 +390,10 @@ def test_frequencies_of_draws_are_their_probabilities() -> None:
 
 
 def test_a_step_costs_the_same_however_long_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, seen = network((1, 4, 3)), []
-    run = made.recurrent.forward
-    monkeypatch.setattr(made.recurrent, "forward", lambda x, *rest: seen.append(x.shape[1]) or run(x, *rest))
+    made, seen, run = network((1, 4, 3)), [], through
+    monkeypatch.setattr(
+        "musegen.networks.nade.network.through", lambda of, x, state: seen.append(x.shape[1]) or run(of, x, state)
+    )
     with torch.no_grad():
         _, memory = made.steps(torch.ones(2, 1, 50, 3, dtype=torch.float64), made.start(2))
         made.draw(6, memory)
@@ -536,3 +537,14 @@ def test_layer_by_layer_computes_and_draws_what_torch_does(kind: type[nn.LSTM | 
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
     network.eval()
     torch.testing.assert_close(through(network, x, state)[0], network(x, theirs)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_one_step_is_what_the_recurrent_network_says(kind: Recurrent, layers: int) -> None:
+    """Where nothing is learnt an LSTM takes a single step through cells."""
+    made, x = recurrent_network(kind, 5, 7, layers, 0.2), torch.randn(4, 1, 5)
+    state = tuple(torch.randn_like(part) for part in initial_state(made.eval(), 4, x))
+    expected = through(made, x, state)
+    with torch.no_grad():
+        torch.testing.assert_close(through(made, x, state), expected)

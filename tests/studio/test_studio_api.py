@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,8 +163,8 @@ def test_sound_that_nobody_waits_for_is_not_rendered(tmp_path: Path) -> None:
     model = musegen.load("chorale", device="cpu")
     (piece,) = model.pieces(model.sample(1, n_steps=8))
     with Work() as work:
-        desk = Desk(Models({}, None), Pieces(tmp_path), tmp_path, work)  # type: ignore[arg-type]
-        kept = desk.pieces.add(piece, "a", {})
+        desk = Desk(Models({}, None), Pieces(tmp_path, None), tmp_path, work)  # type: ignore[arg-type]
+        kept = desk.pieces.add(piece, "a", {"request": "generate", "model": "chorale"})
         asked: list[bool] = []
         for _ in range(2):
             with pytest.raises(BadInput, match="cancelled"):
@@ -172,6 +173,37 @@ def test_sound_that_nobody_waits_for_is_not_rendered(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="cancelled"):
             desk.stem(kept, {}, lambda: False)
         assert desk.sound(kept, "wav").stat().st_size > 1000
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(BadInput, match="cancelled"):
+            desk.save({"pieces": [kept.id]}, lambda: False)
+        assert sorted(tmp_path.rglob("*")) == before
+        assert desk.save({"pieces": [kept.id]}, lambda: True)["folder"] == "piece"
+
+
+def test_a_piece_that_left_memory_is_the_same(client: Client, hymn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from musegen.studio.shelf import Pieces
+
+    (own,) = client.pieces("/api/generate", {**SMALL, "n": 1})
+    score = client.ask("GET", f"/api/pieces/{own}").json["score"]
+    edited = client.ask("POST", "/api/edit", {"piece": own, "remove": [score["notes"][0]]}).json["id"]
+
+    def seen() -> list[Any]:
+        scores = [client.ask("GET", f"/api/pieces/{id_}").json["score"] for id_ in (own, edited, hymn)]
+        sound = client.ask("GET", f"/api/pieces/{own}/stem?voice=0&first=0&last=2").body
+        return [*scores, sound[sound.index(b"data") :]]  # what comes before has the time
+
+    before, remember, loaded = seen(), Pieces._remember, []
+
+    def forgetful(self: Pieces, id: str, piece: Any) -> None:
+        loaded.append(id)
+        remember(self, id, piece)
+        self._pieces.clear()
+
+    monkeypatch.setattr(Pieces, "_remember", forgetful)
+    client.pieces("/api/generate", SMALL)  # which puts all others out of memory
+    loaded.clear()
+    assert seen() == before
+    assert {own, edited, hymn} <= set(loaded)
 
 
 def test_a_file_that_is_opened_stays_as_it_is(client: Client, hymn: str) -> None:
@@ -270,7 +302,7 @@ def _routes(client: Client) -> list:  # type: ignore[type-arg]
     from musegen.studio.work import Work
 
     with Work() as work:
-        guard = application(Desk(Models({}, None), Pieces(Path("x")), Path("y"), work), "t", frozenset())  # type: ignore[arg-type]
+        guard = application(Desk(Models({}, None), Pieces(Path("x"), None), Path("y"), work), "t", frozenset())  # type: ignore[arg-type]
     return guard.app.routes  # type: ignore[attr-defined, no-any-return]
 
 

@@ -126,11 +126,12 @@ def quiet(page: Page) -> None:
 
 
 def at(page: Page, tick: float, pitch: int) -> tuple[float, float]:
-    """Where a tick and a pitch are on the screen, seen from the canvas: keys of 44 pixels, a ruler of 22."""
+    """Where a tick and a pitch are on the screen, seen from the canvas: keys of 44 pixels, a ruler of 22, a lane of 64."""
     x, y, left, top, wide, high = page.run(
         "(() => { b = document.querySelector('#roll'); b.scrollIntoView({block: 'center'}); "
         "r = b.querySelector('canvas').getBoundingClientRect(); s = b.querySelector('.space'); "
-        "return [r.x, r.y, b.scrollLeft, b.scrollTop, s.offsetWidth, s.offsetHeight]; })()"
+        "lane = document.querySelector('#editing').checked ? 64 : 0; "
+        "return [r.x, r.y, b.scrollLeft, b.scrollTop, s.offsetWidth, s.offsetHeight - lane]; })()"
     )
     row, per_tick = (high - 22) / 128, (wide - 44) / page.ticks  # type: ignore[attr-defined]
     return x + 44 + tick * per_tick - left, y + 22 + (127 - pitch + 0.5) * row - top
@@ -143,7 +144,7 @@ def test_notes_are_added_moved_lengthened_and_removed(page: Page, client: Client
     first = score(page, client)
     page.ticks, step = first["end"], round(first["ticks_per_step"])  # type: ignore[attr-defined]
     page.click("#editing")
-    page.run("e = document.querySelector('#voice'); e.value = '1'")
+    page.run("e = document.querySelector('#voice'); e.value = '1'; e.dispatchEvent(new Event('change'))")
     free = next(p for p in range(64, 80) if not any(n[3] in (p - 1, p, p + 1) for n in first["notes"]))
 
     def after(act: Callable[[], None]) -> list[list[int]]:
@@ -211,6 +212,123 @@ def test_notes_are_edited_by_keys_alone(page: Page, client: Client) -> None:
     page.run("document.querySelector('#marking').click(); document.querySelector('#roll').focus()")
     key(page, "ArrowRight", 39)
     assert page.run("['first', 'last'].map((id) => document.getElementById(id).value).join()") == "2,2"
+
+
+def loud(page: Page) -> tuple[float, float]:
+    """Top and height of the lane for loudness, in pixels of the screen."""
+    y, high = page.run(
+        "(() => { r = document.querySelector('#roll canvas').getBoundingClientRect(); return [r.y, r.height]; })()"
+    )
+    return y + high - 64, 60
+
+
+def test_notes_are_made_louder_and_softer(page: Page, client: Client, out: Path) -> None:
+    quiet(page)
+    fill(page, bars=2, n=1, seed=1)
+    does(page, "generate")
+    first = score(page, client)
+    page.ticks = first["end"]  # type: ignore[attr-defined]
+    page.run("document.querySelector('#editing').click()")
+
+    def after(act: Callable[[], None]) -> list[list[int]]:
+        before = page.run("document.querySelector('#versions input:checked').value")
+        act()
+        page.until(f"document.querySelector('#versions input:checked').value !== '{before}'")
+        return sorted(score(page, client)["notes"])
+
+    # A stroke through the lane, over the first half: the soprano's notes there, and no others, become soft.
+    (x, _), (end, _) = at(page, 0, 60), at(page, first["end"] / 2, 60)
+    top, high = loud(page)
+    soft = top + 4 + high * 0.75
+    notes_now = after(lambda: page.drag((x + 1, soft), ((x + end) / 2, soft), (end - 8, soft)))
+    passed = [n for n in first["notes"] if n[0] == 0 and n[1] < first["end"] / 2 - 1]
+    assert passed
+    expected = [[*n[:4], 32] if n in passed else n for n in first["notes"]]
+    assert [n[:4] for n in notes_now] == sorted(n[:4] for n in first["notes"])
+    for found, wanted in zip(notes_now, sorted(expected), strict=True):
+        assert abs(found[4] - wanted[4]) <= 2, (found, wanted)
+
+    # By keys: the first note louder by four, and by the field to what is written there.
+    page.run("document.querySelector('#roll').focus()")
+    key(page, "Home", 36)
+    key(page, "ArrowRight", 39)
+    was = notes_now[0][4]
+    louder = after(lambda: key(page, "ArrowUp", 38, 1))
+    assert louder[0] == [*notes_now[0][:4], was + 4]
+    assert louder[1:] == notes_now[1:]
+    assert page.run("document.querySelector('#velocity').value") == str(was + 4)
+    assert f"velocity {was + 4}" in page.run("document.querySelector('#status').textContent")
+    change = "e = document.querySelector('#velocity'); e.value = 127; e.dispatchEvent(new Event('change'))"
+    loudest = after(lambda: page.run(change))
+    assert loudest[0] == [*notes_now[0][:4], 127]
+    (of_file,) = read_scores([(path := saved(page, out, "loud"), path.read_bytes())], with_velocity=True)
+    soprano = next(track for track in of_file.tracks if track.name == "Soprano")
+    finer = 480 / first["ticks_per_beat"]
+    assert sorted(map(tuple, soprano.table.tolist())) == [
+        (finer * a, finer * b, c, velocity) for voice, a, b, c, velocity in loudest if voice == 0
+    ]
+    for wanted in (louder, notes_now, sorted(first["notes"])):
+        assert after(lambda: page.run("document.querySelector('#undo').click()")) == wanted
+
+
+def test_a_double_click_removes_a_note(page: Page, client: Client) -> None:
+    quiet(page)
+    fill(page, bars=2, n=1, seed=1)
+    does(page, "generate")
+    first = score(page, client)
+    page.ticks = first["end"]  # type: ignore[attr-defined]
+    page.run("document.querySelector('#editing').click()")
+    note = first["notes"][0]
+    place = at(page, (note[1] + note[2]) / 2, note[3])
+    page.drag(place, place)
+    page.drag(place, place)
+    page.until("document.querySelector('#about').textContent.includes('edited')")
+    assert sorted(score(page, client)["notes"]) == sorted(n for n in first["notes"] if n != note)
+
+
+def test_a_finger_marks_edits_and_scrolls(page: Page, client: Client) -> None:
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    page.open(f"http://{client.host}/", 360, 740)
+    said(page, "Ready.")
+    choose(page, "chorale")
+    quiet(page)
+    fill(page, bars=8, n=1, seed=1)
+    does(page, "generate")
+    first = score(page, client)
+    page.ticks, bar = first["end"], first["bars"][1]  # type: ignore[attr-defined]
+    marked = "['first', 'last'].map((id) => document.getElementById(id).value).join()"
+
+    def put(*ticks: float, pitch: int = 60, rest_s: float = 0.0) -> None:
+        page.touch(*(at(page, tick, pitch) for tick in ticks), rest_s=rest_s)
+
+    put(2.5 * bar)  # a tap
+    page.until(f"{marked} === '3,3'")
+    put(1.5 * bar, 2.5 * bar, 3.5 * bar, 4.5 * bar, rest_s=0.6)
+    page.until(f"{marked} === '2,5'")
+    for _ in range(4):
+        page.click("#longer")
+    before = page.run("document.querySelector('#roll').scrollLeft")
+    _, y = at(page, 4.5 * bar, 60)
+    page.touch((300, y), (240, y), (180, y), (120, y))  # without a rest it scrolls
+    page.until(f"document.querySelector('#roll').scrollLeft > {before + 60}")
+    assert page.run(marked) == "2,5"
+    page.run("document.querySelector('#fit').click(); document.querySelector('#editing').click()")
+
+    def after(act: Callable[[], None]) -> list[list[int]]:
+        before = page.run("document.querySelector('#versions input:checked').value")
+        act()
+        page.until(f"document.querySelector('#versions input:checked').value !== '{before}'")
+        return [note for note in score(page, client)["notes"] if note not in first["notes"]]
+
+    free = max(n[3] for n in first["notes"]) + 2
+    (added,) = after(lambda: put(bar / 2, pitch=free))
+    assert added[3] == free
+    middle = (added[1] + added[2]) / 2
+    (moved,) = after(lambda: put(middle, middle + bar / 2, middle + bar, pitch=free))
+    assert moved[3:] == added[3:]
+    assert abs(moved[1] - added[1] - bar) <= first["ticks_per_step"]
+    assert after(lambda: (put(middle + bar, pitch=free), put(middle + bar, pitch=free))[0]) == []
+    assert sorted(score(page, client)["notes"]) == sorted(first["notes"])
 
 
 def test_zoom_and_scroll(page: Page) -> None:

@@ -58,8 +58,32 @@ def test_what_is_said_of_a_model() -> None:
     assert "Chords" not in description(musegen.load("pop", device="cpu"))["tracks"]
 
 
+def never(model: str, file: Path) -> Any:
+    raise AssertionError
+
+
+def test_few_pieces_stay_in_memory_and_the_others_are_read_again(tmp_path: Path) -> None:
+    again: list[tuple[str, str]] = []
+
+    def reread(model: str, file: Path) -> Any:
+        again.append((model, file.name))
+        return ToyPiece(torch.ones(1, 4, 4))
+
+    pieces = Pieces(tmp_path, reread, in_memory=2)
+    made = [ToyPiece(torch.zeros(1, 4, 4)) for _ in range(3)]
+    kept = [pieces.add(piece, f"x {i}", {"model": "toy"}) for i, piece in enumerate(made)]
+    assert kept[1].piece is made[1]  # and so it is the last that was used
+    found = kept[0].piece
+    assert again == [("toy", "x 0.npy")]
+    assert kept[0].piece is found
+    assert kept[1].piece is made[1]
+    assert len(again) == 1
+    assert kept[2].piece is not made[2]
+    assert len(again) == 2
+
+
 def test_the_oldest_pieces_are_forgotten_with_their_files(tmp_path: Path) -> None:
-    pieces = Pieces(tmp_path, most=2)
+    pieces = Pieces(tmp_path, never, most=2)
     kept = [pieces.add(ToyPiece(torch.zeros(1, 4, 4)), f"../x {i}", {}) for i in range(3)]
     assert [one.file.name for one in kept] == ["x 0.npy", "x 1.npy", "x 2.npy"]
     assert len({one.id for one in kept}) == 3

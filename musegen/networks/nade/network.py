@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -24,8 +23,6 @@ __all__ = ["Memory", "RecurrentNADE"]
 
 TRIES = 24
 """How often a step is drawn at most where rules are to be kept."""
-FEW = 16
-"""Samples up to which drawing has too little work per call for several threads: waiting for each other costs more."""
 
 
 class Memory(NamedTuple):
@@ -176,7 +173,7 @@ class RecurrentNADE(nn.Module):
         ahead = self._ahead(given, memory.step, condition)
         terms, rows = [term.drawing() for term in self.terms], [memory.row[:, :, :0]]
         row, free = self.cells.blank(n, 1, memory.row), memory.row.new_ones(n, len(self.cells), dtype=torch.bool)
-        with own_streams(), _threads(1 if n <= FEW else torch.get_num_threads()):
+        with own_streams():
             for i in each(range(n_steps), f"Drawing {several(n, 'sample')}", "steps"):
                 now = None if given is None else given.since(i)
                 if now is not None:
@@ -237,14 +234,3 @@ class RecurrentNADE(nn.Module):
             of_steps = condition[:, None].expand(-1, first + n_steps, -1) if condition.dim() == 2 else condition
             beside.append(of_steps[:, first : first + n_steps])
         return beside
-
-
-@contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """That many threads on the CPU, for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

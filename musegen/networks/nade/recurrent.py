@@ -34,9 +34,14 @@ def through(network: nn.LSTM | nn.GRU, x: Tensor, state: State) -> tuple[Tensor,
     Where values between layers are dropped it goes layer by layer, because torch's recurrences draw inside of one operation,
     where several processes could not share the draw (``musegen.probability.whole_batch``). The numbers are
     those that torch draws on a CPU.
+
+    One step on a CPU goes through cells: for a whole LSTM oneDNN would order all weights anew first, which takes ten times as
+    long as the step.
     """
     of_lstm = isinstance(network, nn.LSTM)
     if not (network.training and network.dropout and network.num_layers > 1):
+        if of_lstm and x.shape[1] == 1 and x.device.type == "cpu" and not torch.is_grad_enabled():
+            return _one_step(network, x[:, 0], state)
         y, after = network(x, state if of_lstm else state[0])
         return y, after if of_lstm else (after,)
     run: Any = torch.lstm if of_lstm else torch.gru
@@ -48,6 +53,16 @@ def through(network: nn.LSTM | nn.GRU, x: Tensor, state: State) -> tuple[Tensor,
         x, *own = run(x, before if of_lstm else before[0], weights, True, 1, 0.0, True, False, True)
         states.append(own)
     return x, tuple(torch.cat(part) for part in zip(*states, strict=True))
+
+
+def _one_step(network: nn.LSTM | nn.GRU, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """``through`` an LSTM for one step, x ``(B, n)``, without gradients."""
+    states = []
+    for weights, h, c in zip(network.all_weights, *state, strict=True):
+        x, c = torch.lstm_cell(x, (h, c), *weights)
+        states.append((x, c))
+    h_after, c_after = (torch.stack(part) for part in zip(*states, strict=True))
+    return x[:, None], (h_after, c_after)
 
 
 class Backwards:

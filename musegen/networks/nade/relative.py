@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from musegen.networks.grid_layers import MaskedConv
 from musegen.networks.nade.harmony import Harmony, NoHarmony
 from musegen.networks.nade.sparse_conv import SparseConv
-from musegen.networks.nade.terms import Block, Cells, Drawing, State, Term
+from musegen.networks.nade.terms import SPAN, Block, Cells, Drawing, State, Term
 
 __all__ = ["Relative"]
 
@@ -108,6 +108,14 @@ class _Drawing(Drawing):
 
     def __init__(self, term: Relative) -> None:
         self.term, self.weights = term, term.weights()
+        cells = term.cells
+        # What each cell adds, by its number, is looked up: to work it out anew would take longer than all else.
+        number = torch.arange(len(cells) + 1, device=term.relative.weight.device)
+        channel, column = cells.place(number)
+        self.table = term.relative.table_now(self.weights.table)
+        self.rows = term.relative.reaching(channel, column, cells.n_columns)  # (spans, D + 1)
+        self.none = cells.sizes[0]  # a cell that is not of the plan
+        self.of_plan = term.harmony.added(channel[: self.none + 1], column[: self.none + 1])
 
     def begin(self, step: Block, state: State) -> None:
         self.above, self.sums = state
@@ -118,10 +126,9 @@ class _Drawing(Drawing):
         return self.term.of_features(self.features, self.weights)
 
     def learn(self, cell: Tensor) -> None:
-        term = self.term
-        channel, column = term.cells.place(cell)
-        added = term.relative.added(channel, column, term.cells.n_columns, self.weights.table)
-        self.features = self.features + added + term.harmony.added(channel, column)
+        self.features = self.features + F.embedding(self.rows[:, cell], self.table).unflatten(2, (SPAN, -1))
+        if isinstance(self.of_plan, Tensor):
+            self.features = self.features + self.of_plan[cell.clamp(max=self.none)]
 
     def end(self, row: Tensor) -> State:
         return self.term.last(self.above, row), self.term.harmony.after(row, self.sums)

@@ -99,14 +99,18 @@ class SparseConv(nn.Module):
         y = F.embedding_bag(index, table, counts.cumsum(0) - counts, mode="sum")
         return y.view(n_spans, n_steps, SPAN, -1)
 
-    def added(self, channel: Tensor, column: Tensor, n_columns: int, table: Tensor) -> Tensor:
-        """What one more cell of the present step adds to that of each of N steps, by channel and column of the cells, ``(N,)``
-        → ``(spans, N, SPAN, F)``. Of a column after the last it means nothing."""
+    def reaching(self, channel: Tensor, column: Tensor, n_columns: int) -> Tensor:
+        """Where the weights are in ``table_now`` that one more cell of the present step meets, by channel and column of the
+        cells, ``(N,)`` → int64 ``(spans, N)``: in its last row if there are none. Of a column after the last it means nothing."""
         n_channels, shifts = self.weight.shape[1], 2 * self.interval + SPAN
         channel = channel - self.n_plan
         span = torch.arange(-(-n_columns // SPAN), device=column.device)[:, None]
         shift = self.interval + SPAN - 1 + SPAN * span - column  # (spans, N)
         near = (shift >= 0) & (shift < shifts) & (channel >= 0)
-        row = (self.offsets.index(0) * n_channels + channel) * shifts + shift
-        y = F.embedding(row * near, table) * near[..., None]
-        return y.unflatten(2, (SPAN, -1))
+        return (channel * shifts + shift).where(near, n_channels * shifts)
+
+    def table_now(self, table: Tensor) -> Tensor:
+        """The part of ``table`` that is of the present step, and a row of zeros: ``(C shifts + 1, SPAN F)``."""
+        n = self.weight.shape[1] * (2 * self.interval + SPAN)
+        now = self.offsets.index(0)
+        return F.pad(table[now * n : (now + 1) * n], (0, 0, 0, 1))

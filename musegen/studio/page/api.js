@@ -6,9 +6,10 @@ if (given) {
 }
 export const token = sessionStorage.getItem("token") ?? "";
 
-export async function ask(method, path, body) {
+// signal: of somebody who may stop waiting.
+export async function ask(method, path, body, signal) {
   const raw = body === undefined || body instanceof Blob ? body : JSON.stringify(body);
-  const answer = await fetch(path, { method, body: raw, headers: { Authorization: `Bearer ${token}` } });
+  const answer = await fetch(path, { method, body: raw, headers: { Authorization: `Bearer ${token}` }, signal });
   const found = await answer.json();
   if (!answer.ok) throw new Error(found.error);
   return found;

@@ -1,18 +1,25 @@
-// Hands on a roll: bars are marked, the play head is moved, and notes are added, moved, lengthened and removed.
+// Hands on a roll: bars are marked, the play head is moved, and notes are added, moved, lengthened, made louder and removed.
+import { Finger } from "./finger.js";
 import { pitchName } from "./roll.js";
 
-const EDGE = 6; // pixels at the end of a note that make it longer
+const EDGE = 6, WIDE_EDGE = 16; // pixels at the end of a note that make it longer: for a mouse, and for a finger
+const TWICE_MS = 400; // within which two clicks are one double click
+const LOUD = [4, 16]; // by how much a key changes the velocity, and with Shift
+
+const louder = (note, velocity) => (note[4] = Math.max(1, Math.min(127, Math.round(velocity))));
 
 export class Pencil {
-  // does: marked(first, last), edited(remove, add), sought(tick), told(text), voice(number) → number: the one that notes are added to.
+  // does: marked(first, last), edited(remove, add), sought(tick), told(text), voice() → number: the one that notes are added to,
+  // velocity() → number: of notes that are added, chosen(notes).
   constructor(roll, does) {
-    Object.assign(this, { roll, does, editing: false, step: 1, gesture: null });
+    Object.assign(this, { roll, does, editing: false, step: 1, gesture: null, clicked: { at: 0, name: "" } });
     const { canvas, box } = roll;
+    this.finger = new Finger(canvas, this);
     canvas.addEventListener("pointerdown", (event) => this.down(event));
-    canvas.addEventListener("pointermove", (event) => this.move(event));
-    canvas.addEventListener("pointerup", (event) => this.up(event));
-    canvas.addEventListener("pointercancel", () => this.cancel());
-    canvas.addEventListener("contextmenu", (event) => this.editing && event.preventDefault());
+    canvas.addEventListener("pointermove", (event) => this.finger.moved(event) || this.move(event));
+    canvas.addEventListener("pointerup", (event) => this.finger.lifted() || this.up(event));
+    canvas.addEventListener("pointercancel", () => this.finger.gone() || this.cancel());
+    canvas.addEventListener("contextmenu", (event) => (this.editing || this.gesture) && event.preventDefault());
     box.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -21,24 +28,47 @@ export class Pencil {
   }
 
   down(event) {
-    if (!this.roll.score) return;
-    const place = this.roll.at(event);
-    if (place.keys) return;
+    const place = this.roll.score && !this.gesture && this.roll.at(event);
+    if (!place || place.keys) return;
     this.roll.box.focus({ preventScroll: true });
     event.preventDefault();
+    const touch = event.pointerType === "touch";
+    if (touch && !place.ruler && !place.velocity && !(this.editing && this.noteAt(place, touch))) this.finger.rests(event, place);
+    else this.act(event, place);
+  }
+
+  // What a button or a finger does that went down there.
+  act(event, place) {
     if (place.ruler) return this.begin(event, { kind: "seek" }, place);
+    if (place.velocity) return this.begin(event, { kind: "loud", x: place.x, before: new Map() }, place);
     if (!this.editing) return this.begin(event, { kind: "mark", from: this.roll.barAt(place.tick) }, place);
-    const note = this.roll.noteAt(place.tick, place.pitch);
-    if (note && (event.button === 2 || event.detail === 2)) return this.remove([note]);
+    const touch = event.pointerType === "touch", note = this.noteAt(place, touch);
+    if (note && (event.button === 2 || this.twice(note, event))) return this.remove([note]);
     if (event.button) return;
     if (!note) return this.begin(event, { kind: "add", note: this.fresh(place) }, place);
     if (event.shiftKey) {
       if (!this.roll.selected.delete(note)) this.roll.selected.add(note);
-      return this.roll.draw();
+      return this.select([...this.roll.selected]);
     }
     if (!this.roll.selected.has(note)) this.select([note]);
-    const edge = this.roll.x(note[2]) - this.roll.x(place.tick) < Math.min(EDGE, (note[2] - note[1]) * this.roll.perTick / 2);
+    const edge = this.roll.x(note[2]) - this.roll.x(place.tick) < Math.min(touch ? WIDE_EDGE : EDGE, (note[2] - note[1]) * this.roll.perTick / 2);
     this.begin(event, { kind: edge ? "end" : "move", note, before: [...this.roll.selected].map((one) => [...one]) }, place);
+  }
+
+  // The note at a place; a finger also means one beside it.
+  noteAt({ tick, pitch }, touch) {
+    for (const beside of touch ? [0, 1, -1] : [0]) {
+      const found = this.roll.noteAt(tick, pitch + beside);
+      if (found) return found;
+    }
+    return null;
+  }
+
+  // Whether this is the second of two quick clicks on a note. (Such events do not count clicks.)
+  twice(note, { timeStamp }) {
+    const { clicked } = this, name = note.slice(0, 4).join();
+    this.clicked = { at: timeStamp, name };
+    return clicked.name === name && timeStamp - clicked.at < TWICE_MS;
   }
 
   begin(event, gesture, place) {
@@ -49,7 +79,7 @@ export class Pencil {
 
   fresh({ tick, pitch }) {
     const first = Math.min(this.snapped(tick), this.roll.score.end - 1), last = Math.min(this.roll.score.end, first + this.length());
-    const note = [this.does.voice(), Math.round(first), Math.round(last), pitch, 90];
+    const note = [this.does.voice(), Math.round(first), Math.round(last), pitch, this.does.velocity()];
     this.roll.score.notes.push(note);
     this.roll.sort();
     this.select([note]);
@@ -69,6 +99,7 @@ export class Pencil {
       const bar = roll.barAt(place.tick);
       return this.does.marked(Math.min(gesture.from, bar), Math.max(gesture.from, bar));
     }
+    if (gesture.kind === "loud") return this.paint(place);
     if (gesture.kind === "add") {
       gesture.note[2] = Math.round(Math.min(roll.score.end, Math.max(gesture.note[1] + this.step, place.tick - gesture.at.tick > this.step / 2 ? this.snapped(place.tick, Math.ceil) : gesture.note[2])));
     } else {
@@ -76,6 +107,17 @@ export class Pencil {
       [...roll.selected].forEach((note, i) => this.shift(note, gesture.before[i], gesture.kind === "move" ? by : 0, gesture.kind === "end" ? by : 0, gesture.kind === "move" ? place.pitch - gesture.at.pitch : 0));
     }
     roll.sort();
+    roll.draw();
+  }
+
+  // Notes that a stroke in the lane passes take its height as their velocity.
+  paint({ x, y }) {
+    const { gesture, roll } = this, velocity = roll.lane.at(y);
+    for (const note of roll.lane.notes(gesture.x, x)) {
+      if (!gesture.before.has(note)) gesture.before.set(note, [...note]);
+      note[4] = velocity;
+    }
+    gesture.x = x;
     roll.draw();
   }
 
@@ -91,7 +133,7 @@ export class Pencil {
   hover(event) {
     const place = this.editing && this.roll.score ? this.roll.at(event) : null, note = place && this.roll.noteAt(place.tick, place.pitch);
     const edge = note && this.roll.x(note[2]) - this.roll.x(place.tick) < EDGE;
-    this.roll.canvas.style.cursor = !place || place.ruler ? "" : edge ? "ew-resize" : note ? "move" : "crosshair";
+    this.roll.canvas.style.cursor = !place || place.ruler ? "" : place.velocity ? "ns-resize" : edge ? "ew-resize" : note ? "move" : "crosshair";
   }
 
   up(event) {
@@ -100,6 +142,7 @@ export class Pencil {
     this.gesture = null;
     if (!gesture) return;
     if (gesture.kind === "add") this.changed([], [gesture.note]);
+    else if (gesture.kind === "loud") this.changed([...gesture.before.values()], [...gesture.before.keys()]);
     else if (gesture.before) this.changed(gesture.before, [...roll.selected]);
   }
 
@@ -107,6 +150,7 @@ export class Pencil {
     const { gesture, roll } = this;
     this.gesture = null;
     if (gesture?.kind === "add") roll.score.notes.splice(roll.score.notes.indexOf(gesture.note), 1);
+    else if (gesture?.kind === "loud") gesture.before.forEach((before, note) => note.splice(0, 5, ...before));
     else if (gesture?.before) [...roll.selected].forEach((note, i) => note.splice(0, 5, ...gesture.before[i]));
     roll.sort();
     roll.draw();
@@ -114,6 +158,8 @@ export class Pencil {
 
   changed(before, after) {
     const one = after.at(-1);
+    if (!one) return;
+    this.does.chosen([...this.roll.selected]);
     this.last = one[2] - one[1];
     if (JSON.stringify(before) === JSON.stringify(after)) return;
     this.does.edited(before.map((note) => [...note]), after.map((note) => [...note]));
@@ -123,13 +169,14 @@ export class Pencil {
   select(notes) {
     this.roll.selected = new Set(notes);
     this.roll.draw();
+    this.does.chosen(notes);
     if (notes.length === 1) this.tell(notes[0]);
   }
 
-  tell([voice, first, last, pitch]) {
+  tell([voice, first, last, pitch, velocity]) {
     const { score } = this.roll, bar = this.roll.barAt(first), beat = 1 + (first - score.bars[bar - 1]) / score.ticks_per_beat;
     const beats = (last - first) / score.ticks_per_beat, short = (number) => Number(number.toFixed(2));
-    this.does.told(`${pitchName(pitch)}, ${score.voices[voice].name}, bar ${bar}, beat ${short(beat)}, ${short(beats)} beats long`);
+    this.does.told(`${pitchName(pitch)}, ${score.voices[voice].name}, bar ${bar}, beat ${short(beat)}, ${short(beats)} beats long, velocity ${velocity}`);
   }
 
   remove(notes) {
@@ -169,6 +216,9 @@ export class Pencil {
       const by = (key === "ArrowLeft" ? -1 : 1) * this.step;
       if (far || big) this.change((note, old) => this.shift(note, old, far ? by : 0, far ? 0 : by, 0));
       else this.walk(Math.sign(by));
+    } else if (event.altKey && (key === "ArrowUp" || key === "ArrowDown")) {
+      const by = (key === "ArrowUp" ? 1 : -1) * LOUD[big ? 1 : 0];
+      this.change((note) => louder(note, note[4] + by));
     } else if (key === "ArrowUp" || key === "ArrowDown") this.change((note, old) => this.shift(note, old, 0, 0, (key === "ArrowUp" ? 1 : -1) * (big ? 12 : 1)));
     else return;
     event.preventDefault();
@@ -182,6 +232,11 @@ export class Pencil {
     const within = (bar) => Math.max(1, Math.min(most, bar));
     if (event.shiftKey) this.does.marked(first, Math.max(first, within(last + by)));
     else this.does.marked(within(first + by), within(first + by));
+  }
+
+  // The chosen notes become as loud as this, if there are any.
+  loud(velocity) {
+    if (this.roll.selected.size) this.change((note) => louder(note, velocity));
   }
 
   change(how) {

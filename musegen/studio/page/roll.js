@@ -1,4 +1,6 @@
 // A piano roll on a canvas that shows a part of the piece: only what is visible is drawn. The box around it scrolls.
+import { LANE, Lane } from "./lane.js";
+
 const CPU = { willReadFrequently: true }; // thousands of small rectangles are drawn faster than handed over
 const KEYS = 44, TOP = 22, HIGHEST = 127;
 const BLACK = new Set([1, 3, 6, 8, 10]);
@@ -24,12 +26,21 @@ export class Roll {
     this.region = null; // ticks
     this.tick = null; // of the play head
     this.perTick = this.row = 1;
+    this.keys = KEYS;
+    this.lane = new Lane(this);
     this.waiting = false;
     this.fitted = true; // and stays so when the window changes
     box.addEventListener("scroll", () => this.draw());
     new ResizeObserver(() => (this.score && this.fitted ? this.fit() : this.resize())).observe(box);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     box.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+  }
+
+  // Whether it is also seen how loud notes are.
+  loudness(seen) {
+    this.lane.height = seen ? LANE : 0;
+    if (this.score && this.fitted) this.fit();
+    else this.resize();
   }
 
   // stay: another version of the same piece, seen from the same place.
@@ -54,16 +65,17 @@ export class Roll {
 
   get width() { return this.box.clientWidth; }
   get fitting() { return (this.width - KEYS) / this.score.end; } // zoom at which all of it is seen
-  get height() { return this.box.clientHeight; }
+  get height() { return this.box.clientHeight - this.lane.height; } // of the notes
   x(tick) { return KEYS + tick * this.perTick - this.box.scrollLeft; }
   y(pitch) { return TOP + (HIGHEST - pitch) * this.row - this.box.scrollTop; }
 
-  // Tick and pitch at a place of the canvas, and whether it is above the notes.
+  // Tick and pitch at a place of the canvas, and whether it is above the notes or, and at which velocity, below them.
   at(event) {
     const place = this.canvas.getBoundingClientRect();
     const x = event.clientX - place.left, y = event.clientY - place.top;
     const tick = Math.max(0, (x - KEYS + this.box.scrollLeft) / this.perTick);
-    return { tick, pitch: HIGHEST - Math.floor((y - TOP + this.box.scrollTop) / this.row), ruler: y < TOP, keys: x < KEYS };
+    const below = this.lane.height > 0 && y >= this.height, pitch = HIGHEST - Math.floor((y - TOP + this.box.scrollTop) / this.row);
+    return { x, y, tick, pitch, ruler: y < TOP, keys: x < KEYS, velocity: below ? this.lane.at(y) : 0 };
   }
 
   barAt(tick) { return Math.max(1, this.score.bars.filter((bar) => bar <= tick).length); }
@@ -127,14 +139,14 @@ export class Roll {
 
   resize() {
     const ratio = devicePixelRatio || 1;
-    for (const [side, length] of [["width", this.width], ["height", this.height]]) {
+    for (const [side, length] of [["width", this.width], ["height", this.height + this.lane.height]]) {
       if (this.canvas[side] !== Math.round(length * ratio)) this.canvas[side] = Math.round(length * ratio);
       this.canvas.style[side] = `${length}px`;
     }
     if (this.score) {
       this.perTick = this.fitted ? this.fitting : Math.max(this.perTick, this.fitting);
       this.space.style.width = `${Math.floor(KEYS + this.score.end * this.perTick)}px`;
-      this.space.style.height = `${TOP + 128 * this.row}px`;
+      this.space.style.height = `${TOP + 128 * this.row + this.lane.height}px`;
     }
     this.draw();
   }
@@ -169,7 +181,7 @@ export class Roll {
   drawn() {
     const { canvas, score, width, height } = this, ratio = devicePixelRatio || 1, pen = canvas.getContext("2d", CPU);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
+    pen.clearRect(0, 0, width, height + this.lane.height);
     if (!score) return;
     this.colour = getComputedStyle(canvas).color;
     const from = this.box.scrollLeft / this.perTick, to = from + width / this.perTick;
@@ -191,6 +203,7 @@ export class Roll {
     score.voices.forEach((voice, i) => this.faint.has(i) || this.notes(pen, i, from, to, low, high));
     pen.restore();
     this.keyboard(pen, low, high);
+    this.lane.draw(pen, from, to);
     this.place(this.tick);
   }
 
@@ -217,7 +230,8 @@ export class Roll {
   notes(pen, voice, from, to, low, high) {
     const right = new Float64Array(128).fill(-1), faint = this.faint.has(voice), thick = Math.max(1, this.row - (this.row > 4 ? 1 : 0));
     pen.fillStyle = this.score.voices[voice].colour;
-    pen.globalAlpha = faint ? 0.18 : 1;
+    pen.globalAlpha = 0.18;
+    let loud = -1; // as it is drawn: eight levels, and asked of the canvas only where it changes
     const { perTick, row } = this, zero = this.x(0), top = this.y(HIGHEST); // asking the box for each note would take most of the time
     for (const note of this.visible(voice, from, to)) {
       const pitch = note[3];
@@ -225,6 +239,10 @@ export class Roll {
       const left = zero + note[1] * perTick, end = Math.max(zero + note[2] * perTick - 1, left + 1);
       if (end <= right[pitch] + 0.5) continue; // another one fills that point of the screen already
       right[pitch] = end;
+      if (!faint && note[4] >> 4 !== loud) {
+        loud = note[4] >> 4;
+        pen.globalAlpha = 0.3 + 0.1 * loud;
+      }
       pen.fillRect(left, top + (HIGHEST - pitch) * row, end - left, thick);
     }
     pen.globalAlpha = 1;
@@ -238,7 +256,7 @@ export class Roll {
   keyboard(pen, low, high) {
     const { height, row } = this;
     pen.clearRect(0, TOP, KEYS, height);
-    pen.font = `${Math.min(11, Math.max(8, row))}px system-ui`;
+    pen.font = `${Math.min(11, Math.max(10, row))}px system-ui`;
     pen.fillStyle = this.colour;
     for (let pitch = low; pitch <= high; pitch++) {
       const y = this.y(pitch);

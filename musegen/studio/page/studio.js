@@ -35,6 +35,12 @@ const pencil = new Pencil(roll, {
   sought: (tick) => seek(between(roll.score.times, tick, 0, 1)),
   told: say,
   voice: () => number("voice"),
+  velocity: () => Math.max(1, Math.min(127, Math.round(number("velocity")) || 90)),
+  chosen(notes) {
+    if (!notes.length) return;
+    if (!notes.some((note) => note[4] === number("velocity"))) at("velocity").value = notes[0][4];
+    if (notes.length === 1) [at("voice").value, roll.lane.voice] = [notes[0][0], notes[0][0]];
+  },
 });
 const player = new Player({ state: playing, failed: fail });
 const figure = new Figure(at("figure"), (second) => (at("player").currentTime = second));
@@ -84,7 +90,7 @@ function toggle() {
 // Work
 
 function watch(found) {
-  job = found;
+  job = { stop: () => ask("DELETE", `/api/jobs/${found.id}`).catch(fail) };
   const { what, done, total } = found.progress;
   at("progress").max = Math.max(total, 1);
   at("progress").value = done;
@@ -199,6 +205,7 @@ function shape(score) {
   pencil.step = number("grid");
   at("voice").replaceChildren(...score.voices.map(({ name }, i) => element("option", { value: i, textContent: name })));
   at("voice").value = score.voices[voice] ? voice : 0;
+  roll.lane.voice = number("voice");
   for (const id of ["first", "last"]) {
     at(id).max = score.bars.length;
     at(id).value = Math.min(number(id), score.bars.length);
@@ -289,13 +296,22 @@ async function step(from, to) {
 }
 
 async function save() {
+  const stop = new AbortController();
   try {
     await edits;
-    const saved = await ask("POST", "/api/save", { pieces: [now.chosen], folder: at("folder").value });
+    job = { stop: () => stop.abort() };
+    busy = true;
+    usable();
+    at("progress").removeAttribute("value"); // nobody knows how far it is
+    say("Saving …");
+    const saved = await ask("POST", "/api/save", { pieces: [now.chosen], folder: at("folder").value }, stop.signal);
     say(`Saved in the folder ${saved.folder}: ${saved.files.join(", ")}.`);
   } catch (error) {
-    fail(error);
+    if (stop.signal.aborted) say("Nothing is saved: it was cancelled.");
+    else fail(error);
   }
+  busy = false;
+  usable();
 }
 
 const click = (id, call) => at(id).addEventListener("click", call);
@@ -304,7 +320,7 @@ click("generate", generate);
 click("anew", anew);
 click("continue", () => edits.then(() => make("/api/continue", { ...about(), bars: number("bars") })));
 click("accompany", () => edits.then(() => make("/api/accompany", { ...about(), tracks: ticked() })));
-click("cancel", () => job && ask("DELETE", `/api/jobs/${job.id}`).catch(fail));
+click("cancel", () => job?.stop());
 click("undo", () => step(past, future));
 click("redo", () => step(future, past));
 click("save", save);
@@ -321,13 +337,18 @@ at("volume").addEventListener("input", () => {
   player.volume = at("player").volume = number("volume");
   if (player.context) player.wake();
 });
+at("velocity").addEventListener("change", () => pencil.loud(number("velocity")));
+at("voice").addEventListener("change", () => {
+  roll.lane.voice = number("voice");
+  roll.draw();
+});
 at("grid").addEventListener("change", () => (pencil.step = number("grid")));
 for (const id of ["first", "last"]) at(id).addEventListener("input", mark);
 for (const id of ["marking", "editing"]) {
   at(id).addEventListener("change", () => {
     pencil.editing = at("editing").checked;
     at("edit").hidden = !pencil.editing;
-    at("roll").classList.toggle("editing", pencil.editing);
+    roll.loudness(pencil.editing);
   });
 }
 document.addEventListener("dragover", (event) => event.preventDefault());

@@ -50,6 +50,7 @@ export function tracks(changed) {
       if (piece.score) for (const name of writable) if (!seen.has(name)) rows.push(row(name, "transparent", ticks(name, unticked, "anew")));
       if (!piece.score) for (const { name, colour } of piece.figure?.layers ?? []) rows.push(row(name, colour, ticks(name, hidden, "show")));
       box.parentElement.hidden = !rows.length;
+      box.previousElementSibling.textContent = piece.score ? "Tracks" : "Layers";
       box.replaceChildren(...rows);
       changed();
     },
