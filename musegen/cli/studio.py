@@ -32,7 +32,7 @@ def studio(
         "runs"
     ),
     out: Annotated[Path, Parameter(help="Folder that it saves to.")] = Path("studio"),
-    device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """Make pieces in the browser, hear them, and write parts of them anew; scripts can, too, see docs/studio.md."""
     for package in ("starlette", "uvicorn"):
