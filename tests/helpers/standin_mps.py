@@ -54,6 +54,10 @@ class OnDevice(Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnDevice({self.host!r})"
 
+    @property
+    def is_meta(self) -> bool:  # torch loads no weights into those
+        return False
+
     def tolist(self) -> Any:
         return self.host.tolist()
 
@@ -125,7 +129,13 @@ def stand_in() -> Iterator[None]:
         def __new__(cls, device: Any = "cpu") -> torch.Generator:  # type: ignore[misc]
             return super().__new__(cls, "cpu" if torch.device(device).type == METAL.type else device)
 
+    autocast = torch.autocast
+
+    def cast(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return contextlib.nullcontext() if device_type == METAL.type else autocast(device_type, *args, **kwargs)
+
     with (
+        mock.patch.object(torch, "autocast", cast),  # musegen enters it there to turn it off
         mock.patch.object(torch.backends.mps, "is_available", lambda: True),
         mock.patch.object(torch.mps, "_get_default_mps_generator", lambda: _generator),
         mock.patch.object(torch, "Generator", Generator),
