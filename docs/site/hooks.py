@@ -7,11 +7,13 @@ that are no pages become plain text, because a site does not know where its repo
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TAKEN = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md"}
+NOTEBOOKS = "docs/notebooks"
 API = """# Python
 
 ::: musegen.load
@@ -36,15 +38,24 @@ def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
     pages = {name: (ROOT / source).read_text("utf-8") for name, source in TAKEN.items()} | {"api.md": API}
+    pages |= {f"notebooks/{path.stem}.md": _notebook(path) for path in sorted((ROOT / NOTEBOOKS).glob("*.ipynb"))}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Links as they are in the repository become links of the site."""
+    """Links as they are in the repository become links of the site. Those of notebooks stay within docs/ as they are."""
+    if page.file.src_uri.startswith("notebooks/"):
+        return markdown
     from_root = page.file.src_uri in TAKEN
     return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", lambda found: linked(found[1], found[2], from_root), markdown)
+
+
+def _notebook(path: Path) -> str:
+    found = runpy.run_path(str(ROOT / "docs/site/notebooks.py"))
+    title, rest = found["as_markdown"](found["read"](path)).split("\n", 1)
+    return f"{title}\n\n[The notebook]({path.name}), to run it yourself.\n{rest}"
 
 
 def linked(text: str, target: str, from_root: bool) -> str:

@@ -186,9 +186,9 @@ def _second(target: str) -> Path:
     try:
         return bundled(target) if target in ("chorales", "freedoom") else Path(target)
     except BadInput:
-        if Path(target).exists():
-            return Path(target)
-        raise BadInput(f"target={target} does not ship with musegen: musegen data get {target} --out {target}") from None
+        raise BadInput(
+            f"target={target} is in a clone of musegen alone: fetch it (musegen data get {target} --out bach), and use target=bach."
+        ) from None
 
 
 def _open_target(

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ NOT_RUN = {
     "uv pip install torch --torch-backend cpu": NEEDS_THE_NETWORK,
     "pip install torch": NEEDS_THE_NETWORK,
     "pip install .": NEEDS_THE_NETWORK,
-    "pip install musegen-0.1.0-py3-none-any.whl": NEEDS_THE_NETWORK,
+    "pip install musegen-*.whl": NEEDS_THE_NETWORK,
     "make demo": "takes four minutes; tests/pianoroll/test_demo.py runs it with fewer steps",
     "make test": "runs this test",
 }
@@ -259,5 +258,3 @@ def test_the_readme_is_short_and_its_pictures_are_here() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 110
     assert "\n![" in text
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    assert f"musegen-{version}-py3-none-any.whl" in text
