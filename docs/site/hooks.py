@@ -52,6 +52,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", lambda found: linked(found[1], found[2], from_root), markdown)
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    return whole_options(html)
+
+
+def whole_options(html: str) -> str:
+    """Options in running text and tables stay whole: a browser would break a line after each of their hyphens."""
+
+    def marked(found: re.Match[str]) -> str:
+        return re.sub(r"(?<![^\s>])--?[A-Za-z][\w-]*", r'<span class="word">\g<0></span>', found[0])
+
+    return re.sub(r"<code>[^<]*</code>", marked, html)
+
+
 def _notebook(path: Path) -> str:
     found = runpy.run_path(str(ROOT / "docs/site/notebooks.py"))
     title, rest = found["as_markdown"](found["read"](path)).split("\n", 1)
