@@ -27,6 +27,7 @@ from strangers import install
 
 from musegen.cli.app import app, data_app, plugin_app
 from musegen.cli.options import given_options
+from musegen.cli.plugins import add_plugin_commands
 from musegen.data.bundled import bundled, models
 from musegen.option_texts import parse_assignments
 from musegen.plugins import registry
@@ -223,6 +224,7 @@ def test_what_is_not_run_is_still_printed() -> None:
 
 @pytest.mark.parametrize("page", MENTIONED)
 def test_commands_that_running_text_mentions_exist(page: str) -> None:
+    add_plugin_commands([])
     for part in shown(page):
         _, *words = part.text.split()
         if part.kind == "mention" and part.text.startswith("musegen ") and not words[0].startswith("-"):
