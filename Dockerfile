@@ -1,6 +1,6 @@
 # An image of musegen. Its commands have been run one by one on Debian 12, with Python 3.11 and without Docker; no image has been
 # built of it yet.
-# For a CPU:       docker build -t musegen --build-arg VERSION="$(git describe --tags)" .
+# For a CPU:       docker build -t musegen --build-arg VERSION=0.2.0 .
 # For an NVIDIA GPU, on a base with CUDA and Ubuntu 24.04, with torch's build for it:
 #                  docker build -t musegen-cuda --build-arg BASE=nvidia/cuda:VERSION-runtime-ubuntu24.04 --build-arg TORCH=cu130 .
 # Run it in a folder of files, as yourself:
@@ -17,7 +17,7 @@ WORKDIR /src
 COPY . .
 RUN python3 -m venv /opt/musegen \
     && /opt/musegen/bin/pip install --no-cache-dir uv \
-    && if [ -n "${VERSION}" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION#v}"; fi \
+    && if [ -n "${VERSION}" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}"; fi \
     && /opt/musegen/bin/uv pip install --no-cache --python /opt/musegen/bin/python --torch-backend "${TORCH}" -c constraints.txt . \
     && rm -rf /src/*
 ENV PATH=/opt/musegen/bin:$PATH HOME=/tmp

@@ -111,7 +111,8 @@ def _main() -> None:
             made = list(execute(notebook, path.name))
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         for cell, outputs in zip(cells, made, strict=True):
-            cell["outputs"] = json.loads(json.dumps(outputs).replace(f"{folder}/", ""))  # where it was run is nobody's affair
+            # Where it was run is nobody's affair.
+            cell["outputs"] = json.loads(json.dumps(outputs).replace(f"{folder}/", ""))
         path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
         print(f"{path.name}: {path.stat().st_size >> 10} kB")
 

@@ -16,7 +16,7 @@ DEVICES = "auto, cpu, cuda, cuda:N or mps"
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, and otherwise the CPU. ``mps``, the GPU of Apple's machines, has to be asked for, because
+    """``auto`` is CUDA where there is one, and otherwise the CPU. ``mps``, the GPU of Apple's machines, has to be asked for:
     musegen has not been tried on one.
 
     Raises:

@@ -96,8 +96,7 @@ class AutoregressiveGrid(nn.Module):
     >>> import torch
     >>> from musegen.contracts.domain import Autoregressive
     >>> from musegen.networks.autoregressive import AutoregressiveGrid
-    >>> from musegen.probability.by_device import default_generator
-from musegen.probability.likelihood import Bernoulli
+    >>> from musegen.probability.likelihood import Bernoulli
     >>> network = AutoregressiveGrid((1, 4, 4), (1, 4, 4), Autoregressive(channels=4, layers=1))
     >>> network(torch.zeros(2, 1, 4, 4)).shape  # logits of each cell given the earlier ones
     torch.Size([2, 1, 4, 4])

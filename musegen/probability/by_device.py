@@ -1,4 +1,4 @@
-"""In what kinds of devices differ: which generator draws where no other is named, and whether there are numbers of 64 bits.
+"""What kinds of devices differ in: which generator draws where no other is named, and whether there are numbers of 64 bits.
 
 Metal (``mps``) has no float64. What needs it is computed on the host there, or, where nothing depends on it, in float32.
 """

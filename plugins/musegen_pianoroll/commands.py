@@ -91,8 +91,8 @@ def get(
     corpus: Annotated[
         Literal["pop909", "chorales"],
         Parameter(
-            help="pop909: 880 piano arrangements of Chinese pop songs (MIT licence; 22 MB are downloaded). chorales: 351 chorales of "
-            "Bach in four voices, from the corpus of music21 (extra notation); commercial use may need leave."
+            help="pop909: 880 piano arrangements of Chinese pop songs (MIT licence; 22 MB are downloaded). chorales: 351 chorales "
+            "of Bach in four voices, from the corpus of music21 (extra notation); commercial use may need leave."
         ),
     ],
     /,

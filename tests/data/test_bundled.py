@@ -151,7 +151,9 @@ def test_the_wheel_carries_the_data_and_stays_small(tmp_path: Path) -> None:
     assert Path(found.stdout.strip()) == target / "musegen" / "_data" / "mnist"
     assert not list(target.rglob("bwv*.mid"))
     code = "from musegen.data.bundled import bundled; bundled('chorales')"
-    refused = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    refused = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
     assert "musegen data get" in refused.stderr
     code = (
         "import torch, musegen_image.classifier as c; print(c.__file__, c.confident_share(torch.zeros(1, 1, 28, 28)))"

@@ -48,7 +48,9 @@ def test_what_no_tag_says_is_the_last_release() -> None:
 
 def test_packages_hold_what_may_be_handed_on() -> None:
     """What LICENSES.md says is in packages, is; data that it says are in none, are not."""
-    rows = re.findall(r"^\| (?:model )?`([^`]+)` \|.*\| (yes|\*\*no\*\*) \|", (ROOT / "LICENSES.md").read_text("utf-8"), re.M)
+    rows = re.findall(
+        r"^\| (?:model )?`([^`]+)` \|.*\| (yes|\*\*no\*\*) \|", (ROOT / "LICENSES.md").read_text("utf-8"), re.M
+    )
     said = {name: answer == "yes" for name, answer in rows if name.startswith("data/")}
     build = SETTINGS["tool"]["hatch"]["build"]["targets"]
     assert {name for name, shipped in said.items() if shipped} == set(build["wheel"]["force-include"]) - {"data/models"}

@@ -27,7 +27,16 @@ def tree(tmp_path: Path) -> Path:
 
 
 def git(folder: Path, *words: str) -> None:
-    own = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"]
+    own = [
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@example.org",
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "tag.gpgsign=false",
+    ]
     subprocess.run(["git", *own, *words], cwd=folder, check=True, capture_output=True)
 
 

@@ -39,7 +39,9 @@ class OnDevice(Tensor):
     @staticmethod
     def __new__(cls, host: Tensor) -> OnDevice:
         if host.dtype in (torch.float64, torch.complex128):
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+            raise TypeError(
+                "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+            )
         made = Tensor._make_wrapper_subclass(
             cls,
             host.shape,
@@ -78,9 +80,9 @@ class _Literals(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in (torch.tensor, torch.as_tensor) and (device := kwargs.get("device")) is not None:
-            if torch.device(device).type == METAL.type and not isinstance(args[0], Tensor):
-                return OnDevice(func(*args, **{**kwargs, "device": "cpu"}))
+        device = kwargs.get("device") if func in (torch.tensor, torch.as_tensor) else None
+        if device is not None and torch.device(device).type == METAL.type and not isinstance(args[0], Tensor):
+            return OnDevice(func(*args, **{**kwargs, "device": "cpu"}))
         return func(*args, **kwargs)
 
 
@@ -136,17 +138,18 @@ def stand_in() -> Iterator[None]:
 
     with (
         mock.patch.object(torch, "autocast", cast),  # musegen enters it there to turn it off
-        mock.patch.object(torch.backends.mps, "is_available", lambda: True),
-        mock.patch.object(torch.mps, "_get_default_mps_generator", lambda: _generator),
+        mock.patch.object(torch.backends.mps, "is_available", return_value=True),
+        mock.patch.object(torch.mps, "_get_default_mps_generator", return_value=_generator),
         mock.patch.object(torch, "Generator", Generator),
         # torch lists Metal among the devices that it has the fused step of Adam for.
-        mock.patch.object(sys.modules["torch.optim.adam"], "_device_dtype_check_for_fused", lambda *_, **__: None),
+        mock.patch.object(sys.modules["torch.optim.adam"], "_device_dtype_check_for_fused"),
         _Factories(),
         _Literals(),
         mock.patch.object(by_device, "METAL", METAL.type),
     ):
         before = torch.__future__.get_overwrite_module_params_on_conversion()
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter cannot become another class in place
+        # A parameter cannot become another class in place.
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:
             yield
         finally:

@@ -113,8 +113,8 @@ def get_chorales(out: Path, source: Path | None = None) -> tuple[int, Counter[st
     """Write the chorales into a new folder, a MIDI file each, with a note of where they are from, ``SOURCE.md``.
 
     Args:
-        source: the scores: music21's archive or a folder with its files. None: the corpus of the music21 that is installed, where it
-            holds them; otherwise the archive is downloaded.
+        source: the scores: music21's archive or a folder with its files. None: the corpus of the music21 that is installed, where
+            it holds them; otherwise the archive is downloaded.
 
     Returns:
         How many were written, and how many were left out, by reason.
@@ -134,8 +134,8 @@ def get_chorales(out: Path, source: Path | None = None) -> tuple[int, Counter[st
         files, left_out = _converted(scores, new.temporary)
         if digest_of_files(files) != SHA256:
             warnings.warn(
-                "The chorales differ from those that musegen's models learnt from, because this music21 or mido reads or writes them "
-                "in another way: pip install music21==10.5.1 mido==1.3.3 gives the same.",
+                "The chorales differ from those that musegen's models learnt from, because this music21 or mido reads or writes "
+                "them in another way: pip install music21==10.5.1 mido==1.3.3 gives the same.",
                 MusegenWarning,
                 stacklevel=2,
             )
