@@ -17,6 +17,7 @@ from musegen.engine.checkpoint import newest_checkpoint
 from musegen.engine.devices import choose_device
 from musegen.errors import BadInput
 from musegen.probability.mixture import CodeMixture
+from musegen_pianoroll.measures.voices import FIFTH, parallels
 
 METAL = "meta"
 """What the stand-in calls the device."""
@@ -70,6 +71,15 @@ def test_codes_of_a_mixture_are_drawn_there() -> None:
         found = mixture.to(torch.device(METAL)).sample(5)
         assert isinstance(found, OnDevice)
         torch.testing.assert_close(found.cpu(), wanted)
+
+
+def test_rules_of_voices_are_counted_there() -> None:
+    """What the model chorale keeps to as it draws: two voices that move in fifths."""
+    top = torch.tensor([[[67, 69], [60, 62]], [[67, 69], [60, 60]]])
+    with stand_in():
+        found = parallels(top.to(METAL), FIFTH)
+        assert isinstance(found, OnDevice)
+        assert found.tolist() == [1, 0]
 
 
 def test_the_stand_in_refuses_what_the_device_refuses() -> None:
