@@ -129,7 +129,7 @@ class Source:
     checkpoint: Annotated[str, Parameter(help="Which checkpoint of a run: best, last, or the number of a step.")] = (
         "best"
     )
-    device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")] = "auto"
     network: Networks = dataclasses.field(default_factory=list)
 
     def load(self, model: str, command: str = "", options: Mapping[str, str] | None = None) -> Model:

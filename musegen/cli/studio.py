@@ -37,7 +37,7 @@ def studio(
         int | None,
         Parameter(help="Also answer OSC messages, at this port of this machine; 0: any that is free."),
     ] = None,
-    device: Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """Make pieces in the browser, hear them, and write parts of them anew; scripts can, too, see docs/studio.md."""
     for package in ("starlette", "uvicorn"):

@@ -25,7 +25,7 @@ def bundled(name: str) -> Path:
     """Return the folder of a data set that ships with musegen.
 
     Args:
-        name: the folder's name: ``mnist``, ``chorales``, ``freedoom``.
+        name: the folder's name: ``mnist``, ``freedoom``; in a source checkout also ``chorales``.
 
     Raises:
         BadInput: there is no such data set, neither in an installed package nor in a source checkout.
@@ -36,7 +36,8 @@ def bundled(name: str) -> Path:
             return place / name
     known = {found.parent.name for place in places for found in place.glob(f"*/{_CHECKSUMS}")}
     raise BadInput(
-        f'No data set "{name}" ships with musegen (looked in {places[0]} and {places[1]}).' + did_you_mean(name, known)
+        f'No data set "{name}" ships with musegen (looked in {places[0]} and {places[1]}). Some are fetched: '
+        "musegen data get --help." + did_you_mean(name, known)
     )
 
 

@@ -43,7 +43,7 @@ class EngineConfig:
         ge=0,
         lt=1,
     )
-    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     processes: int = option(
         1,
         "processes on this machine that share every batch; torchrun says it for more machines",

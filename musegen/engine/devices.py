@@ -8,12 +8,16 @@ import sys
 import torch
 
 from musegen.errors import BadInput
+from musegen.probability import by_device
 
 __all__ = ["choose_device", "keep_freed_memory"]
 
+DEVICES = "auto, cpu, cuda, cuda:N or mps"
+
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one.
+    """``auto`` is CUDA where there is one, and otherwise the CPU. ``mps``, the GPU of Apple's machines, has to be asked for:
+    musegen has not been tried on one.
 
     Raises:
         BadInput: no such device.
@@ -23,9 +27,11 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadInput(f'There is no device "{name}": use auto, cpu, cuda or cuda:N.') from None
-    if device.type not in ("cpu", "cuda"):
-        raise BadInput(f'The device "{name}" is not supported: use auto, cpu, cuda or cuda:N.')
+        raise BadInput(f'There is no device "{name}": use {DEVICES}.') from None
+    if device.type not in ("cpu", "cuda", by_device.METAL):
+        raise BadInput(f'The device "{name}" is not supported: use {DEVICES}.')
+    if device.type == by_device.METAL and ((device.index or 0) > 0 or not torch.backends.mps.is_available()):
+        raise BadInput(f'The device "{name}" is not there (Apple\'s GPU, for torch on macOS): use auto or cpu.')
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f'The device "{name}" is not there ({torch.cuda.device_count()} CUDA devices): use auto or cpu.')
     return device

@@ -25,6 +25,7 @@ from musegen.engine.rates import learning_rate_factor, learning_rates
 from musegen.engine.shared_state import host_rng_state, set_host_rng_state
 from musegen.engine.weights import load_weights
 from musegen.errors import TrainingDiverged
+from musegen.probability.by_device import device_state, set_device_state, widest
 from musegen.probability.whole_batch import SharedBatch
 
 __all__ = ["Engine", "Snapshot"]
@@ -276,10 +277,10 @@ class Engine:
                         for name, value in losses.items():
                             seen.setdefault(f"{player}/{name}", []).append(value.float())
                 for key, values in seen.items():
-                    total = totals.get(key, torch.zeros((), dtype=torch.float64, device=self.device))
+                    total = totals.get(key, torch.zeros((), dtype=widest(self.device), device=self.device))
                     totals[key] = total + len(batch) * torch.stack(values).mean() if counts else total
-        n_seen = torch.tensor(n_examples, dtype=torch.float64, device=self.device)
-        sums = torch.stack([n_seen, *totals.values()]).detach().cpu()  # in one transfer
+        n_seen = torch.tensor(n_examples, dtype=widest(self.device), device=self.device)
+        sums = torch.stack([n_seen, *totals.values()]).detach().cpu().double()  # in one transfer
         n, *whole = (self.processes.total(sums) if shared else sums).tolist()
         return {key: value / n for key, value in zip(totals, whole, strict=True)}
 
@@ -292,8 +293,9 @@ class Engine:
             for name, value in slots.items()
         }
         rng = {"cpu": torch.get_rng_state(), **host_rng_state()}
-        if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        own = device_state(self.device)
+        if own is not None:
+            rng[self.device.type] = own
         parts = {"weights": self.family.state_dict(), "optimisers": optimisers, "rng": rng}
         return parts | ({"average": self.average} if self.average is not None else {})
 
@@ -332,8 +334,7 @@ class Engine:
             self.average = {name: t.to(self.device, copy=True) for name, t in parts["average"].items()}
         torch.set_rng_state(parts["rng"]["cpu"].cpu())
         set_host_rng_state(parts["rng"])
-        if self.device.type == "cuda" and "cuda" in parts["rng"]:
-            torch.cuda.set_rng_state(parts["rng"]["cuda"].cpu(), self.device)
+        set_device_state(self.device, parts["rng"].get(self.device.type))
         self.step_count = step
         self._history = [(int(s), str(key), float(value)) for s, key, value in history]
         self._pending = []

@@ -254,7 +254,7 @@ def _device(name: str) -> str:
     Raises:
         BadInput: one device for all of them, or too few.
     """
-    if name.startswith("cuda:"):
+    if name.startswith(("cuda:", "mps")):
         raise BadInput(f"device={name} is one device, and several processes need one each: use auto or cuda.")
     if name == "cpu" or not torch.cuda.is_available():
         return "cpu" if name == "auto" else name

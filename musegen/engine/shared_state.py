@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from musegen.probability.by_device import default_generator, device_state, set_device_state
+
 __all__ = ["Generators", "host_rng_state", "in_float32", "reseed", "seeded", "set_host_rng_state"]
 
 SLICE_S = 0.02
@@ -80,19 +82,17 @@ class _State(NamedTuple):
     """Where the default generators stand."""
 
     cpu: Tensor
-    cuda: Tensor | None
+    device: Tensor | None
     python: tuple[Any, ...]
     numpy: dict[str, Any]
 
     @classmethod
     def now(cls, device: torch.device) -> _State:
-        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return cls(torch.get_rng_state(), cuda, random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
+        return cls(torch.get_rng_state(), device_state(device), random.getstate(), np.random.get_state(legacy=False))  # noqa: NPY002
 
     def put(self, device: torch.device) -> None:
         torch.set_rng_state(self.cpu)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state(self.cuda, device)
+        set_device_state(device, self.device)
         random.setstate(self.python)
         np.random.set_state(self.numpy)  # noqa: NPY002
 
@@ -164,9 +164,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def reseed(seed: int, device: torch.device) -> None:
     """Have the default generators begin where the seed says: those of the host, and that of one device."""
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
+    default_generator(device).manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
 

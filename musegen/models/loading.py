@@ -87,7 +87,7 @@ def load(
         model: a run folder, a model file, the name of a model that ships with musegen, ``hf://owner/name`` of the Hugging Face Hub,
             or what ``musegen.train`` returned, which knows the objects that it was given.
         checkpoint: of a run: ``best`` on the validation loss (the last, where a family has none), ``last``, or a step.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or mps.
         family, domain, encoder, decoder, discriminator, autoregressive: what was handed over to ``musegen.train`` when the
             model was made; a folder or a file cannot hold it.
 

@@ -81,7 +81,7 @@ class Model:
         return f"Model({self.family.name} on {self.domain.name}: {shape}, {n:,} parameters, on {self.family.device}{where})"
 
     def to(self, device: str | torch.device) -> Self:
-        """The model itself, on another device from now on: auto, cpu, cuda or cuda:N.
+        """The model itself, on another device from now on: auto, cpu, cuda, cuda:N or mps.
 
         Raises:
             BadInput: there is no such device.

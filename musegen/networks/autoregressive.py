@@ -41,6 +41,7 @@ from musegen.networks.grid_layers import (
     RowLSTM,
     channel_groups,
 )
+from musegen.probability.by_device import default_generator
 from musegen.probability.likelihood import Likelihood
 from musegen.reporting import each, several
 
@@ -170,23 +171,13 @@ class AutoregressiveGrid(nn.Module):
             _, state = self.rows(done, None, condition)
         for _ in each(range(given, self.shape[1]), f"Drawing {several(len(x), 'sample')}", "rows"):
             row = torch.zeros_like(x[:, :, :1])  # (B, C, 1, W)
-            noise = _generator_state(x.device)
+            generator = default_generator(x.device)
+            noise = generator.get_state()
             for _ in range(row[0].numel() + 1):
-                _set_generator_state(x.device, noise)
+                generator.set_state(noise)
                 params, after = self.rows(row, state, condition)
                 before, row = row, likelihood.sample(params, temperature)
                 if torch.equal(before, row):
                     break
             state, done = after, torch.cat([done, row], 2)
         return done
-
-
-def _generator_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def _set_generator_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from musegen.networks.nade.choice import step_noise
 from musegen.probability.any_number import own_streams
+from musegen.probability.by_device import with_float64
 
 __all__ = ["StrengthNetwork"]
 
@@ -247,10 +248,10 @@ class StrengthNetwork(nn.Module):
         own = value[cells.sample, cells.part, cells.step, cells.column]
         both = []
         for of_cell, given in ((own, given_total), (torch.ones_like(own), given_number)):
-            earlier = of_cell.double().cumsum(0) - of_cell  # of all cells before each
-            in_part = earlier - earlier[_begins(of_part)]
-            in_step = earlier - earlier[_begins(of_step)]
-            both += [in_part.to(own.dtype), in_step.to(own.dtype) + given.sum(1)[cells.sample, cells.step]]
+            cells_, parts, steps = with_float64(of_cell, _begins(of_part), _begins(of_step))
+            earlier = cells_.double().cumsum(0) - cells_  # of all cells before each
+            in_part, in_step = earlier - earlier[parts], earlier - earlier[steps]
+            both += [in_part.to(own), in_step.to(own) + given.sum(1)[cells.sample, cells.step]]
         return _means(both[0], both[2], both[1], both[3])
 
 

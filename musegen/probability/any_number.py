@@ -17,20 +17,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from musegen.probability.by_device import default_generator
 from musegen.probability.whole_batch import FACTORIES, FROM_TENSORS
 
-__all__ = ["AnyNumber", "default_generator", "own_streams"]
+__all__ = ["AnyNumber", "own_streams"]
 
 BLOCK = 16
 """Normal numbers that torch makes together on a CPU, and otherwise where there are fewer (``normal_fill``)."""
-
-
-def default_generator(device: torch.device) -> torch.Generator:
-    """The one that draws on a device where no other is named."""
-    if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        return torch.cuda.default_generators[index]
-    return torch.default_generator
 
 
 class AnyNumber(TorchFunctionMode):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from musegen.probability.by_device import with_float64
+
 __all__ = ["CodeMixture", "fitted"]
 
 ITERATIONS, TOLERANCE = 200, 1e-4
@@ -74,10 +76,12 @@ class CodeMixture:
 
 def _inverse(p: Tensor, u: Tensor) -> Tensor:
     """Draws of categories, ``(n,)``, of uniform numbers u ``(n,)``: p is ``(C,)``, the same for all, or ``(n, C)``."""
+    device = p.device
+    p, u = with_float64(p, u)
     bounds = p.double().cumsum(-1)
     at = (u * bounds[..., -1]).double()
     found = torch.searchsorted(bounds, at if p.dim() == 1 else at[:, None], right=True).view(-1)
-    return found.clamp(max=p.shape[-1] - 1)
+    return found.clamp(max=p.shape[-1] - 1).to(device)
 
 
 def fitted(codes: CodeMixture, components: int, seed: int = 0) -> CodeMixture:
@@ -93,7 +97,7 @@ def fitted(codes: CodeMixture, components: int, seed: int = 0) -> CodeMixture:
         seed: of the draws and of where EM begins. torch's own generators are left alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    mean, spread = codes.mean.double().cpu(), codes.spread.double().cpu()
+    mean, spread = codes.mean.cpu().double(), codes.spread.cpu().double()
     z = mean + spread * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
     r = _nearest(z, _far_apart(z, components, generator))  # (N, C)
     variance = z.var(0, correction=0).clamp_min(1e-12).diag()

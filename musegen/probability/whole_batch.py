@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from musegen.errors import BadInput, ProcessLost
+from musegen.probability.by_device import device_state
 
 __all__ = ["Part", "SharedBatch", "batch_length", "batch_mean", "gathered", "same_everywhere", "uneven_rows", "watched"]
 
@@ -310,8 +311,8 @@ class SharedBatch(TorchFunctionMode):
         return result
 
     def _generators(self) -> tuple[Tensor, ...]:
-        state = torch.get_rng_state()
-        return (state, torch.cuda.get_rng_state(self.device)) if self.device.type == "cuda" else (state,)
+        state, own = torch.get_rng_state(), device_state(self.device)
+        return (state,) if own is None else (state, own)
 
     def _check(self) -> None:
         """Nobody else may have moved the generators: such numbers would be the same for every process's examples."""

@@ -89,8 +89,11 @@ def build(
 
 def get(
     corpus: Annotated[
-        Literal["pop909"],
-        Parameter(help="pop909: 880 piano arrangements of Chinese pop songs (MIT licence; 22 MB are downloaded)."),
+        Literal["pop909", "chorales"],
+        Parameter(
+            help="pop909: 880 piano arrangements of Chinese pop songs (MIT licence; 22 MB are downloaded). chorales: 351 chorales "
+            "of Bach in four voices, from the corpus of music21 (extra notation); commercial use may need leave."
+        ),
     ],
     /,
     *,
@@ -101,6 +104,14 @@ def get(
     ] = None,
 ) -> None:
     """Download a corpus, check it, and write its pieces as MIDI files on their own beats."""
+    if corpus == "chorales":
+        from musegen_pianoroll.corpora.chorales import get_chorales
+
+        n, reasons = get_chorales(out, archive)
+        left = ", ".join(f"{k} {reason}" for reason, k in sorted(reasons.items()))
+        print(f"{n} chorales in {out}; left out: {left}.")
+        print(f"Next: musegen data build pianoroll {out} --tracks voices --out store")
+        return
     from musegen_pianoroll.corpora.pop909 import get_pop909
 
     n_written, n_left = get_pop909(out, archive)

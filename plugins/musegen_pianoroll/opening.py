@@ -188,12 +188,25 @@ def _in_rooms(planes: Tensor, store: Store, rooms: Rooms) -> tuple[Tensor, list[
     return placed, runs, missing
 
 
+def _second(target: str) -> Path:
+    """The folder of the second data set.
+
+    Raises:
+        BadInput: it is to be fetched first. The chorales are in a source checkout, and in no package.
+    """
+    try:
+        return bundled(target) if target in ("chorales", "freedoom") else Path(target)
+    except BadInput:
+        raise BadInput(
+            f"target={target} is in a clone of musegen alone: fetch it (musegen data get {target} --out bach), and use target=bach."
+        ) from None
+
+
 def _open_target(
     config: PianorollConfig, tracks: Sequence[StoreTrack], cache: Path
 ) -> tuple[dict[str, WindowDataset], str]:
     """The second data set, on the same tracks and grid."""
-    source = bundled(config.target) if config.target in ("chorales", "freedoom") else Path(config.target)
-    store, *_ = find_store(config, source, cache / "target")
+    store, *_ = find_store(config, _second(config.target), cache / "target")
     _check_velocities(config, store)
     if (store.steps_per_beat, store.tracks) != (config.steps_per_beat, list(tracks)):
         raise BadInput(

@@ -129,7 +129,7 @@ def test_freedoom_plays() -> None:
 
 @pytest.mark.slow
 def test_the_wheel_carries_the_data_and_stays_small(tmp_path: Path) -> None:
-    for tool in ("build", "hatchling"):
+    for tool in ("build", "hatchling", "hatch_vcs"):
         pytest.importorskip(tool)
     python = [sys.executable, "-m"]
     wheels, target = tmp_path / "wheels", tmp_path / "installed"
@@ -149,6 +149,12 @@ def test_the_wheel_carries_the_data_and_stays_small(tmp_path: Path) -> None:
         text=True,
     )
     assert Path(found.stdout.strip()) == target / "musegen" / "_data" / "mnist"
+    assert not list(target.rglob("bwv*.mid"))
+    code = "from musegen.data.bundled import bundled; bundled('chorales')"
+    refused = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "musegen data get" in refused.stderr
     code = (
         "import torch, musegen_image.classifier as c; print(c.__file__, c.confident_share(torch.zeros(1, 1, 28, 28)))"
     )

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from strangers import install
 
 from musegen.cli.app import app, data_app, plugin_app
 from musegen.cli.options import given_options
+from musegen.cli.plugins import add_plugin_commands
 from musegen.data.bundled import bundled, models
 from musegen.option_texts import parse_assignments
 from musegen.plugins import registry
@@ -45,7 +45,7 @@ NOT_RUN = {
     "uv pip install torch --torch-backend cpu": NEEDS_THE_NETWORK,
     "pip install torch": NEEDS_THE_NETWORK,
     "pip install .": NEEDS_THE_NETWORK,
-    "pip install musegen-0.1.0-py3-none-any.whl": NEEDS_THE_NETWORK,
+    "pip install musegen-*.whl": NEEDS_THE_NETWORK,
     "make demo": "takes four minutes; tests/pianoroll/test_demo.py runs it with fewer steps",
     "make test": "runs this test",
 }
@@ -224,6 +224,7 @@ def test_what_is_not_run_is_still_printed() -> None:
 
 @pytest.mark.parametrize("page", MENTIONED)
 def test_commands_that_running_text_mentions_exist(page: str) -> None:
+    add_plugin_commands([])
     for part in shown(page):
         _, *words = part.text.split()
         if part.kind == "mention" and part.text.startswith("musegen ") and not words[0].startswith("-"):
@@ -259,5 +260,3 @@ def test_the_readme_is_short_and_its_pictures_are_here() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 110
     assert "\n![" in text
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    assert f"musegen-{version}-py3-none-any.whl" in text

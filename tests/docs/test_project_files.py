@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pages import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = SETTINGS["project"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)
@@ -19,9 +20,8 @@ def test_forms_and_workflows_are_yaml(path: Path) -> None:
     assert {"name", "body"} <= found.keys() or {"name", "jobs"} <= found.keys()
 
 
-def test_the_citation_names_this_version() -> None:
+def test_the_citation_can_be_read() -> None:
     found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert found["version"] == PROJECT["version"]
     assert found["license"] == PROJECT["license"].split(" AND ")[0]  # of the code; data have their own
     assert {"cff-version", "message", "title", "authors"} <= found.keys()
 
@@ -38,10 +38,23 @@ def test_the_licences_of_all_that_ships_are_told() -> None:
         assert list(ROOT.glob(pattern)), pattern
 
 
-def test_the_changelog_knows_this_version() -> None:
+def test_what_no_tag_says_is_the_last_release() -> None:
+    """The version of a tree without git, or without tags, is the newest that the changelog knows."""
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert versions[0] == "Unreleased"
-    assert PROJECT["version"] in versions
+    assert PROJECT["dynamic"] == ["version"]
+    assert SETTINGS["tool"]["hatch"]["version"]["raw-options"]["fallback_version"] == versions[1]
+
+
+def test_packages_hold_what_may_be_handed_on() -> None:
+    """What LICENSES.md says is in packages, is; data that it says are in none, are not."""
+    rows = re.findall(
+        r"^\| (?:model )?`([^`]+)` \|.*\| (yes|\*\*no\*\*) \|", (ROOT / "LICENSES.md").read_text("utf-8"), re.M
+    )
+    said = {name: answer == "yes" for name, answer in rows if name.startswith("data/")}
+    build = SETTINGS["tool"]["hatch"]["build"]["targets"]
+    assert {name for name, shipped in said.items() if shipped} == set(build["wheel"]["force-include"]) - {"data/models"}
+    assert {f"/{name}" for name, shipped in said.items() if not shipped} == set(build["sdist"]["exclude"])
 
 
 def test_workflows_try_the_versions_that_the_package_names() -> None:

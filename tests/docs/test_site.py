@@ -42,6 +42,12 @@ def test_links_of_the_repository_become_links_of_the_site(target: str, from_root
     assert module("hooks").linked("text", target, from_root) == wanted
 
 
+def test_options_in_running_text_stay_whole() -> None:
+    made = module("hooks").whole_options("<code>x y-z --out a -n 4</code> --out <code>--top-p</code>")
+    word = '<span class="word">{}</span>'.format
+    assert made == f"<code>x y-z {word('--out')} a {word('-n')} 4</code> --out <code>{word('--top-p')}</code>"
+
+
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:")[2]
     named = set(re.findall(r"([\w]+\.md)", text))

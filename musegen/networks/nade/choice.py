@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musegen.networks.nade.terms import Cells, Drawing
-from musegen.probability.any_number import default_generator
+from musegen.probability.by_device import default_generator
 
 __all__ = ["draw_step", "step_noise"]
 

@@ -48,7 +48,7 @@ def parallels(top: Tensor, interval: int) -> Tensor:
     """
     before, after = top[..., :-1], top[..., 1:]
     both = (before >= 0) & (after >= 0) & (before != after)
-    found = torch.zeros(len(top), dtype=torch.int64)
+    found = torch.zeros(len(top), dtype=torch.int64, device=top.device)
     for low in range(top.shape[1]):
         for high in range(low):
             kept = _interval(before, high, low) == interval
