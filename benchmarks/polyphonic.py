@@ -1,12 +1,15 @@
 """Nats per frame of RNN-NADE on polyphonic music, by the protocol of Bai et al. 2018 (1803.01271, section 4).
 
-    python benchmarks/polyphonic.py JSB_Chorales [--data ../shared/data/polyphonic] [--steps 8000] [--seed 0] [--set depth=1 …]
+    python benchmarks/polyphonic.py JSB_Chorales [--data ../shared/data/polyphonic] [--steps 8000] [--given any] [--set depth=1 …]
 
 The data are their MATLAB files (Boulanger-Lewandowski et al. 2012): pieces of 88 keys per frame, split by them into train, valid
 and test. The figure is −log p of frames 2 to the last, each given all earlier frames of its piece, summed over the keys and
 averaged over all such frames of the split. The network is trained on stretches of pieces, each moved by a random number of
 semitones; evaluation runs over whole pieces. The weights (their moving average) are those with the lowest figure on the
 validation pieces; the test pieces are looked at once, with these.
+
+With ``--given any``, training draws what is given of every stretch, in frames, as the domain's option ``given=any`` has it drawn in
+bars. Nothing is given in evaluation, so the figure is of the same question.
 
 Beside it, as a check of the protocol: independent keys with their frequency in the training pieces.
 """
@@ -79,8 +82,12 @@ class PaddedRNNNADE(RNNNADE):
     """The family on pieces of different lengths: the loss is the mean over frames, without the padding."""
 
     def updates(self, batch: Batch) -> Iterator[tuple[str, Losses]]:
-        log_p, inside = self.step_log_prob(batch.x), frames_of(batch)
-        yield "network", {"loss": -(log_p * inside).sum() / inside.sum()}
+        x, inside, mask, levels = batch.x, frames_of(batch), None, None
+        if self.masks is not None and self.wishes is not None and self.training:
+            mask, levels = self.masks.drawn(x), self.wishes.drawn(x)
+        log_p = self.step_log_prob(x, None, mask, levels)
+        free = inside if mask is None else inside & ~mask[:, 0]
+        yield "network", {"loss": -(log_p * inside).sum() / free.sum()}
 
 
 def frames_of(batch: Batch) -> Tensor:
@@ -138,8 +145,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="pieces per step")
     parser.add_argument("--frames", type=int, default=64, help="longest stretch of a piece in training")
     parser.add_argument("--semitones", type=int, default=6, help="pieces are moved by up to as many in training")
+    parser.add_argument("--given", choices=["any"], help="any part may be given, and training draws which")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--set", type=option, nargs="*", default=[], metavar="OPTION=VALUE", help="of rnn_nade")
+    parser.add_argument(
+        "--set", type=option, nargs="*", action="extend", default=[], metavar="OPTION=VALUE", help="of rnn_nade"
+    )
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/polyphonic_DATASET.json")
     arguments = parser.parse_args()
     file = arguments.data / f"{arguments.dataset}.mat"
@@ -151,7 +161,8 @@ def main() -> None:
 
     torch.manual_seed(arguments.seed)
     config = RNNNADEConfig(**dict(arguments.set))
-    spec = Spec((1, arguments.frames, KEYS), ("channel", "frame", "key"), Bernoulli())
+    parts = (1,) if arguments.given else ()
+    spec = Spec((1, arguments.frames, KEYS), ("channel", "frame", "key"), Bernoulli(), parts=parts)
     family = PaddedRNNNADE(config, spec, {})
     run = RunConfig(
         steps=arguments.steps,
