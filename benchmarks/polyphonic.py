@@ -1,6 +1,10 @@
 """Nats per frame of RNN-NADE on polyphonic music, by the protocol of Bai et al. 2018 (1803.01271, section 4).
 
+<<<<<<< HEAD
     python benchmarks/polyphonic.py JSB_Chorales [--data ../shared/data/polyphonic] [--steps 8000] [--seed 0] [--given any] [--set depth=1 …]
+=======
+    python benchmarks/polyphonic.py JSB_Chorales [--data ../shared/data/polyphonic] [--steps 8000] [--given any] [--set depth=1 …]
+>>>>>>> masked3
 
 The data are their MATLAB files (Boulanger-Lewandowski et al. 2012): pieces of 88 keys per frame, split by them into train, valid
 and test. The figure is −log p of frames 2 to the last, each given all earlier frames of its piece, summed over the keys and
@@ -8,6 +12,9 @@ averaged over all such frames of the split. The network is trained on stretches 
 semitones; evaluation runs over whole pieces. The weights (their moving average) are those with the lowest figure on the
 validation pieces; the test pieces are looked at once, with these. With ``--given any``, training draws what is given of every stretch,
 in frames, as the domain's option ``given=any`` has it drawn in bars; nothing is given in evaluation, so the figure is the same.
+
+With ``--given any``, training draws what is given of every stretch, in frames, as the domain's option ``given=any`` has it drawn in
+bars. Nothing is given in evaluation, so the figure is of the same question.
 
 Beside it, as a check of the protocol: independent keys with their frequency in the training pieces.
 """
