@@ -1,10 +1,6 @@
 """Nats per frame of RNN-NADE on polyphonic music, by the protocol of Bai et al. 2018 (1803.01271, section 4).
 
-<<<<<<< HEAD
-    python benchmarks/polyphonic.py JSB_Chorales [--data ../shared/data/polyphonic] [--steps 8000] [--seed 0] [--given any] [--set depth=1 …]
-=======
     python benchmarks/polyphonic.py JSB_Chorales [--data ../shared/data/polyphonic] [--steps 8000] [--given any] [--set depth=1 …]
->>>>>>> masked3
 
 The data are their MATLAB files (Boulanger-Lewandowski et al. 2012): pieces of 88 keys per frame, split by them into train, valid
 and test. The figure is −log p of frames 2 to the last, each given all earlier frames of its piece, summed over the keys and
