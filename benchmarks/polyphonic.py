@@ -6,11 +6,10 @@ The data are their MATLAB files (Boulanger-Lewandowski et al. 2012): pieces of 8
 and test. The figure is −log p of frames 2 to the last, each given all earlier frames of its piece, summed over the keys and
 averaged over all such frames of the split. The network is trained on stretches of pieces, each moved by a random number of
 semitones; evaluation runs over whole pieces. The weights (their moving average) are those with the lowest figure on the
-validation pieces; the test pieces are looked at once, with these. With ``--given any``, training draws what is given of every
-stretch, in frames, as the domain's option ``given=any`` has it drawn in bars; nothing is given in evaluation, so the figure is the same.
+validation pieces; the test pieces are looked at once, with these.
 
 With ``--given any``, training draws what is given of every stretch, in frames, as the domain's option ``given=any`` has it drawn in
-bars. Nothing is given in evaluation, so the figure is of the same question.
+bars; nothing is given in evaluation, so the figure is the same.
 
 Beside it, as a check of the protocol: independent keys with their frequency in the training pieces.
 """

@@ -21,6 +21,10 @@ Other papers of this line add terms to dann, which these options declare:
 * ``consistency``: weight of E max_{‖r‖ ≤ ε} KL(C(y|f(x)) ‖ C(y|f(x + r))), the mean over source and target, ε = ``radius``, by one
   power iteration (VADA, eqs. 5–6; Miyato et al. 2018, 1704.03976). Without it boundaries may pass between neighbours all the same.
 
+Two more change what networks see, in either method. ``instance_norm`` (VADA, section 6): brightness and contrast of an example tell
+no domain. ``source_flip``: which of ink and paper is brighter tells no class. It is knowledge of how domains may differ, which pictures
+of the target alone do not give.
+
 DANN's learning rate falls as the run option ``schedule`` = inverse says (section 5.2.2).
 
 Labels of the target are never read in training, nor to choose a checkpoint; ``target_error`` is reported where validation has them.
@@ -66,8 +70,16 @@ class ADAConfig:
         0.0, "weight of what a small change of x does to its classes in dann (VADA has 1 and 0.01)", ge=0
     )
     radius: float = option(3.5, "length of that change, as a distance of examples", gt=0)
+    instance_norm: bool = option(False, "networks see each example with mean 0 and variance 1 of its cells (VADA)")
+    source_flip: bool = option(
+        False, "training shows half of the source's examples with black and white exchanged; with instance_norm"
+    )
 
     def __post_init__(self) -> None:
+        if self.source_flip and not self.instance_norm:
+            raise BadInput(
+                "source_flip=True needs instance_norm=True, which alone makes a mirrored picture a negative."
+            )
         for name in ("conditional", "entropy", "consistency"):
             if self.method == "adda" and getattr(self, name):
                 raise BadInput(f"{name}={getattr(self, name)} is a term of method=dann: leave it out with method=adda.")
@@ -97,6 +109,17 @@ def _of_length(r: Tensor, length: float) -> Tensor:
     """Each example's r ``(B, *S)`` scaled to a length."""
     norms = torch.linalg.vector_norm(r.flatten(1), dim=1).clamp_min(1e-12)
     return length * r / norms.view(-1, *(1 for _ in r.shape[1:]))
+
+
+def instance_normalised(x: Tensor) -> Tensor:
+    """Each channel of each example ``(B, C, …)``, or each example ``(B, n)``, with mean 0 and variance 1 over its cells.
+
+    Where all cells are the same they are 0 (Ulyanov et al. 2016, 1607.08022, with VADA's use of it for inputs).
+    """
+    x = x.float()
+    axes = tuple(range(min(2, x.dim() - 1), x.dim()))
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    return (x - mean) * (variance + 1e-5).rsqrt()
 
 
 class ADA(Family):
@@ -168,9 +191,10 @@ class ADA(Family):
 
     def dann(self, source: Batch, target: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
+        shown = self.shown(source.x)
         with own_statistics(self.encoder):
-            of_source = self.encoder(source.x)
-        features = [of_source, self.encoder(target.x)]
+            of_source = self.features(shown)
+        features = [of_source, self.features(target.x)]
         reversed_ = [reverse_gradient(self.compared(f), self.reversal_weight) for f in features]
         (_, real), (_, fake) = (self.discriminator(f) for f in reversed_)
         confusion = discriminator_loss("non-saturating", real, fake).mean()
@@ -182,7 +206,7 @@ class ADA(Family):
             losses["entropy"] = -(log_p.exp() * log_p).sum(1).mean()
             losses["loss"] = losses["loss"] + c.entropy * losses["entropy"]
         if c.consistency and self.training:
-            changes = [self.change(x, own) for x, own in zip((source.x, target.x), logits, strict=True)]
+            changes = [self.change(x, own) for x, own in zip((shown, target.x), logits, strict=True)]
             losses["consistency"] = torch.stack(changes).mean()
             losses["loss"] = losses["loss"] + c.consistency * losses["consistency"]
         yield "adaptation", losses
@@ -200,7 +224,7 @@ class ADA(Family):
 
         def divergence(r: Tensor) -> Tensor:
             with own_statistics(self.encoder):
-                log_q = self.classifier(self.encoder(x + r)).log_softmax(1)
+                log_q = self.classifier(self.features(x + r)).log_softmax(1)
             return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
         # One step of the power method: the gradient at a small random change (1704.03976, section 3.3).
@@ -211,19 +235,21 @@ class ADA(Family):
     def adda(self, source: Batch, target: Batch) -> Iterator[tuple[str, Losses]]:
         c = self.config
         if self.training and self.step < c.pretraining_steps:
-            cross_entropy, errors = self.classification(self.classifier(self.encoder(source.x)), source, target)
+            cross_entropy, errors = self.classification(
+                self.classifier(self.features(self.shown(source.x))), source, target
+            )
             yield "classifier", {"loss": cross_entropy} | errors
             return
         if self.training and self.step == c.pretraining_steps:
             self.target_encoder.load_state_dict(self.encoder.state_dict())
             self.begun_anew = ("target_encoder",)
         with torch.no_grad():
-            f_source, f_target = self.encoder(source.x), self.target_encoder(target.x)
+            f_source, f_target = self.features(self.shown(source.x)), self.encode(target.x)
             cross_entropy, errors = self.classification(self.classifier(f_source), source, target)
         (_, real), (_, fake) = self.discriminator(f_source), self.discriminator(f_target)
         loss = discriminator_loss("non-saturating", real, fake).mean()
         yield "discriminator", {"loss": loss, "class": cross_entropy} | errors
-        _, logit = self.discriminator(self.target_encoder(target.x))
+        _, logit = self.discriminator(self.encode(target.x))
         yield "target_encoder", {"loss": generator_loss("non-saturating", logit).mean()}
 
     def classification(self, logits: Tensor, source: Batch, target: Batch) -> tuple[Tensor, Losses]:
@@ -236,7 +262,19 @@ class ADA(Family):
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of target data, ``(B, n)``."""
-        return (self.encoder if self.config.method == "dann" else self.target_encoder)(x)
+        return self.features(x, self.encoder if self.config.method == "dann" else self.target_encoder)
+
+    def features(self, x: Tensor, encoder: nn.Module | None = None) -> Tensor:
+        """f(x), ``(B, n)``, of ``encoder`` if no other is given."""
+        return (encoder or self.encoder)(instance_normalised(x) if self.config.instance_norm else x)
+
+    def shown(self, x: Tensor) -> Tensor:
+        """Source examples as training shows them, ``(B, *S)``: with ``source_flip`` half of them mirrored about their mean."""
+        if not (self.config.source_flip and self.training):
+            return x
+        shape = (len(x), *(1 for _ in x.shape[1:]))
+        mean = x.float().flatten(1).mean(1).view(shape)
+        return torch.where(torch.rand(shape, device=x.device) < 0.5, 2 * mean - x, x)
 
     def classify(self, x: Tensor) -> Tensor:
         return self.classifier(self.encode(x)).log_softmax(1)

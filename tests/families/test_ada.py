@@ -18,7 +18,7 @@ from musegen.contracts.dataset import Batch
 from musegen.contracts.domain import Spec
 from musegen.engine.engine import Engine
 from musegen.errors import BadInput
-from musegen.families.ada import ADA, ADAConfig, reverse_gradient
+from musegen.families.ada import ADA, ADAConfig, instance_normalised, reverse_gradient
 from musegen.networks.mlp import MLPEncoder
 from musegen.running.config import RunConfig
 
@@ -240,6 +240,47 @@ def test_the_change_that_classes_mind_most_is_across_the_boundary() -> None:
     largest, across = torch.stack(around).max(0).values.mean(), torch.minimum(kl(along), kl(-along)).mean()
     assert float(across) - 1e-3 < float(found.detach()) < float(largest) + 1e-3
     assert float(across) > 1.5 * float(torch.stack(around).mean())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.floats(0.1, 5), st.floats(-3, 3), st.integers(0, 1000), st.sampled_from([(4, 50), (4, 1, 7, 6), (4, 3, 5, 5)])
+)
+def test_brightness_and_contrast_are_not_seen(scale: float, shift: float, seed: int, shape: tuple[int, ...]) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    found = instance_normalised(x)
+    cells = found.flatten(2) if len(shape) > 2 else found
+    torch.testing.assert_close(cells.mean(-1), torch.zeros_like(cells.mean(-1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(cells.var(-1, correction=0), torch.ones_like(cells.mean(-1)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(instance_normalised(scale * x + shift), found, atol=2e-2, rtol=0)
+    torch.testing.assert_close(instance_normalised(1 - x), -found, atol=1e-4, rtol=0)  # a negative
+
+
+def test_half_of_the_source_is_shown_as_negatives_in_training_alone() -> None:
+    ada = small_ada(instance_norm=True, source_flip=True)
+    x = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    shown = instance_normalised(ada.shown(x))
+    same, negative = ((shown - sign * instance_normalised(x)).abs().amax(1) < 1e-3 for sign in (1, -1))
+    assert bool((same | negative).all())
+    assert 900 < int(negative.sum()) < 1100
+    ada.eval()
+    assert torch.equal(ada.shown(x), x)
+    with pytest.raises(BadInput, match="source_flip=True needs instance_norm=True"):
+        ADAConfig(source_flip=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_network_sees_normalised_examples(method: str) -> None:
+    """Losses and classes are the same if both domains are brighter and of other contrast."""
+    ada = small_ada(method=method, instance_norm=True, pretraining_steps=1)
+    ada.step = 5
+    batch, brighter = source_and_target(), source_and_target()
+    target = brighter.auxiliary["target"]
+    brighter = replace(brighter, x=3 * batch.x + 1, auxiliary={"target": replace(target, x=0.5 * target.x - 2)})
+    for (_, one), (_, other) in zip(ada.updates(batch), ada.updates(brighter), strict=True):
+        torch.testing.assert_close(one["loss"], other["loss"], atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(ada.classify(batch.x), ada.classify(3 * batch.x + 1), atol=1e-2, rtol=1e-2)
 
 
 def test_terms_of_dann_are_refused_with_adda() -> None:
