@@ -22,8 +22,8 @@ Other papers of this line add terms to dann, which these options declare:
   power iteration (VADA, eqs. 5–6; Miyato et al. 2018, 1704.03976). Without it boundaries may pass between neighbours all the same.
 
 Two more change what networks see, in either method. ``instance_norm`` (VADA, section 6): brightness and contrast of an example tell
-no domain. ``source_flip``: which of ink and paper is brighter tells no class. It is knowledge of how domains may differ, which pictures
-of the target alone do not give.
+no domain. ``source_flip``: which of ink and paper is brighter tells no class. It is knowledge of how domains may differ, which
+pictures of the target alone do not give.
 
 DANN's learning rate falls as the run option ``schedule`` = inverse says (section 5.2.2).
 
