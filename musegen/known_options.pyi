@@ -90,6 +90,7 @@ class Options(RunOptions, total=False):
     hop: int
     importance_samples: int
     initial_sigma: float
+    instance_norm: bool
     interval: int
     kind: str
     labelled: int
@@ -148,6 +149,7 @@ class Options(RunOptions, total=False):
     shorten: float
     size: int
     slope_annealing: float
+    source_flip: bool
     spread: float | None
     steps_per_beat: int
     target: str
