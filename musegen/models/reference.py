@@ -40,7 +40,12 @@ def reference_data(domain: Domain, run: Run | None, source: Any) -> Data | None:
     where = None if source == BUNDLED and not source.exists() else source
     with tempfile.TemporaryDirectory() as cache:  # what is mapped from there stays readable
         other, data = type(domain).open(domain.config, where, Path(cache))
-    if other.spec != domain.spec:
+    theirs, ours = other.part_names, domain.part_names
+    if theirs != ours and sorted(theirs) == sorted(ours):
+        raise BadInput(
+            f"{source} has {', '.join(theirs)}, and the model has {', '.join(ours)}: build it again in the model's order."
+        )
+    if other.spec != domain.spec or theirs != ours:
         raise BadInput(f"{source} has other tracks, classes or sizes than this model's data: give data like those.")
     return data
 

@@ -42,7 +42,6 @@ def open_data(config: PianorollConfig, source: Path | None, cache: Path) -> tupl
     source = bundled("freedoom") if source is None else source
     store, skipped, unread = find_store(config, source, cache)
     _check_velocities(config, store)
-    _check_tracks(config, store)
     tempo = float(np.median([piece.tempo_bpm for piece in store.pieces]))
     rooms = rooms_of(config, store)
     label, classes = (None, []) if config.labels == "none" else piece_labels(store, config.labels)
@@ -115,16 +114,6 @@ def _check_velocities(config: PianorollConfig, store: Store) -> None:
         raise BadInput(
             f"The store {store.path} has no velocities, which velocities=True needs: build it again with musegen data build "
             "--velocities."
-        )
-
-
-def _check_tracks(config: PianorollConfig, store: Store) -> None:
-    """A model's own tracks, in its own order, must be those of data that it is to read: nothing else tells a flute from a bass."""
-    ours, theirs = [track["name"] for track in config.track_list], [track.name for track in store.tracks]
-    if ours and ours != theirs:
-        raise BadInput(
-            f"The store {store.path} has the tracks {', '.join(theirs)}, and the model has {', '.join(ours)}: build the store "
-            "again with the model's tracks in the model's order."
         )
 
 

@@ -27,6 +27,7 @@ from musegen.data.bundled import bundled
 from musegen.errors import BadInput
 from musegen.families.rnn_nade import RNNNADE, RNNNADEConfig
 from musegen.models.model import Model
+from musegen.models.reference import reference_data
 from musegen_pianoroll.config import PianorollConfig, PianorollWriting
 from musegen_pianoroll.domain import PianorollDomain
 from musegen_pianoroll.measures.bars import measure, onsets_of, table
@@ -560,10 +561,13 @@ def test_data_of_a_model_have_its_tracks_in_its_order(order: tuple[str, str], tm
     assert torch.equal(*(d.splits["train"].gather(first, torch.Generator()).x for d in (data, read)))
 
     build_store(songs, tmp_path / "other", tracks={name: mapping[name] for name in reversed(order)})
-    with pytest.raises(
-        BadInput, match=f"has the tracks {order[1]}, {order[0]}, and the model has {order[0]}, {order[1]}: build"
-    ):
-        PianorollDomain.open(trained.config, tmp_path / "other", tmp_path / "c")
+    swapped = f"has {order[1]}, {order[0]}, and the model has {order[0]}, {order[1]}: build it again"
+    with pytest.raises(BadInput, match=swapped):
+        reference_data(trained, None, tmp_path / "other")
+    build_store(songs, tmp_path / "third", tracks={"High": {"drums": True}, "Low": {"programs": ["32-39"]}})
+    with pytest.raises(BadInput, match="has other tracks"):
+        reference_data(trained, None, tmp_path / "third")
+    assert reference_data(trained, None, tmp_path / "store") is not None
 
 
 def test_synthetic_data_look_like_data() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_every_broken_distribution_is_named_and_costs_only_itself(tmp_path: Path
         "b_hook": ("BROKEN", 'Did you mean "musegen_domains"', "update b-hook"),
         "zz_clash": ("BROKEN", "already offered by music-grooves 0.3", "pip uninstall b-clash or pip uninstall music-"),
         "a_thief": ("BROKEN", 'the domain "image" is already offered by musegen', "pip uninstall b-thief"),
-        "core": ("BROKEN", 'musegen 0.1.0 has a plugin named "core" already', "pip uninstall b-core"),
+        "core": ("BROKEN", f'musegen {version("musegen")} has a plugin named "core" already', "pip uninstall b-core"),
         "b_new": ("INCOMPATIBLE", "version 7.0 of the plugin API", "update musegen"),
     }
     for name, (status, problem, remedy) in wanted.items():
