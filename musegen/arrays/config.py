@@ -106,5 +106,5 @@ class ArrayConfig:
 class ArrayWriting:
     rounded: bool = option(
         True,
-        "binary and categorical cells are written as the nearest value that they may have; false: as expected values",
+        "binary and categorical cells are written as the nearest value that they may have; false: binary ones as probabilities",
     )

@@ -14,7 +14,7 @@ from musegen.contracts.dataset import Dataset
 from musegen.contracts.domain import Domain
 from musegen.data.batches import Batches
 from musegen.options import validate
-from musegen.probability.likelihood import Bernoulli, Categorical, Likelihood
+from musegen.probability.likelihood import Bernoulli, Categorical, Likelihood, LogisticMixture
 from musegen.testing.rules import expect, rule
 
 __all__ = ["RULES", "check_split", "examples", "expected", "options_of", "support"]
@@ -42,9 +42,9 @@ def support(likelihood: Likelihood, x: Tensor) -> str:
     if not bool(x.isfinite().all()):
         return "some are not finite"
     low, high = float(x.min()), float(x.max())
-    if isinstance(likelihood, (Bernoulli, Categorical)) and not 0 <= low <= high <= 1:
+    if isinstance(likelihood, (Bernoulli, Categorical, LogisticMixture)) and not 0 <= low <= high <= 1:
         return f"they go from {low:g} to {high:g}, outside 0 to 1"
-    if isinstance(likelihood, Categorical):
+    if isinstance(likelihood, (Categorical, LogisticMixture)):
         levels = x * (likelihood.levels - 1)
         if not torch.allclose(levels, levels.round(), atol=1e-3):
             return f"some are none of its {likelihood.levels} levels"

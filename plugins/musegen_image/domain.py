@@ -25,7 +25,7 @@ from musegen.networks import dcgan
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.mlp import MLPDecoder, MLPDiscriminator, MLPEncoder
 from musegen.options import option
-from musegen.probability.likelihood import Bernoulli, Gaussian, Likelihood
+from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood, LogisticMixture
 from musegen.walking import walk
 from musegen_image import pictures
 from musegen_image.data import binarising, holds_mnist, read_mnist, read_static_binarised
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageConfig", "ImageDomain"]
 
 Binarisation = Literal["auto", "none", "threshold", "dynamic", "static"]
+N_LEVELS = 256
+"""Levels of a value in pictures of 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ class ImageConfig:
     binarisation: Binarisation = option(
         "auto",
         "none: levels as they are; threshold: > 0.5; dynamic: Bernoulli at every visit; static: Larochelle's files (DATA); "
-        "auto: dynamic for grey pictures and MNIST, none for pictures with colour",
+        "auto: dynamic for grey pictures and MNIST, none for pictures with colour and for a likelihood of levels",
+    )
+    likelihood: Literal["auto", "softmax", "logistic_mixture"] = option(
+        "auto",
+        "p(x|z) of a value. softmax: a probability for each of 256 levels; logistic_mixture: of the same levels, ten rounded "
+        "logistic distributions; auto: Bernoulli for binarised pictures, else Gaussian",
     )
     size: int = option(
         28,
@@ -80,13 +87,15 @@ class ImageConfig:
             raise BadInput(f"widths={self.widths} is invalid: use positive numbers, such as [400, 400].")
         if self.levels and not (len(self.levels) == 2 and self.levels[0] < self.levels[1]):
             raise BadInput(f"levels={self.levels} is invalid: use two numbers, black and white, such as [0, 4095].")
+        if self.likelihood != "auto" and self.binary != "none":
+            raise BadInput(f"likelihood={self.likelihood} is for pictures of 256 levels: use binarisation=none.")
 
     @property
     def binary(self) -> Literal["none", "threshold", "dynamic", "static"]:
         """How pictures are binarised: ``binarisation``, decided."""
         if self.binarisation != "auto":
             return self.binarisation
-        return "none" if self.colour == "rgb" else "dynamic"
+        return "none" if self.colour == "rgb" or self.likelihood != "auto" else "dynamic"
 
     @property
     def black_and_white(self) -> Levels | None:
@@ -262,7 +271,11 @@ class ImageDomain(Domain):
     def spec(self) -> Spec:
         c = self.config
         likelihood: Likelihood = Bernoulli()
-        if c.binary == "none":
+        if c.likelihood == "softmax":
+            likelihood = Categorical(N_LEVELS)
+        elif c.likelihood == "logistic_mixture":
+            likelihood = LogisticMixture(N_LEVELS)
+        elif c.binary == "none":
             likelihood = Gaussian(sigma_min=0.05, bounds=(0.0, 1.0))
         channels = 3 if c.colour == "rgb" else 1
         return Spec(

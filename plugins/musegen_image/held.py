@@ -64,9 +64,10 @@ def _pictures(config: ImageConfig, dataset: Dataset, shape: tuple[int, ...], spl
     if len(dataset) and (found := tuple(_first(dataset).shape)) != shape:
         raise BadInput(f"Pictures of {split} have the shape {found}, and those of train {shape}: make them equal.")
     binarised = binarising(config.binary)
+    rounded = in_levels if config.likelihood != "auto" else binarised
     with_channel = (1, *shape) if len(shape) == 2 else shape
     if not isinstance(dataset, ArrayDataset):
-        several = partial(_changed, shape=with_channel, binarised=binarised)
+        several = partial(_changed, shape=with_channel, changed=rounded)
         return Transformed(dataset, several, binarised is not None)
     low, high = (float(extreme) for extreme in (dataset.x.min(), dataset.x.max()))
     of_bytes = dataset.x.dtype == torch.uint8 and high > 1
@@ -74,14 +75,19 @@ def _pictures(config: ImageConfig, dataset: Dataset, shape: tuple[int, ...], spl
         raise BadInput(f"Pictures of {split} go from {low:g} to {high:g}: give bytes, or numbers from 0 to 1.")
     x = dataset.x.reshape(-1, *with_channel)
     binary = binarised is not None or dataset.binary
-    return ArrayDataset(x, dataset.label, binarised, BYTES if of_bytes else 1, binary, rows=dataset.rows)
+    return ArrayDataset(x, dataset.label, None if of_bytes and binarised is None else rounded, BYTES if of_bytes else 1, binary, rows=dataset.rows)
 
 
 def _changed(
     x: Tensor,
     generator: torch.Generator,
     shape: tuple[int, ...],
-    binarised: Callable[[Tensor, torch.Generator], Tensor] | None,
+    changed: Callable[[Tensor, torch.Generator], Tensor] | None,
 ) -> Tensor:
     x = x.reshape(-1, *shape)
-    return x if binarised is None else binarised(x, generator)
+    return x if changed is None else changed(x, generator)
+
+
+def in_levels(x: Tensor, generator: torch.Generator) -> Tensor:
+    """The nearest levels: what lies between two would tell a network more of a cell than the likelihood counts."""
+    return (x * BYTES).round() / BYTES

@@ -189,6 +189,16 @@ def test_binarisation(how: Any) -> None:
         assert x[raw == 1].all()
 
 
+@pytest.mark.parametrize(("likelihood", "name"), [("softmax", "categorical"), ("logistic_mixture", "logistic_mixture")])
+def test_likelihoods_of_levels_leave_levels_as_they_are(likelihood: Any, name: str) -> None:
+    domain, data = ImageDomain.open(ImageConfig(likelihood=likelihood), None, Path())
+    x = 255 * next(Batches(data.splits["valid"], 500, 0, CPU).once()).x
+    assert (domain.spec.likelihood.name, domain.config.binarisation) == (name, "none")
+    assert len(x.round().unique()) > 100
+    with pytest.raises(BadInput, match="use binarisation=none"):
+        ImageConfig(likelihood=likelihood, binarisation="dynamic")
+
+
 def test_binarise_draws_from_its_generator_alone() -> None:
     x = torch.full((1000,), 0.3)
     one, other = (binarise(x, "dynamic", torch.Generator().manual_seed(5)) for _ in range(2))

@@ -15,7 +15,7 @@ from torch import Tensor
 from musegen.contracts.domain import Autoregressive, AutoregressiveKind
 from musegen.networks.autoregressive import AutoregressiveGrid
 from musegen.networks.grid_layers import DiagonalBiLSTM, MaskedConv, RowLSTM, skew, unskew
-from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
+from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood, LogisticMixture
 
 KINDS = get_args(AutoregressiveKind)
 Shape = tuple[int, int, int]
@@ -43,7 +43,7 @@ def dependence(kind: Any, shape: Shape, likelihood: Likelihood, **options: Any) 
     return found
 
 
-@pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical(3)], ids=lambda likelihood: likelihood.name)
+@pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical(3), LogisticMixture(256, 2)], ids=lambda likelihood: likelihood.name)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(kind: str, likelihood: Likelihood) -> None:
     """Row by row, column by column, red then green then blue; the grid is small enough for every receptive field."""

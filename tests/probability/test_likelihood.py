@@ -14,9 +14,9 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal
 
 from musegen.probability.latent import slerp
-from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood
+from musegen.probability.likelihood import Bernoulli, Categorical, Gaussian, Likelihood, LogisticMixture
 
-ALL: list[Likelihood] = [Bernoulli(), Gaussian(), Gaussian(0.1, (0.0, 1.0)), Categorical(5)]
+ALL: list[Likelihood] = [Bernoulli(), Gaussian(), Gaussian(0.1, (0.0, 1.0)), Categorical(5), LogisticMixture(5, 3)]
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
 
@@ -110,3 +110,40 @@ def test_a_temperature_narrows_or_widens_what_is_drawn(temperature: float) -> No
     torch.testing.assert_close(found, (logits / temperature).softmax(0), atol=0.02, rtol=0)
     on = Bernoulli().sample(torch.full((1, n), 1.0), temperature).mean()
     assert float(on) == pytest.approx(1 / (1 + math.exp(-1 / temperature)), abs=0.02)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=9, max_size=9))
+def test_a_logistic_mixture_sums_to_one_over_256_levels(values: list[float]) -> None:
+    likelihood = LogisticMixture(256, 3)
+    params = torch.tensor(values, dtype=torch.float64)[None, :, None].requires_grad_()
+    levels = torch.linspace(0, 1, 256, dtype=torch.float64)
+    each = likelihood.cell_log_prob(params.expand(256, 9, 1), levels[:, None])[:, 0]
+    assert each.isfinite().all()
+    assert float(each.exp().sum()) == pytest.approx(1, abs=1e-9)
+    torch.testing.assert_close(likelihood.log_levels(params)[0, :, 0], each)
+    (slope,) = torch.autograd.grad(each.sum(), params)
+    assert slope.isfinite().all()
+
+
+def test_a_logistic_mixture_is_a_difference_of_distribution_functions() -> None:
+    """1701.05517, eq. 2, by hand in one cell of three levels and two components."""
+    params = torch.tensor([0.3, -0.4, 0.2, 0.1, -0.5, 0.6]).double()
+    pi, mean = params[:2].softmax(0), params[2:4] + torch.tensor([-0.5, 0.5]).double()
+    scale = params[4:].exp() / 2
+    cdf = ((torch.tensor([-0.5, 0.5]).double()[:, None] - mean) / scale).sigmoid() @ pi  # between the levels −1, 0, 1
+    by_hand = torch.stack([cdf[0], cdf[1] - cdf[0], 1 - cdf[1]])
+    found = LogisticMixture(3, 2).log_levels(params[None, :, None])[0, :, 0].exp()
+    torch.testing.assert_close(found, by_hand)
+
+
+def test_classes_without_an_order_have_no_mean_between_them() -> None:
+    """Classes 0 and 2 are likely, 1 is not: an expected value would be about 1."""
+    logits = torch.tensor([2.0, -5.0, 2.1])[None, :, None].requires_grad_()
+    shown = Categorical(3, ordered=False).mean(logits)
+    assert shown.tolist() == [[1.0]]
+    expected = Categorical(3).mean(logits)
+    assert float(expected) == pytest.approx(0.52, abs=0.02)
+    for mean in (shown, expected):
+        (slope,) = torch.autograd.grad(mean.sum(), logits, retain_graph=True)
+        assert slope[0, 2, 0] > 0 > slope[0, 0, 0]
