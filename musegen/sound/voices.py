@@ -212,7 +212,7 @@ def let_go(zone: Zone, voice: np.ndarray, level: np.ndarray, held: int, cut: int
     n = held
     if held < len(voice) and level[held] > 0:
         fallen_db = -20 * math.log10(level[held])
-        n += round(tail(zone, rate_hz) * max(0.0, 1 - fallen_db / INAUDIBLE_DB))
+        n += round(tail(zone, rate_hz) * min(max(0.0, 1 - fallen_db / INAUDIBLE_DB), 1.0))  # an oscillator may raise it
     fade = round(CUT_S * rate_hz)
     n = min(n, cut + fade)
     sound = voice[:n] * level[:n]

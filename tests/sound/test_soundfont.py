@@ -156,6 +156,16 @@ def test_an_oscillator_moves_level_and_filter(way: str, tmp_path: Path) -> None:
             assert level_db(sound, at_s) == pytest.approx(expected, abs=1.3 if what == "filter" else 0.3), (what, at_s)
 
 
+def test_a_note_that_is_let_go_at_its_loudest_ends_in_time(tmp_path: Path) -> None:
+    """Its level is above that of the font, and its release takes no longer for that: the piece has room for it."""
+    font = soundfont(tmp_path / "a.sf2", [(13, 200), (21, -1200), (22, ONE_HZ), (38, -1200), LOOPED])
+    sound = font.render(
+        [60, 60], [0.0, 2.9], [3.0, 3.65], program=5, rate_hz=RATE
+    )  # the second is let go at its loudest
+    assert sound.shape[1] <= round(3.65 * RATE) + round(0.8 * 0.5 * RATE) + 1
+    assert np.isfinite(sound).all()
+
+
 def test_a_bent_note_keeps_its_filter(tmp_path: Path) -> None:
     """Pieces filter a recording before it is played at its pitch, notes after that: they must agree all the same."""
     font = soundfont(tmp_path / "a.sf2", [(8, 9000), (7, 1200), (27, -1200), (28, -1200), (29, 1000), LOOPED])
