@@ -75,7 +75,14 @@ def _pictures(config: ImageConfig, dataset: Dataset, shape: tuple[int, ...], spl
         raise BadInput(f"Pictures of {split} go from {low:g} to {high:g}: give bytes, or numbers from 0 to 1.")
     x = dataset.x.reshape(-1, *with_channel)
     binary = binarised is not None or dataset.binary
-    return ArrayDataset(x, dataset.label, None if of_bytes and binarised is None else rounded, BYTES if of_bytes else 1, binary, rows=dataset.rows)
+    return ArrayDataset(
+        x,
+        dataset.label,
+        None if of_bytes and binarised is None else rounded,
+        BYTES if of_bytes else 1,
+        binary,
+        rows=dataset.rows,
+    )
 
 
 def _changed(

@@ -164,7 +164,9 @@ def test_levels_of_grey() -> None:
     assert next(family.updates(batch_of(x)))[1]["bits_per_dim"].item() == pytest.approx(8, abs=0.5)
     for p in family.parameters():
         torch.nn.init.zeros_(p)
-    assert next(family.updates(batch_of(x)))[1]["bits_per_dim"].item() == pytest.approx(8, abs=1e-6)  # every level as likely
+    assert next(family.updates(batch_of(x)))[1]["bits_per_dim"].item() == pytest.approx(
+        8, abs=1e-6
+    )  # every level as likely
 
 
 @pytest.mark.parametrize("likelihood", ["softmax", "logistic_mixture"])
@@ -173,7 +175,14 @@ def test_green_and_blue_follow_from_red(family: str, likelihood: str, tmp_path: 
     """Pictures of one random grey: independent levels cost log2 16 = 4 bits per value, and all but the first follow."""
     greys = 17 * torch.randint(16, (200, 1, 1, 1), generator=torch.Generator().manual_seed(0))
     data = greys.expand(200, 3, 4, 4).to(torch.uint8)
-    options = {"steps": 150, "channels": 24, "layers": 1, "learning_rate": 0.01, "likelihood": likelihood, "quiet": True}
+    options = {
+        "steps": 150,
+        "channels": 24,
+        "layers": 1,
+        "learning_rate": 0.01,
+        "likelihood": likelihood,
+        "quiet": True,
+    }
     model = musegen.load(musegen.train(family, "image", data=data, out=tmp_path / "run", **options).path)
     bits = -float(model.log_prob(data.float() / 255).mean()) / (48 * math.log(2))
     assert bits < 4

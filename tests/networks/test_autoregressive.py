@@ -43,7 +43,9 @@ def dependence(kind: Any, shape: Shape, likelihood: Likelihood, **options: Any) 
     return found
 
 
-@pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical(3), LogisticMixture(256, 2)], ids=lambda likelihood: likelihood.name)
+@pytest.mark.parametrize(
+    "likelihood", [Bernoulli(), Categorical(3), LogisticMixture(256, 2)], ids=lambda likelihood: likelihood.name
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cell_depends_on_every_earlier_cell_and_on_no_other(kind: str, likelihood: Likelihood) -> None:
     """Row by row, column by column, red then green then blue; the grid is small enough for every receptive field."""
