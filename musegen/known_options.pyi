@@ -105,6 +105,7 @@ class Options(RunOptions, total=False):
     lead_in: int
     least_spread: float
     levels: Sequence[float] | int | None
+    likelihood: str
     location: bool
     loss: str
     lowest_pitch: int
