@@ -118,7 +118,7 @@ def spec(domain: Domain) -> None:
 
 @rule("likelihood", "spec")
 def likelihood(domain: Domain) -> None:
-    """The likelihood of one cell sums (or integrates) to 1 over its values, and its draws have its mean: without an order, its mode."""
+    """The likelihood of one cell sums (or integrates) to 1 over its values, and its draws have its mean (no order: its mode)."""
     shape = (1,) * len(domain.spec.shape)  # one cell: cells are independent
     law = domain.spec.likelihood
     params = torch.randn(1, *law.params_shape(shape)).requires_grad_()
