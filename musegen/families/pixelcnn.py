@@ -22,7 +22,8 @@ factors. Options:
 ``sample`` draws row by row; a row's cells settle by fixed-point iteration instead of one by one, with the same outcome
 (``AutoregressiveGrid.draw``). Reported: ``bits_per_dim`` = L / (cells · ln 2).
 
-Deviations: Adam instead of RMSProp; the likelihood is the domain's (binary cells, or the 256 levels of the papers).
+Deviations: Adam instead of RMSProp; the likelihood is the domain's (binary cells, or the 256 levels of the
+papers: ``likelihood=softmax`` or ``logistic_mixture`` of the domain ``image``).
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ cells of a row or of a diagonal at once,
 ``sample`` draws row by row; a row's cells settle by fixed-point iteration instead of one by one, with the same outcome
 (``AutoregressiveGrid.draw``). Reported: ``bits_per_dim`` = L / (cells · ln 2).
 
-Deviations: Adam instead of RMSProp; the likelihood is the domain's (binary cells, or the paper's 256 levels); no
-multi-scale variant (section 3.6).
+Deviations: Adam instead of RMSProp; the likelihood is the domain's (binary cells, or the paper's 256 levels:
+``likelihood=softmax`` of the domain ``image``); no multi-scale variant (section 3.6).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Likelihood(Protocol):
         ...
 
     def mean(self, params: Tensor) -> Tensor:
-        """E[x], differentiable, ``(B, *S)``: what a generator shows a discriminator."""
+        """E[x], differentiable, ``(B, *S)``: what a generator shows a discriminator. The mode of classes without an order."""
         ...
 
     def sample(self, params: Tensor, temperature: float = 1.0) -> Tensor:
