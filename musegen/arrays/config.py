@@ -44,6 +44,11 @@ class ArrayConfig:
         le=4096,
         of_data=True,
     )
+    ordered: bool = option(
+        True,
+        "categorical cells: values are more or less of something; False: they are mere names, and an expected sample holds the "
+        "likeliest of them instead of an average",
+    )
     centre: float | None = option(
         None, "real cells: networks see (x − centre) / spread; the mean of the training data if not given", of_data=True
     )
@@ -106,5 +111,5 @@ class ArrayConfig:
 class ArrayWriting:
     rounded: bool = option(
         True,
-        "binary and categorical cells are written as the nearest value that they may have; false: binary ones as probabilities",
+        "binary and categorical cells are written as the nearest value that they may have; false: as expected values",
     )

@@ -41,7 +41,7 @@ class ArrayDomain(Domain):
     >>> from musegen.data.held import held
     >>> domain, data = ArrayDomain.hold(ArrayConfig(), held(torch.tensor([[0, 2, 4]] * 10)))
     >>> domain.spec.likelihood, data.splits["train"].gather(torch.tensor([0]), torch.Generator()).x
-    (Categorical(levels=5, ordered=False), tensor([[0.0000, 0.5000, 1.0000]]))
+    (Categorical(levels=5, ordered=True), tensor([[0.0000, 0.5000, 1.0000]]))
     >>> domain.values(torch.tensor([[0.25, 0.5, 1.0]]))
     array([[1, 2, 4]])
     """
@@ -103,7 +103,7 @@ class ArrayDomain(Domain):
         c = self.config
         likelihood: Likelihood = Bernoulli()
         if c.cells == "categorical":
-            likelihood = Categorical(c.levels or 2, ordered=False)
+            likelihood = Categorical(c.levels or 2, c.ordered)
         elif c.cells == "real":
             likelihood = Gaussian()
         shape = c.sample_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -49,25 +49,29 @@ def latent(
     model: ModelName,
     *,
     out: Annotated[Path, Parameter(help="The picture to write (PNG).")] = Path("latent.png"),
-    n: Annotated[
-        int, Parameter(name=["-n", "--n"], help="Validation examples to encode, evenly spread over all.")
-    ] = 2000,
+    n: Annotated[int, Parameter(name=["-n", "--n"], help="Examples to encode, evenly spread over all.")] = 2000,
+    drawn: Annotated[
+        int, Parameter(help="Also so many draws of the prior, z ~ P(z), beside the codes; the density is then theirs.")
+    ] = 0,
+    split: Annotated[Literal["train", "valid", "test"], Parameter(help="Examples to encode.")] = "valid",
+    seed: int = 0,
     data: Reference = None,
     source: SourceOptions = Source(),  # noqa: B008
     overwrite: Flag = False,
 ) -> None:
-    """Draw the codes of validation examples, coloured by class, and their density."""
+    """Draw the codes of held-out examples, coloured by class, and their density; with --drawn 1000 that of the prior."""
     from musegen.evaluation.latent import draw
 
     check_free(out, overwrite)
     loaded = source.load(model)
     loaded._require("encode")
-    batch = loaded.examples(n, source=data)
+    batch = loaded.examples(n, split, source=data)
     if batch is None:
         raise BadInput(
             f"{model} is a model file, which knows no data to encode: add --data FOLDER or --data bundled, or give a run folder."
         )
-    picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes)
+    prior = loaded.draw_codes(drawn, seed) if drawn else None
+    picture = draw(loaded.encode(batch.x), batch.label, loaded.domain.spec.classes, prior)
     save_picture(picture, out)
 
 

@@ -30,18 +30,21 @@ def principal_plane(codes: Tensor) -> tuple[Tensor, float]:
     return centred @ components[:2].T, float(share)
 
 
-def draw(codes: Tensor, label: Tensor | None, classes: Sequence[str]) -> Image:
-    """Two panels: the codes ``(N, n)`` coloured by class, and the density that they add up to.
+def draw(codes: Tensor, label: Tensor | None, classes: Sequence[str], drawn: Tensor | None = None) -> Image:
+    """Panels side by side: the codes ``(N, n)`` coloured by class, and a density.
 
-    The density is a kernel estimate with Scott's bandwidth: the aggregate posterior, where codes are posterior means.
+    The density is a kernel estimate with Scott's bandwidth: of z ~ P(z), ``drawn`` ``(M, n)``, which have a panel of their own, as
+    in the slides of the GAE; without them of the codes, the aggregate posterior where these are posterior means.
     """
     from matplotlib.figure import Figure
     from PIL import Image as Pictures
 
-    plane, share = principal_plane(codes)
-    xy = plane.numpy()
-    figure = Figure(figsize=(11, 5), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    both = codes if drawn is None else torch.cat([codes, drawn.to(codes)])
+    plane, share = principal_plane(both)  # one plane for all
+    xy, prior = (part.numpy() for part in plane.tensor_split([len(codes)]))
+    n_panels = 2 if drawn is None else 3
+    figure = Figure(figsize=(5.5 * n_panels, 5), dpi=110, layout="constrained")
+    left, *middle, right = figure.subplots(1, n_panels, sharex=True, sharey=True)
     if label is None:
         left.scatter(*xy.T, s=4, color="#1f4e79")
     else:
@@ -55,10 +58,13 @@ def draw(codes: Tensor, label: Tensor | None, classes: Sequence[str]) -> Image:
         ylabel=names[1],
         title=f"{len(codes)} codes" + (f", {share:.0%} of variance" if share < 1 else ""),
     )
-    low, high = xy.min(0) - 0.5, xy.max(0) + 0.5
+    for panel in middle:
+        panel.scatter(*prior.T, s=4, color="#444444")
+        panel.set(xlabel=names[0], title=f"{len(prior)} draws z ~ P(z)")
+    low, high = plane.numpy().min(0) - 0.5, plane.numpy().max(0) + 0.5
     grid = [np.linspace(low[i], high[i], 120) for i in range(2)]
-    right.pcolormesh(*grid, density(xy, grid).T, cmap="viridis", shading="gouraud")
-    right.set(xlabel=names[0], title="density of codes")
+    right.pcolormesh(*grid, density(xy if drawn is None else prior, grid).T, cmap="viridis", shading="gouraud")
+    right.set(xlabel=names[0], title="density of codes" if drawn is None else "their density")
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return Pictures.open(io.BytesIO(content.getvalue())).convert("RGB")

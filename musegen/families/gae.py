@@ -311,9 +311,13 @@ class GAE(Family):
         return self.likelihood.log_prob(params[j.flatten()], x.repeat_interleave(n, 0)).view(j.shape).mean(1)
 
     def sample(self, n: int, *, label: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        return self.decode(self.draw_codes(n))
+
+    def draw_codes(self, n: int) -> Tensor:
+        """z ~ P(z): the code of an example of the memory, drawn from its posterior, ``(n, latent)``."""
         drawn, _ = self.recall(n)
         spread = 2 * math.log(max(self.sampling.temperature, 1e-30))
-        return self.decode(DiagonalGaussian(drawn.mean, drawn.log_var + spread).rsample())
+        return DiagonalGaussian(drawn.mean, drawn.log_var + spread).rsample()
 
     def encode(self, x: Tensor) -> Tensor:
         return self.q(x).mean

@@ -426,12 +426,20 @@ class Model:
 
     def _drawn_code(self, seed: int) -> Tensor:
         """The code of ``sample(1, seed)``, ``(latent,)``."""
+        return self.draw_codes(1, seed)[0]
+
+    def draw_codes(self, n: int, seed: int = 0) -> Tensor:
+        """The codes of ``sample(n, seed)``, z ~ P(z), ``(n, latent)``.
+
+        Raises:
+            BadInput: the family draws none.
+        """
         self._require("sample")
         self._require("decode")
         if type(self.family).draw_codes is Family.draw_codes:
             raise BadInput(f'The family "{self.family.name}" draws no code that a seed stands for: give samples.')
         with self.drawing(seed), AnyNumber():
-            return self.family.draw_codes(1)[0].float().cpu()
+            return self.family.draw_codes(n).float().cpu()
 
     def log_prob(self, x: Tensor, n_samples: int = 1, seed: int = 0) -> Tensor:
         """log p(x) in nats ``(n,)``, exact or a bound from ``n_samples`` draws per example.

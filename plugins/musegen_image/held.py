@@ -17,7 +17,7 @@ from musegen.errors import BadInput
 from musegen_image.data import binarising
 
 if TYPE_CHECKING:
-    from musegen_image.domain import ImageConfig
+    from musegen_image.config import ImageConfig
 
 __all__ = ["as_pictures"]
 

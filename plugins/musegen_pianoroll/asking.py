@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from musegen.contracts.asked import LEVELS, OPEN, Asked, Faults, Section
+from musegen.contracts.asked import LEVELS, OPEN, Asked, Section
 from musegen.contracts.missing import MARK, missing_rows
 from musegen.errors import BadInput, did_you_mean, shown
 from musegen.options import option
@@ -18,8 +18,8 @@ from musegen_pianoroll.chord_symbols import SCALES, Chord, bars_of_chords, key_o
 from musegen_pianoroll.config import PianorollConfig
 from musegen_pianoroll.measures.chords import NAMES
 from musegen_pianoroll.measures.keys import MODES, find_keys, key_of
-from musegen_pianoroll.measures.voices import FIFTH, OCTAVE, parallels, top_notes
 from musegen_pianoroll.plan import chord_planes
+from musegen_pianoroll.rules import faults_of
 from musegen_pianoroll.store.format import StoreTrack
 from musegen_pianoroll.store.metres import signature
 
@@ -83,7 +83,7 @@ def asked_of(asking: PianorollAsking, asked: Asked, config: PianorollConfig, tra
     asked = _with_plan(asking, asked, config, n_bars)
     levels = _levels(asking, config, tracks, n_bars)
     allowed = _allowed(asking, asked, config, tracks)
-    return replace(asked, levels=levels, allowed=allowed, faults=_faults(_rules(asking), config, tracks))
+    return replace(asked, levels=levels, allowed=allowed, faults=faults_of(_rules(asking), config, tracks))
 
 
 def _key_of_given(asked: Asked, config: PianorollConfig, tracks: Sequence[StoreTrack]) -> str:
@@ -310,49 +310,3 @@ def _rules(asking: PianorollAsking) -> list[str]:
     if asking.rules == ["none"]:
         return []
     return asking.rules or (["chord_notes"] if asking.chords else [])
-
-
-def _faults(rules: Sequence[str], config: PianorollConfig, tracks: Sequence[StoreTrack]) -> Faults | None:
-    """How many rules a step breaks."""
-    known: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]] = {
-        "avoid_parallels": _parallels,
-        "no_crossing": _crossings,
-        "chord_notes": lambda before, now, frame, plan, step: _foreign(frame, plan, step, config),
-    }
-    for rule in rules:
-        if rule not in known:
-            raise BadInput(f'rules: there is no rule "{shown(rule)}".{did_you_mean(rule, list(known))}')
-    if not rules:
-        return None
-    if "chord_notes" in rules and not config.chords:
-        raise BadInput("The rule chord_notes needs a model that was trained with plan=chords.")
-    pitched = [config.n_plan + i * config.n_planes for i, track in enumerate(tracks) if not track.is_drum]
-
-    def faults(step: int, before: Tensor, row: Tensor) -> Tensor:
-        then, now = (top_notes(x[:, pitched] > 0) for x in (before, row))  # (n, tracks, 1)
-        parts = [known[rule](then, now, row[:, pitched] > 0, row[:, : config.n_plan] > 0, step) for rule in rules]
-        return torch.stack(parts).sum(0)
-
-    return faults
-
-
-def _parallels(before: Tensor, now: Tensor, frame: Tensor, plan: Tensor, step: int) -> Tensor:
-    top = torch.cat([before, now], 2)
-    return parallels(top, FIFTH) + parallels(top, OCTAVE)
-
-
-def _crossings(before: Tensor, now: Tensor, frame: Tensor, plan: Tensor, step: int) -> Tensor:
-    above, below = now[:, :-1, 0], now[:, 1:, 0]
-    return ((above >= 0) & (below >= 0) & (above < below)).sum(1)
-
-
-def _foreign(frame: Tensor, plan: Tensor, step: int, config: PianorollConfig) -> Tensor:
-    """Notes on a beat whose names are not in its chord ``(n,)``; none where there is no chord."""
-    if step % config.beat_steps:
-        return torch.zeros(len(frame), dtype=torch.int64, device=frame.device)
-    of_class = (torch.arange(config.lowest_pitch, config.highest_pitch + 1, device=frame.device) % 12)[:, None] == (
-        torch.arange(12, device=frame.device)
-    )
-    in_chord = (plan[:, 0, 0].float() @ of_class.float()) > 0  # (n, 12)
-    sounding = frame[:, :, 0].sum(1).float() @ of_class.float()
-    return torch.where(in_chord.any(1), (sounding * ~in_chord).sum(1).long(), 0)

@@ -74,7 +74,7 @@ def test_real_cells_are_standardised_and_brought_back(x: np.ndarray) -> None:
 def test_categorical_cells_are_brought_back_exactly(x: np.ndarray) -> None:
     x.flat[0] = 2  # not binary
     domain, data = opened(x)
-    assert domain.spec.likelihood == Categorical(int(x.max()) + 1, ordered=False)
+    assert domain.spec.likelihood == Categorical(int(x.max()) + 1)
     assert np.array_equal(domain.values(seen(data)), x)
     assert torch.equal(domain.discretise(seen(data)), seen(data))
 
@@ -87,14 +87,15 @@ def test_categorical_cells_are_brought_back_exactly(x: np.ndarray) -> None:
         (torch.tensor([[0.0, 1.0]]), {}, Bernoulli()),
         (torch.tensor([[0.0, 0.5]]), {}, Gaussian()),
         (torch.tensor([[0.0, 0.5]]), {"cells": "binary"}, Bernoulli()),
-        (torch.tensor([[0, 5]]), {}, Categorical(6, ordered=False)),
-        (torch.tensor([[0, 5]]), {"levels": 9}, Categorical(9, ordered=False)),
+        (torch.tensor([[0, 5]]), {}, Categorical(6)),
+        (torch.tensor([[0, 5]]), {"levels": 9}, Categorical(9)),
+        (torch.tensor([[0, 5]]), {"ordered": False}, Categorical(6, ordered=False)),
         (torch.tensor([[0.0, 5.0]]), {}, Gaussian()),
-        (torch.tensor([[0.0, 5.0]]), {"cells": "categorical"}, Categorical(6, ordered=False)),
+        (torch.tensor([[0.0, 5.0]]), {"cells": "categorical"}, Categorical(6)),
         (torch.tensor([[0, 64]]), {}, Gaussian()),
         (torch.tensor([[-1, 1]]), {}, Gaussian()),
         (torch.tensor([[0, 1]]), {"cells": "real"}, Gaussian()),
-        (torch.tensor([[0, 1]]), {"cells": "categorical"}, Categorical(2, ordered=False)),
+        (torch.tensor([[0, 1]]), {"cells": "categorical"}, Categorical(2)),
     ],
 )
 def test_what_cells_are(x: Tensor, options: dict[str, Any], likelihood: object) -> None:

@@ -43,3 +43,17 @@ def test_the_picture_shows_every_class_in_its_colour() -> None:
     for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):  # matplotlib's first three
         assert (coloured[:, : coloured.shape[1] // 2] == colour).all(-1).sum() > 20
     assert not (plain == (255, 127, 14)).all(-1).any()
+
+
+def test_draws_of_the_prior_have_a_panel_of_their_own() -> None:
+    """A third panel, with grey dots where draws are; and the last one has their density, not that of the codes."""
+    codes, drawn = torch.randn(200, 2), torch.randn(300, 2) + 8
+    two, three = (np.asarray(draw(codes, None, (), prior)).astype(int) for prior in (None, drawn))
+    assert three.shape[1] > two.shape[1]
+    left, middle, right = np.array_split(three, 3, axis=1)
+    dots = [int((abs(panel - 0x44) < 12).all(-1).sum()) for panel in (left, middle)]
+    assert dots[1] > dots[0] + 300
+    yellow = (right[..., 0] > 220) & (right[..., 1] > 200) & (right[..., 2] < 80)  # the top of viridis
+    rows, columns = np.nonzero(yellow)
+    assert rows.mean() < right.shape[0] / 2 < right.shape[1]
+    assert columns.mean() > right.shape[1] / 2
