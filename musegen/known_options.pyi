@@ -124,6 +124,7 @@ class Options(RunOptions, total=False):
     n_mels: int
     networks: str
     neurons: str
+    ordered: bool
     own_component: str
     pedal: str
     phases: str

@@ -34,6 +34,7 @@ CONFIGS: dict[str, ArrayConfig] = {
     "matrix": ArrayConfig(shape=[9, 6], cells="categorical", levels=5, networks="conv", channels=4, given=[0, 0, 4]),
     "volume": ArrayConfig(shape=[6, 5, 7], axes=3, networks="conv", channels=4, cells="binary", classes=["a", "b"]),
     "tensor": ArrayConfig(shape=[2, 3, 2, 4], cells="binary", widths=[16]),
+    "names": ArrayConfig(shape=[6], cells="categorical", levels=4, ordered=False, widths=[16]),
 }
 
 
