@@ -222,13 +222,19 @@ def loud(page: Page) -> tuple[float, float]:
     return y + high - 64, 60
 
 
-def test_notes_are_made_louder_and_softer(page: Page, client: Client, out: Path) -> None:
+def in_editing(page: Page, client: Client) -> dict[str, Any]:
+    """Two bars are made, and their notes may be edited; the score."""
     quiet(page)
     fill(page, bars=2, n=1, seed=1)
     does(page, "generate")
     first = score(page, client)
     page.ticks = first["end"]  # type: ignore[attr-defined]
     page.run("document.querySelector('#editing').click()")
+    return first
+
+
+def test_notes_are_made_louder_and_softer(page: Page, client: Client, out: Path) -> None:
+    first = in_editing(page, client)
 
     def after(act: Callable[[], None]) -> list[list[int]]:
         before = page.run("document.querySelector('#versions input:checked').value")
@@ -272,12 +278,7 @@ def test_notes_are_made_louder_and_softer(page: Page, client: Client, out: Path)
 
 
 def test_a_double_click_removes_a_note(page: Page, client: Client) -> None:
-    quiet(page)
-    fill(page, bars=2, n=1, seed=1)
-    does(page, "generate")
-    first = score(page, client)
-    page.ticks = first["end"]  # type: ignore[attr-defined]
-    page.run("document.querySelector('#editing').click()")
+    first = in_editing(page, client)
     note = first["notes"][0]
     place = at(page, (note[1] + note[2]) / 2, note[3])
     page.drag(place, place)
