@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent / "helpers"), os.environ.get("PYTHONPATH")])
 )
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Of what runs in the background of a script. Tests that interrupt themselves, and programs that they start, must hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("COLUMNS", None)  # which pytest-xdist sets; pipes have no width
 
 import torch
